@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "boot-state.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "crc32.h"
+
+/* The one place that knows offsets; docs/boot-state.md is the table. */
+enum {
+	AT_MAGIC = 0, AT_VERSION = 4, AT_SIZE = 6, AT_CRC = 8, AT_FLAGS = 12, AT_SEQUENCE = 16, AT_ROOT = 24,
+	AT_INCIDENT = 40, AT_BOOTS = 56, AT_BYTES = 60, AT_RING = 72, AT_RECORDS = 456, AT_MODULES = 520,
+	AT_REMEDIATION = 744, AT_KERNEL = 808, AT_NOTE = 872, ATTEMPT_BYTES = 24
+};
+
+static const char magic[4] = {'Q', 'M', 'R', 'S'};
+
+static void put(uint8_t *p, uint64_t value, int bytes)
+{
+	for (int i = 0; i < bytes; i++)
+		p[i] = (uint8_t)(value >> 8 * i);
+}
+
+static uint64_t get(const uint8_t *p, int bytes)
+{
+	uint64_t value = 0;
+
+	for (int i = bytes - 1; i >= 0; i--)
+		value = value << 8 | p[i];
+	return value;
+}
+
+/* The bytes after the text stay zero; the last one always is. */
+static void put_text(uint8_t *p, const char *text, size_t size)
+{
+	memcpy(p, text, strnlen(text, size - 1));
+}
+
+void qmr_state_init(struct qmr_state *state, const uint8_t root[16])
+{
+	memset(state, 0, sizeof(*state));
+	if (root)
+		memcpy(state->root, root, 16);
+}
+
+void qmr_state_encode(const struct qmr_state *state, uint8_t ret_bytes[QMR_STATE_BYTES])
+{
+	const uint8_t bytes[] = {state->stage, state->reason, state->switches, state->recovery_runs,
+				 state->final, state->rungs, state->n_attempts, state->failed_boots};
+
+	memset(ret_bytes, 0, QMR_STATE_BYTES);
+	memcpy(ret_bytes + AT_MAGIC, magic, 4);
+	put(ret_bytes + AT_VERSION, QMR_STATE_VERSION, 2);
+	put(ret_bytes + AT_SIZE, QMR_STATE_BYTES, 2);
+	put(ret_bytes + AT_FLAGS, state->flags, 4);
+	put(ret_bytes + AT_SEQUENCE, state->sequence, 8);
+	memcpy(ret_bytes + AT_ROOT, state->root, 16);
+	memcpy(ret_bytes + AT_INCIDENT, state->incident, 16);
+	put(ret_bytes + AT_BOOTS, state->boots, 4);
+	memcpy(ret_bytes + AT_BYTES, bytes, sizeof(bytes));
+	for (int i = 0; i < state->n_attempts && i < QMR_STATE_ATTEMPTS; i++) {
+		const struct qmr_attempt *a = &state->attempts[i];
+		uint8_t *p = ret_bytes + AT_RING + i * ATTEMPT_BYTES;
+
+		put(p, a->started_unix_s, 8);
+		put(p + 8, a->number, 4);
+		p[12] = a->outcome;
+		p[13] = a->phase;
+		put(p + 14, a->flags, 2);
+		put(p + 16, a->uptime_s, 4);
+		put(p + 20, a->kernel_crc32, 4);
+	}
+	for (int i = 0; i < QMR_STATE_RECORDS; i++)
+		put(ret_bytes + AT_RECORDS + 4 * i, state->records[i], 4);
+	for (int i = 0; i < QMR_STATE_MODULES; i++)
+		put_text(ret_bytes + AT_MODULES + i * QMR_MODULE_NAME, state->modules[i], QMR_MODULE_NAME);
+	put_text(ret_bytes + AT_REMEDIATION, state->remediation, sizeof(state->remediation));
+	put_text(ret_bytes + AT_KERNEL, state->kernel, sizeof(state->kernel));
+	put_text(ret_bytes + AT_NOTE, state->note, sizeof(state->note));
+	put(ret_bytes + AT_CRC, qmr_crc32(0, ret_bytes, QMR_STATE_BYTES), 4);
+}
+
+static uint32_t checksum(const uint8_t *bytes, size_t size)
+{
+	static const uint8_t zero[4];
+	uint32_t crc = qmr_crc32(0, bytes, AT_CRC);
+
+	crc = qmr_crc32(crc, zero, 4);
+	return qmr_crc32(crc, bytes + AT_CRC + 4, size - AT_CRC - 4);
+}
+
+static int check_header(const uint8_t *bytes, size_t size, struct qmr_error *err)
+{
+	if (size < QMR_STATE_BYTES || size > QMR_STATE_BYTES_MAX)
+		return qmr_error_set(err, -EBADMSG, "boot state has %zu bytes instead of %d", size, QMR_STATE_BYTES);
+	if (memcmp(bytes, magic, 4))
+		return qmr_error_set(err, -EBADMSG, "boot state has a wrong magic");
+	if (get(bytes + AT_VERSION, 2) != QMR_STATE_VERSION)
+		return qmr_error_set(err, -EBADMSG, "boot state has version %u, this program reads %d",
+				     (unsigned int)get(bytes + AT_VERSION, 2), QMR_STATE_VERSION);
+	if (get(bytes + AT_SIZE, 2) != size)
+		return qmr_error_set(err, -EBADMSG, "boot state says another size than it has");
+	if (get(bytes + AT_CRC, 4) != checksum(bytes, size))
+		return qmr_error_set(err, -EBADMSG, "boot state has a wrong checksum");
+	return 0;
+}
+
+static int check_ranges(const struct qmr_state *s, struct qmr_error *err)
+{
+	if (s->stage > QMR_STAGE_HEALED || s->reason > QMR_REASON_BOOT_ORDER || s->final > QMR_END_MENU ||
+	    s->n_attempts > QMR_STATE_ATTEMPTS)
+		return qmr_error_set(err, -EBADMSG, "boot state holds a value outside its range");
+	for (int i = 0; i < s->n_attempts; i++)
+		if (s->attempts[i].outcome > QMR_UNKNOWN || s->attempts[i].phase > QMR_PHASE_SHUTDOWN)
+			return qmr_error_set(err, -EBADMSG, "boot state: attempt %d holds a value outside its range", i);
+	return 0;
+}
+
+static void get_text(char *ret, const uint8_t *p, size_t size)
+{
+	memcpy(ret, p, size - 1);
+	ret[size - 1] = '\0';
+}
+
+int qmr_state_decode(const void *data, size_t size, struct qmr_state *ret_state, struct qmr_error *err)
+{
+	const uint8_t *bytes = data;
+	struct qmr_state s = {0};
+	int r = check_header(bytes, size, err);
+
+	if (r < 0)
+		return r;
+	s.flags = (uint32_t)get(bytes + AT_FLAGS, 4);
+	s.sequence = get(bytes + AT_SEQUENCE, 8);
+	memcpy(s.root, bytes + AT_ROOT, 16);
+	memcpy(s.incident, bytes + AT_INCIDENT, 16);
+	s.boots = (uint32_t)get(bytes + AT_BOOTS, 4);
+	s.stage = bytes[AT_BYTES];
+	s.reason = bytes[AT_BYTES + 1];
+	s.switches = bytes[AT_BYTES + 2];
+	s.recovery_runs = bytes[AT_BYTES + 3];
+	s.final = bytes[AT_BYTES + 4];
+	s.rungs = bytes[AT_BYTES + 5];
+	s.n_attempts = bytes[AT_BYTES + 6];
+	s.failed_boots = bytes[AT_BYTES + 7];
+	for (int i = 0; i < s.n_attempts && i < QMR_STATE_ATTEMPTS; i++) {
+		const uint8_t *p = bytes + AT_RING + i * ATTEMPT_BYTES;
+
+		s.attempts[i] = (struct qmr_attempt){
+			.started_unix_s = get(p, 8), .number = (uint32_t)get(p + 8, 4), .outcome = p[12], .phase = p[13],
+			.flags = (uint16_t)get(p + 14, 2), .uptime_s = (uint32_t)get(p + 16, 4),
+			.kernel_crc32 = (uint32_t)get(p + 20, 4)};
+	}
+	for (int i = 0; i < QMR_STATE_RECORDS; i++)
+		s.records[i] = (uint32_t)get(bytes + AT_RECORDS + 4 * i, 4);
+	for (int i = 0; i < QMR_STATE_MODULES; i++)
+		get_text(s.modules[i], bytes + AT_MODULES + i * QMR_MODULE_NAME, QMR_MODULE_NAME);
+	get_text(s.remediation, bytes + AT_REMEDIATION, sizeof(s.remediation));
+	get_text(s.kernel, bytes + AT_KERNEL, sizeof(s.kernel));
+	get_text(s.note, bytes + AT_NOTE, sizeof(s.note));
+	r = check_ranges(&s, err);
+	if (r == 0)
+		*ret_state = s;
+	return r;
+}
+
+int qmr_state_block_module(struct qmr_state *state, const char *module, struct qmr_error *err)
+{
+	char name[QMR_MODULE_NAME] = "";
+	int free_slot = -1;
+
+	if (!*module || strlen(module) >= sizeof(name))
+		return qmr_error_set(err, -EINVAL, "'%s' is not a module name", module);
+	for (size_t i = 0; module[i]; i++)
+		name[i] = module[i] == '-' ? '_' : module[i];
+	for (int i = QMR_STATE_MODULES - 1; i >= 0; i--) {
+		if (!strcmp(state->modules[i], name))
+			return 0;
+		if (!state->modules[i][0])
+			free_slot = i;
+	}
+	if (free_slot < 0)
+		return qmr_error_set(err, -ENOSPC, "blocking module '%s': %d are blocked already", name, QMR_STATE_MODULES);
+	strcpy(state->modules[free_slot], name);
+	return 0;
+}
+
+#define NAME_OF(table, i) ((i) < sizeof(table) / sizeof(*(table)) ? (table)[i] : "invalid")
+
+const char *qmr_outcome_name(unsigned int outcome)
+{
+	static const char *const names[] = {"open", "healthy", "clean-shutdown", "panic", "hang", "emergency", "unknown"};
+
+	return NAME_OF(names, outcome);
+}
+
+const char *qmr_phase_name(unsigned int phase)
+{
+	static const char *const names[] = {"initramfs", "userspace", "waiting-for-user", "healthy", "shutdown"};
+
+	return NAME_OF(names, phase);
+}
+
+const char *qmr_stage_name(unsigned int stage)
+{
+	static const char *const names[] = {"none", "switching", "recovering", "probation", "given-up", "final", "healed"};
+
+	return NAME_OF(names, stage);
+}
+
+const char *qmr_reason_name(unsigned int reason)
+{
+	static const char *const names[] = {"none", "detector", "requested", "menu", "boot-order"};
+
+	return NAME_OF(names, reason);
+}
+
+const char *qmr_final_condition_name(unsigned int final)
+{
+	static const char *const names[] = {"none", "normal-boot", "halt", "menu"};
+
+	return NAME_OF(names, final);
+}

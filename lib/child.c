@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "cleanup.h"
+
+#define KILL_GRACE_MS 2000
+
+extern char **environ;
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* posix_spawn rather than fork: PID 1's memory is not copied, and nothing of ours runs in the child. */
+static int spawn(char *const argv[], int output_fd, pid_t *ret_pid)
+{
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t none, all;
+	int r;
+
+	if (posix_spawn_file_actions_init(&actions) != 0)
+		return -ENOMEM;
+	if (posix_spawnattr_init(&attr) != 0) {
+		posix_spawn_file_actions_destroy(&actions);
+		return -ENOMEM;
+	}
+	sigemptyset(&none);
+	sigfillset(&all);
+	r = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+	if (r == 0 && output_fd >= 0)
+		r = posix_spawn_file_actions_adddup2(&actions, output_fd, STDOUT_FILENO);
+	if (r == 0)
+		r = posix_spawnattr_setsigmask(&attr, &none);
+	if (r == 0)
+		r = posix_spawnattr_setsigdefault(&attr, &all);
+	if (r == 0)
+		r = posix_spawnattr_setpgroup(&attr, 0);
+	if (r == 0)
+		r = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
+							    POSIX_SPAWN_SETSIGDEF);
+	if (r == 0)
+		r = posix_spawn(ret_pid, argv[0], &actions, &attr, argv, environ);
+	posix_spawnattr_destroy(&attr);
+	posix_spawn_file_actions_destroy(&actions);
+	return -r;
+}
+
+/* Takes what is readable now. Returns 0 at the end of the stream, 1 otherwise. */
+static int drain(int fd, char *buffer, size_t max, size_t *used)
+{
+	char scratch[4096];
+	ssize_t n = read(fd, scratch, sizeof(scratch));
+
+	if (n < 0)
+		return errno == EINTR || errno == EAGAIN;
+	if (n == 0)
+		return 0;
+	if ((size_t)n > max - *used)
+		n = (ssize_t)(max - *used);
+	memcpy(buffer + *used, scratch, (size_t)n);
+	*used += (size_t)n;
+	return 1;
+}
+
+/* Waits for the child's end (and its output) until the deadline. Returns 1 when it ended, 0 when time is up. */
+static int wait_until(int pidfd, int output_fd, int64_t deadline, char *buffer, size_t max, size_t *used)
+{
+	for (;;) {
+		struct pollfd fds[2] = {{.fd = pidfd, .events = POLLIN}, {.fd = output_fd, .events = POLLIN}};
+		int64_t left = deadline - now_ms();
+		int n = poll(fds, 2, left < 0 ? 0 : (int)left);
+
+		if (n < 0 && errno != EINTR)
+			return 0;
+		if (n > 0 && fds[1].revents && !drain(output_fd, buffer, max, used))
+			output_fd = -1;
+		/* What the child wrote before it ended is in the pipe: read on until there is nothing. */
+		if (n > 0 && fds[0].revents && !(fds[1].revents & POLLIN))
+			return 1;
+		if (n <= 0 && left <= 0)
+			return 0;
+	}
+}
+
+static int reap(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int qmr_child_run(char *const argv[], int deadline_ms, char **ret_output, size_t output_max, struct qmr_error *err)
+{
+	cleanup_close int pidfd = -1, out_read = -1;
+	cleanup_free char *buffer = NULL;
+	int pipe_fds[2] = {-1, -1};
+	size_t used = 0;
+	int late = 0, r;
+	pid_t pid;
+
+	if (ret_output) {
+		buffer = malloc(output_max + 1);
+		if (!buffer)
+			return qmr_error_set(err, -ENOMEM, "running '%s': out of memory", argv[0]);
+		if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+			return qmr_error_errno(err, -errno, "making a pipe for '%s'", argv[0]);
+		out_read = pipe_fds[0];
+	}
+	r = spawn(argv, pipe_fds[1], &pid);
+	if (pipe_fds[1] >= 0)
+		close(pipe_fds[1]);
+	if (r < 0)
+		return qmr_error_errno(err, r, "starting '%s'", argv[0]);
+
+	/* A kernel without pidfd (before 5.3) waits without a deadline rather than not at all. */
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd >= 0 && !wait_until(pidfd, out_read, now_ms() + deadline_ms, buffer, output_max, &used)) {
+		late = 1;
+		(void)kill(-pid, SIGTERM); /* its group may be gone already */
+		if (!wait_until(pidfd, out_read, now_ms() + KILL_GRACE_MS, buffer, output_max, &used))
+			(void)kill(-pid, SIGKILL);
+	}
+	r = reap(pid);
+	if (late)
+		return qmr_error_set(err, -ETIMEDOUT, "'%s' did not end within %d s and was ended", argv[0],
+				     deadline_ms / 1000);
+	if (r >= 0 && ret_output) {
+		buffer[used] = '\0';
+		*ret_output = buffer;
+		buffer = NULL;
+	}
+	return r;
+}

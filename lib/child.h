@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef QMR_CHILD_H
+#define QMR_CHILD_H
+
+#include <stddef.h>
+
+#include "error.h"
+
+/*
+ * Runs argv[0] (absolute path) with its own process group and waits for it, at most deadline_ms milliseconds; then the
+ * group gets SIGTERM, and SIGKILL 2 s later. Standard input is /dev/null. If ret_output is not NULL, standard output is
+ * collected into it (malloc, caller frees, NUL-terminated, at most output_max bytes, more is dropped); otherwise it is
+ * inherited. Returns the exit code (0..255), 128+N if it died of signal N, -ETIMEDOUT, or a negative errno if it
+ * could not be started.
+ */
+int qmr_child_run(char *const argv[], int deadline_ms, char **ret_output, size_t output_max,
+		  struct qmr_error *err) QMR_MUST_CHECK;
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef QMR_CONFIG_H
+#define QMR_CONFIG_H
+
+#include <stddef.h>
+
+#include "error.h"
+
+#define QMR_CONFIG_PATH "/etc/qmr/qmr.conf"
+#define QMR_CONFIG_PATHS_MAX 64
+
+enum qmr_mode { QMR_MODE_OFF, QMR_MODE_OBSERVE, QMR_MODE_COLLECT, QMR_MODE_ASK, QMR_MODE_AUTOMATIC };
+enum qmr_final { QMR_FINAL_BOOT, QMR_FINAL_HALT, QMR_FINAL_MENU };
+
+/* Configuration and policy, docs/qmr.conf(5). Fixed size: it is read in the initramfs and by PID 1. */
+struct qmr_config {
+	/* [policy] */
+	int mode;               /* enum qmr_mode, default observe */
+	int failures;           /* counted failures in a row that start recovery, default 2 */
+	int recovery_runs;      /* recovery runs per incident, default 3 */
+	int panic_timeout_s;    /* kernel.panic where it is 0, default 10 */
+	int stability_s;        /* from boot-complete to healthy, default 120 */
+	int cancel_s;           /* countdown on the console, default 10 */
+	int local_rollback;     /* may revert the culprit without a signed plan, default 0 */
+	int final;              /* enum qmr_final, default boot */
+	int menu_timeout_s;     /* the menu of final = menu, default 600, then halt */
+	/* [watch] */
+	char watch[QMR_CONFIG_PATHS_MAX][256]; /* [watch] path, may be given several times */
+	size_t n_watch;
+	int watch_keep;             /* restore points kept, default 2 */
+	int watch_file_max_mib;     /* larger files are not copied, default 16 */
+	int watch_total_max_mib;    /* per restore point, default 256 */
+	/* [upload], [repository] */
+	char upload_url[512];       /* empty: nothing is uploaded */
+	char upload_certificate[256]; /* PEM, bundles are encrypted to it; default /etc/qmr/trust/upload-cert.pem */
+	char repository_url[512];   /* empty: no signed remediation */
+	char repository_root[256];  /* default /etc/qmr/trust/root.json */
+	char ca[256];               /* [network] ca, PEM; default /etc/qmr/trust/ca.pem */
+	int network_s;              /* [network] timeout, deadline for an address, default 60 */
+	int transfer_s;             /* [network] transfer_timeout, deadline for one upload or fetch, default 300 */
+	/* [image] */
+	char image_cmdline[512];    /* appended to the recovery image's kernel command line */
+	/* [machine], machine.conf baked into the recovery image */
+	char root_uuid[64];
+	char root_fstype[32];
+	char esp_uuid[64];
+	char machine_kernel[64];
+};
+
+/*
+ * Fills config with the defaults, which are safe: mode observe, nothing sent, nothing fetched, nothing
+ * reverted.
+ */
+void qmr_config_defaults(struct qmr_config *config);
+
+/*
+ * Reads path, then every *.conf of "conf.d" beside it in order of name, then "machine.conf" beside it if there
+ * is one. A missing file is fine. On a malformed line returns -EINVAL with "file:line: [section] key: why"
+ * and config holds the defaults: callers in the boot path go on with them, all others stop.
+ */
+int qmr_config_load(const char *path, struct qmr_config *ret_config, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* The word used in files and logs. */
+const char *qmr_mode_name(int mode);
+const char *qmr_final_name(int final);
+
+#endif

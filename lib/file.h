@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef QMR_FILE_H
+#define QMR_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "error.h"
+
+/*
+ * Files, relative to a directory descriptor (AT_FDCWD allowed). All descriptors are O_CLOEXEC, and the last
+ * component of a path is never followed if it is a link, unless a function says otherwise.
+ */
+
+/*
+ * Reads a whole file of at most max bytes into *ret_data (malloc, caller frees; a NUL byte follows the data
+ * and is not counted). -EFBIG if it is larger, -ENOENT if missing, -EINVAL if it is not a regular file.
+ * Files of /proc and /sys, whose size is 0, are read as well.
+ */
+int qmr_file_read(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_size,
+		  struct qmr_error *err) QMR_MUST_CHECK;
+
+/* As qmr_file_read() from an open descriptor, from its current offset. name is for messages. */
+int qmr_file_read_fd(int fd, const char *name, size_t max, char **ret_data, size_t *ret_size,
+		     struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Writes all of data; a short write is continued, ENOSPC and EIO are errors. */
+int qmr_file_write_all(int fd, const char *name, const void *data, size_t size, struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * Durable atomic replacement: writes "<path>.qmr-new", fsync, rename over path, fsync of the directory. After a power
+ * cut the file has the old or the new content. On failure the temporary file is removed and path is as it was.
+ */
+int qmr_file_replace(int dirfd, const char *path, const void *data, size_t size, mode_t mode,
+		     struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Writes a number or word to an existing file of /proc or /sys; never creates. */
+int qmr_file_poke(const char *path, const char *text, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Creates path and its parents, mode 0755 for parents, mode for the last; existing directories are fine. */
+int qmr_file_mkdirs(int dirfd, const char *path, mode_t mode, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Copies from in_fd (current offset) to out_fd, at most max bytes (-EFBIG beyond); reflink where possible. */
+int qmr_file_copy_fd(int in_fd, int out_fd, uint64_t max, const char *name, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* fsync of a directory by path. */
+int qmr_file_sync_dir(int dirfd, const char *path, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Removes a tree; does not follow links or cross file systems. A missing path is fine. */
+int qmr_file_remove_tree(int dirfd, const char *path, struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * Opens path as if root_fd were "/": absolute links and ".." stay inside (openat2 RESOLVE_IN_ROOT, plus
+ * RESOLVE_NO_MAGICLINKS). flags as open(2); O_CLOEXEC is added. path may begin with '/'. Returns the descriptor.
+ */
+int qmr_file_open_in_root(int root_fd, const char *path, int flags, mode_t mode, struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * Opens the parent directory of path inside the root (O_PATH is not set: it can be fsynced) and copies the last
+ * component into ret_name. With create, missing parents are made (mode 0755).
+ */
+int qmr_file_open_parent_in_root(int root_fd, const char *path, int create, char ret_name[256],
+				 struct qmr_error *err) QMR_MUST_CHECK;
+
+#endif

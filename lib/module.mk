@@ -1,0 +1,7 @@
+# What two parts need. Depends on no part.
+LIB_SRCS += $(addprefix lib/,boot-state.c boot-state-efi.c boot-state-json.c child.c config.c crc32.c error.c file.c \
+	file-root.c hash.c json.c log.c uuid.c)
+
+UNIT_TESTS += test-boot-state
+test-boot-state_SRCS := tests/unit/test-boot-state.c
+test-boot-state_LIBS := cmocka jansson

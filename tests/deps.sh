@@ -1,0 +1,38 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Installs what is missing through apt, and says so. Usage: tests/deps.sh build|net|vm|bench ...
+set -eu
+
+build="gcc make pkg-config libc6-dev libefivar-dev libefiboot-dev libblkid-dev libcurl4-openssl-dev libssl-dev
+	libjansson-dev libkmod-dev libzstd-dev zlib1g-dev libinih-dev libseccomp-dev libcmocka-dev"
+net="nginx-light libnginx-mod-http-dav-ext openssl curl zstd python3 iproute2"
+vm="qemu-system-x86 qemu-utils ovmf mmdebstrap mtools systemd-boot-efi e2fsprogs dosfstools fdisk busybox-static
+	dhcpcd5 python3 openssl zstd kmod libasan8 $net"
+bench="dracut-core initramfs-tools-core cpio zstd binutils $vm"
+
+wanted=
+for group in "$@"; do
+	case $group in
+	build) wanted="$wanted $build" ;;
+	net) wanted="$wanted $net" ;;
+	vm) wanted="$wanted $vm" ;;
+	bench) wanted="$wanted $bench" ;;
+	*) echo "deps.sh: unknown group '$group'" >&2; exit 2 ;;
+	esac
+done
+
+missing=
+for package in $wanted; do
+	status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+	[ "$status" = installed ] || missing="$missing $package"
+done
+[ -z "$missing" ] && exit 0
+
+sudo=
+if [ "$(id -u)" != 0 ]; then
+	command -v sudo >/dev/null || { echo "deps.sh: missing packages:$missing; run as root or install sudo" >&2; exit 1; }
+	sudo=sudo
+fi
+echo "installing through apt what is needed ($*):$missing"
+$sudo apt-get -q -y update >/dev/null
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $missing >/dev/null

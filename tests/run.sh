@@ -1,0 +1,88 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Runs groups of tests and counts: tests/run.sh -B BUILD unit|fuzz|cli|net|vm|sanitize ...
+# A unit test is a cmocka program; what lies in tests/cli, tests/net and tests/vm prints "ok NAME" or "not ok NAME: why".
+set -u
+
+[ "${1-}" = -B ] || { echo "usage: tests/run.sh -B BUILD GROUP ..." >&2; exit 2; }
+build=$2
+shift 2
+passed=0
+failed=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# $1: exit status, $2: name of the program, $3: pattern of a pass, $4: pattern of a failure. Reads $log.
+count() {
+	local good bad
+
+	good=$(grep -c -E "$3" "$log")
+	bad=$(grep -c -E "$4" "$log")
+	# A program that died, or ran nothing, is a failure whatever it printed.
+	if [ "$bad" = 0 ] && { [ "$1" != 0 ] || [ "$good" = 0 ]; }; then
+		bad=1
+		echo "not ok $2: exit status $1, $good tests passed"
+	fi
+	passed=$((passed + good))
+	failed=$((failed + bad))
+}
+
+run_unit() {
+	local program
+
+	for program in "$1"/tests/test-*; do
+		[ -x "$program" ] && [ ! -d "$program" ] || continue
+		case $program in *.d | *.o) continue ;; esac
+		CMOCKA_MESSAGE_OUTPUT=STDOUT timeout 300 "$program" >"$log" 2>&1
+		status=$?
+		[ "$status" = 0 ] && echo "ok ${program##*/}" || cat "$log"
+		count "$status" "${program##*/}" '^\[       OK \]' '^\[  FAILED  \] [a-z_0-9]+$'
+	done
+}
+
+run_fuzz() {
+	local program name
+
+	for program in "$1"/fuzz/fuzz-*; do
+		[ -x "$program" ] || continue
+		name=${program##*/}
+		{ timeout 300 "$program" tests/fuzz/corpus/"$name"/* && echo "ok $name"; } >"$log" 2>&1
+		status=$?
+		cat "$log"
+		count "$status" "$name" '^ok ' '^not ok '
+	done
+}
+
+run_scripts() {
+	local script
+
+	for script in tests/"$1"/*.sh tests/"$1"/*.py; do
+		[ -x "$script" ] || continue
+		timeout 3600 "$script" -B "$build" 2>&1 | tee "$log"
+		count "${PIPESTATUS[0]}" "$script" '^ok ' '^not ok '
+	done
+}
+
+# The unit and net tests once more, with AddressSanitizer and UndefinedBehaviorSanitizer.
+run_sanitize() {
+	if ! make -s -j2 B="$build-san" SAN=address,undefined WERROR=1 check-build; then
+		echo "not ok sanitize: the build failed"
+		failed=$((failed + 1))
+		return
+	fi
+	run_unit "$build-san"
+	run_fuzz "$build-san"
+}
+
+for group in "$@"; do
+	echo "# $group"
+	case $group in
+	unit) run_unit "$build" ;;
+	fuzz) run_fuzz "$build" ;;
+	cli | net | vm) run_scripts "$group" ;;
+	sanitize) run_sanitize ;;
+	*) echo "run.sh: unknown group '$group'" >&2; exit 2 ;;
+	esac
+done
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]

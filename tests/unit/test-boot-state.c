@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "boot-state-json.h"
+#include "boot-state.h"
+#include "crc32.h"
+
+static const uint8_t root[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+
+static void fill(struct qmr_state *s)
+{
+	qmr_state_init(s, root);
+	s->sequence = 0x0102030405060708;
+	s->boots = 77;
+	s->stage = QMR_STAGE_PROBATION;
+	s->reason = QMR_REASON_DETECTOR;
+	s->switches = 1;
+	s->recovery_runs = 2;
+	s->final = QMR_END_HALT;
+	s->rungs = QMR_RUNG_PLAN | QMR_RUNG_REVERT;
+	s->failed_boots = 2;
+	s->n_attempts = QMR_STATE_ATTEMPTS;
+	for (int i = 0; i < QMR_STATE_ATTEMPTS; i++)
+		s->attempts[i] = (struct qmr_attempt){.started_unix_s = 1000u + (unsigned int)i, .number = 77u - (unsigned int)i,
+						      .outcome = QMR_PANIC, .phase = QMR_PHASE_USERSPACE,
+						      .flags = QMR_ATTEMPT_RECOVER, .uptime_s = 9, .kernel_crc32 = 5};
+	for (uint32_t i = 0; i < QMR_STATE_RECORDS; i++)
+		s->records[i] = 0xabcd0000 + i;
+	memset(s->remediation, 'r', sizeof(s->remediation) - 1);
+	memset(s->note, 'n', sizeof(s->note) - 1);
+	strcpy(s->kernel, "6.1.0-40-amd64");
+}
+
+static void encodes_and_decodes(void **unused)
+{
+	struct qmr_state a, b;
+	uint8_t bytes[QMR_STATE_BYTES];
+
+	fill(&a);
+	assert_int_equal(qmr_state_block_module(&a, "bad-driver", NULL), 0);
+	qmr_state_encode(&a, bytes);
+	assert_int_equal(qmr_state_decode(bytes, sizeof(bytes), &b, NULL), 0);
+	assert_memory_equal(&a, &b, sizeof(a));
+}
+
+/* The offsets of docs/boot-state.md, by hand and not through the encoder's own constants. */
+static void bytes_are_where_the_document_says(void **unused)
+{
+	struct qmr_state s;
+	uint8_t bytes[QMR_STATE_BYTES];
+
+	fill(&s);
+	assert_int_equal(qmr_state_block_module(&s, "m", NULL), 0);
+	qmr_state_encode(&s, bytes);
+	assert_memory_equal(bytes, "QMRS\x01\x00\xc0\x03", 8);
+	assert_memory_equal(bytes + 16, "\x08\x07\x06\x05\x04\x03\x02\x01", 8);
+	assert_memory_equal(bytes + 24, root, 16);
+	assert_int_equal(bytes[56], 77);
+	assert_memory_equal(bytes + 60, "\x03\x01\x01\x02\x02\x03\x10\x02", 8);
+	assert_int_equal(bytes[72 + 8], 77);
+	assert_int_equal(bytes[72 + 12], 3);
+	assert_int_equal(bytes[72 + 24 * 15 + 8], 62);
+	assert_memory_equal(bytes + 456, "\x00\x00\xcd\xab", 4);
+	assert_string_equal((char *)bytes + 520, "m");
+	assert_int_equal(bytes[744], 'r');
+	assert_string_equal((char *)bytes + 808, "6.1.0-40-amd64");
+	assert_int_equal(bytes[872], 'n');
+	assert_int_equal(bytes[959], 0);
+}
+
+static void every_flipped_bit_is_noticed(void **unused)
+{
+	struct qmr_state s, out;
+	uint8_t bytes[QMR_STATE_BYTES];
+
+	fill(&s);
+	qmr_state_encode(&s, bytes);
+	for (size_t i = 0; i < sizeof(bytes) * 8; i++) {
+		bytes[i / 8] ^= (uint8_t)(1 << i % 8);
+		assert_int_equal(qmr_state_decode(bytes, sizeof(bytes), &out, NULL), -EBADMSG);
+		bytes[i / 8] ^= (uint8_t)(1 << i % 8);
+	}
+}
+
+static void every_truncation_is_refused(void **unused)
+{
+	struct qmr_state s, out;
+	uint8_t bytes[QMR_STATE_BYTES];
+
+	fill(&s);
+	qmr_state_encode(&s, bytes);
+	for (size_t size = 0; size < sizeof(bytes); size++)
+		assert_int_equal(qmr_state_decode(bytes, size, &out, NULL), -EBADMSG);
+}
+
+static void values_outside_their_range_are_refused(void **unused)
+{
+	static const struct {
+		size_t at;
+		uint8_t value;
+	} cases[] = {{60, 7}, {61, 5}, {64, 4}, {66, 17}, {72 + 12, 7}, {72 + 13, 5}};
+	static const uint8_t zero[4];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct qmr_error err = {0};
+		struct qmr_state s, out;
+		uint8_t bytes[QMR_STATE_BYTES];
+		uint32_t crc;
+
+		fill(&s);
+		qmr_state_encode(&s, bytes);
+		bytes[cases[i].at] = cases[i].value;
+		memcpy(bytes + 8, zero, 4);
+		crc = qmr_crc32(0, bytes, sizeof(bytes));
+		for (int b = 0; b < 4; b++)
+			bytes[8 + b] = (uint8_t)(crc >> 8 * b);
+		assert_int_equal(qmr_state_decode(bytes, sizeof(bytes), &out, &err), -EBADMSG);
+		assert_non_null(strstr(err.text, "range"));
+	}
+}
+
+static void a_larger_state_of_later_is_read(void **unused)
+{
+	static const uint8_t zero[4];
+	struct qmr_state s, out;
+	uint8_t bytes[1000] = {0};
+	uint32_t crc;
+
+	fill(&s);
+	qmr_state_encode(&s, bytes);
+	bytes[6] = 1000 & 0xff;
+	bytes[7] = 1000 >> 8;
+	memcpy(bytes + 8, zero, 4);
+	crc = qmr_crc32(0, bytes, sizeof(bytes));
+	for (int b = 0; b < 4; b++)
+		bytes[8 + b] = (uint8_t)(crc >> 8 * b);
+	assert_int_equal(qmr_state_decode(bytes, sizeof(bytes), &out, NULL), 0);
+	assert_int_equal(out.boots, 77);
+}
+
+static void module_list_has_an_end(void **unused)
+{
+	struct qmr_state s;
+
+	qmr_state_init(&s, root);
+	assert_int_equal(qmr_state_block_module(&s, "a-b", NULL), 0);
+	assert_string_equal(s.modules[0], "a_b");
+	assert_int_equal(qmr_state_block_module(&s, "a_b", NULL), 0);
+	assert_string_equal(s.modules[1], "");
+	assert_int_equal(qmr_state_block_module(&s, "c", NULL), 0);
+	assert_int_equal(qmr_state_block_module(&s, "d", NULL), 0);
+	assert_int_equal(qmr_state_block_module(&s, "e", NULL), 0);
+	assert_int_equal(qmr_state_block_module(&s, "f", NULL), -ENOSPC);
+	assert_int_equal(qmr_state_block_module(&s, "", NULL), -EINVAL);
+}
+
+static void json_has_the_documented_words(void **unused)
+{
+	struct qmr_state s;
+	json_t *json;
+
+	fill(&s);
+	json = qmr_state_to_json(&s);
+	assert_non_null(json);
+	assert_string_equal(json_string_value(json_object_get(json, "stage")), "probation");
+	assert_string_equal(json_string_value(json_object_get(json, "root")), "01020304-0506-0708-090a-0b0c0d0e0f10");
+	assert_int_equal(json_array_size(json_object_get(json, "attempts")), QMR_STATE_ATTEMPTS);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(json, "attempts"), 0),
+							      "outcome")), "panic");
+	json_decref(json);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(encodes_and_decodes),
+		cmocka_unit_test(bytes_are_where_the_document_says),
+		cmocka_unit_test(every_flipped_bit_is_noticed),
+		cmocka_unit_test(every_truncation_is_refused),
+		cmocka_unit_test(values_outside_their_range_are_refused),
+		cmocka_unit_test(a_larger_state_of_later_is_read),
+		cmocka_unit_test(module_list_has_an_end),
+		cmocka_unit_test(json_has_the_documented_words),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
