@@ -2,6 +2,10 @@
 LIB_SRCS += $(addprefix lib/,boot-state.c boot-state-efi.c boot-state-json.c child.c config.c crc32.c error.c file.c \
 	file-root.c hash.c json.c log.c uuid.c)
 
-UNIT_TESTS += test-boot-state
+UNIT_TESTS += test-lib test-boot-state test-config
+test-lib_SRCS := tests/unit/test-lib.c
+test-lib_LIBS := cmocka jansson libcrypto
 test-boot-state_SRCS := tests/unit/test-boot-state.c
 test-boot-state_LIBS := cmocka jansson
+test-config_SRCS := tests/unit/test-config.c
+test-config_LIBS := cmocka inih
