@@ -1,1 +1,4 @@
-# see README.md
+# boot-guard: what runs in the normal system's initramfs and judges. See docs/detector.md.
+UNIT_TESTS += test-assess
+test-assess_SRCS := tests/unit/test-assess.c boot-hooks/assess.c boot-hooks/records.c
+test-assess_LIBS := cmocka inih

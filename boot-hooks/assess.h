@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef QMR_ASSESS_H
+#define QMR_ASSESS_H
+
+#include "boot-state.h"
+#include "config.h"
+
+/* The assessor: history + policy -> boot or recover, and why. Pure: no input or output, no clock. docs/detector.md. */
+
+#define QMR_SWITCHES_MAX 2
+
+struct qmr_verdict {
+	int recover;       /* 1: switch to the recovery image, whatever the mode then allows */
+	int stage;         /* enum qmr_stage that follows, unless a switch is made */
+	int failed_boots;  /* counted failures that led here */
+	const char *why;   /* static text for people */
+};
+
+/*
+ * Judges at the start of a boot, after the last attempt was given its outcome and before the new one is added. Every
+ * state and every policy has an answer.
+ */
+struct qmr_verdict qmr_assess(const struct qmr_state *state, const struct qmr_config *config);
+
+/*
+ * Gives the newest attempt its outcome if it has none yet: panic says that it left a crash record. A crash record
+ * after the attempt was healthy is noted as a panic in phase healthy, which is not counted.
+ */
+void qmr_assess_close_last(struct qmr_state *state, int panic);
+
+/* Adds an attempt in front; the oldest of 16 is forgotten. */
+void qmr_assess_add_attempt(struct qmr_state *state, const struct qmr_attempt *attempt);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef QMR_RECORDS_H
+#define QMR_RECORDS_H
+
+#include "boot-state.h"
+
+/*
+ * Looks through a pstore folder for crash dumps of a panic that the state has not counted, and remembers them there, so
+ * that a record which cannot be deleted counts once. Returns 1 if there was a new one, 0 if not or if the folder
+ * cannot be read. Reads at most 4,096 names and 64 bytes of each file.
+ */
+int qmr_records_find_new(int dirfd, struct qmr_state *state);
+
+/*
+ * The number that stands for the dump which a record is part of. EFI record ids are (time * 100 + part) * 1000 + count
+ * (Linux, drivers/firmware/efi/efi-pstore.c), so the parts of one dump share time and count; other
+ * back ends number their files anew after each reset, and the file's time tells them apart. Never 0.
+ */
+uint32_t qmr_records_group(const char *name, int64_t mtime_s);
+
+#endif
