@@ -70,3 +70,15 @@ build-deps:
 clean:
 	rm -rf $(B)
 .PHONY: clean
+
+PREFIX := /usr
+I = $(DESTDIR)$(PREFIX)
+install: all
+	install -D -m 0755 $(B)/boot-guard $(I)/lib/qmr/boot-guard
+	install -D -m 0755 boot-hooks/initramfs-tools/hook $(I)/share/initramfs-tools/hooks/qmr
+	install -D -m 0755 boot-hooks/initramfs-tools/init-top $(I)/share/initramfs-tools/scripts/init-top/00-qmr
+	install -d $(I)/lib/systemd/system
+	install -m 0644 boot-hooks/systemd/qmr-*.service boot-hooks/systemd/qmr-*.timer $(I)/lib/systemd/system
+	install -D -m 0644 boot-hooks/systemd/qmr-boot-complete.conf $(I)/lib/systemd/system/boot-complete.target.d/qmr.conf
+	install -D -m 0644 boot-hooks/systemd/pstore.conf $(I)/lib/systemd/pstore.conf.d/50-qmr.conf
+.PHONY: install

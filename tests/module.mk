@@ -5,7 +5,7 @@ check-build: all $(addprefix $(B)/tests/,$(UNIT_TESTS)) $(addprefix $(B)/fuzz/,$
 
 # tests/run.sh runs what it is given, counts, prints "N passed, N failed" and exits 1 if something failed.
 check: check-build
-	tests/run.sh -B $(B) unit fuzz sanitize
+	tests/run.sh -B $(B) unit fuzz cli sanitize
 check-unit: check-build
 	tests/run.sh -B $(B) unit fuzz
 check-sanitize: check-build

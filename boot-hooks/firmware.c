@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "firmware.h"
+
+#include <efivar/efiboot.h>
+#include <efivar/efivar.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+
+#define ATTRIBUTES (EFI_VARIABLE_NON_VOLATILE | EFI_VARIABLE_BOOTSERVICE_ACCESS | EFI_VARIABLE_RUNTIME_ACCESS)
+#define ENTRIES_MAX 512 /* of BootOrder; firmware offers far fewer */
+
+static int firmware_error(struct qmr_error *err, const char *what, const char *name)
+{
+	int r = errno > 0 ? -errno : -EIO;
+
+	efi_error_clear();
+	return qmr_error_errno(err, r, "%s EFI variable '%s'", what, name);
+}
+
+static int set_variable(const char *name, const void *data, size_t size, struct qmr_error *err)
+{
+	cleanup_free uint8_t *old = NULL;
+	size_t old_size = 0;
+	uint32_t attributes;
+
+	/* Flash wears, and a write can fail where none was needed. */
+	if (efi_get_variable(EFI_GLOBAL_GUID, name, &old, &old_size, &attributes) == 0 && old_size == size &&
+	    !memcmp(old, data, size))
+		return 0;
+	efi_error_clear();
+	if (efi_set_variable(EFI_GLOBAL_GUID, name, (uint8_t *)data, size, ATTRIBUTES, 0644) < 0)
+		return firmware_error(err, "writing", name);
+	return 0;
+}
+
+/* Reads a list of numbers (BootOrder, BootNext, BootCurrent); a missing one has none. Returns how many. */
+static int get_numbers(const char *name, uint16_t ret_numbers[ENTRIES_MAX], struct qmr_error *err)
+{
+	cleanup_free uint8_t *data = NULL;
+	size_t size = 0;
+	uint32_t attributes;
+	int n;
+
+	if (efi_get_variable(EFI_GLOBAL_GUID, name, &data, &size, &attributes) < 0) {
+		data = NULL;
+		if (errno == ENOENT) {
+			efi_error_clear();
+			return 0;
+		}
+		return firmware_error(err, "reading", name);
+	}
+	n = size / 2 > ENTRIES_MAX ? ENTRIES_MAX : (int)(size / 2);
+	for (int i = 0; i < n; i++)
+		ret_numbers[i] = (uint16_t)(data[2 * i] | data[2 * i + 1] << 8);
+	return n;
+}
+
+static int set_numbers(const char *name, const uint16_t *numbers, int n, struct qmr_error *err)
+{
+	uint8_t data[2 * ENTRIES_MAX + 2];
+
+	for (int i = 0; i < n; i++) {
+		data[2 * i] = (uint8_t)numbers[i];
+		data[2 * i + 1] = (uint8_t)(numbers[i] >> 8);
+	}
+	return set_variable(name, data, (size_t)n * 2, err);
+}
+
+static int entry_number(const char *name, unsigned int *ret_number)
+{
+	char end;
+
+	return strlen(name) == 8 && sscanf(name, "Boot%4x%c", ret_number, &end) == 1;
+}
+
+static int is_ours(const char *name)
+{
+	cleanup_free uint8_t *data = NULL;
+	const unsigned char *text;
+	size_t size = 0;
+	uint32_t attributes;
+
+	if (efi_get_variable(EFI_GLOBAL_GUID, name, &data, &size, &attributes) < 0) {
+		data = NULL;
+		efi_error_clear();
+		return 0;
+	}
+	if (!efi_loadopt_is_valid((efi_load_option *)data, size))
+		return 0;
+	text = efi_loadopt_desc((efi_load_option *)data, (ssize_t)size);
+	return text && !strcmp((const char *)text, QMR_ENTRY_NAME);
+}
+
+/* Walks all variables to the end, since libefivar's walk keeps its place in static memory. */
+static int scan_entries(uint8_t used[65536 / 8], int *ret_ours, struct qmr_error *err)
+{
+	efi_guid_t *guid = NULL;
+	char *name = NULL;
+	int r;
+
+	*ret_ours = -1;
+	while ((r = efi_get_next_variable_name(&guid, &name)) > 0) {
+		unsigned int number;
+
+		if (memcmp(guid, &EFI_GLOBAL_GUID, sizeof(*guid)) || !entry_number(name, &number))
+			continue;
+		used[number / 8] |= (uint8_t)(1 << number % 8);
+		if (*ret_ours < 0 && is_ours(name))
+			*ret_ours = (int)number;
+	}
+	return r < 0 ? firmware_error(err, "listing", "Boot####") : 0;
+}
+
+int qmr_firmware_find_entry(uint16_t *ret_number, struct qmr_error *err)
+{
+	cleanup_free uint8_t *used = calloc(1, 65536 / 8);
+	int ours, r;
+
+	if (!used)
+		return qmr_error_set(err, -ENOMEM, "looking for the boot entry: out of memory");
+	r = scan_entries(used, &ours, err);
+	if (r < 0)
+		return r;
+	if (ours < 0)
+		return qmr_error_set(err, -ENOENT, "no boot entry is named '%s'", QMR_ENTRY_NAME);
+	*ret_number = (uint16_t)ours;
+	return 0;
+}
+
+int qmr_firmware_set_next(uint16_t number, struct qmr_error *err)
+{
+	uint16_t back[ENTRIES_MAX];
+	int r = set_numbers("BootNext", &number, 1, err);
+
+	if (r < 0)
+		return r;
+	r = get_numbers("BootNext", back, err);
+	if (r >= 0 && (r != 1 || back[0] != number))
+		r = qmr_error_set(err, -EIO, "BootNext reads back other than it was written");
+	return r < 0 ? r : 0;
+}
+
+static int write_entry(unsigned int number, const char *disk, int partition, const char *path, struct qmr_error *err)
+{
+	uint8_t device_path[1024], option[2048];
+	char name[9];
+	ssize_t path_size, size;
+
+	path_size = efi_generate_file_device_path_from_esp(device_path, sizeof(device_path), disk, partition, path,
+							   EFIBOOT_ABBREV_HD);
+	if (path_size < 0) {
+		efi_error_clear();
+		return qmr_error_set(err, -EIO, "describing '%s' on '%s' partition %d to the firmware failed", path, disk,
+				     partition);
+	}
+	size = efi_loadopt_create(option, sizeof(option), 1 /* LOAD_OPTION_ACTIVE */, (efidp)device_path, path_size,
+				  (unsigned char *)QMR_ENTRY_NAME, NULL, 0);
+	if (size < 0) {
+		efi_error_clear();
+		return qmr_error_set(err, -EIO, "making a boot entry for '%s' failed", path);
+	}
+	snprintf(name, sizeof(name), "Boot%04X", number & 0xffff);
+	return set_variable(name, option, (size_t)size, err);
+}
+
+/* Directly after the system's own entry: the firmware goes on there when that one cannot be started. */
+static int place_in_order(uint16_t number, struct qmr_error *err)
+{
+	uint16_t order[ENTRIES_MAX], current[ENTRIES_MAX], new_order[ENTRIES_MAX];
+	int n = get_numbers("BootOrder", order, err);
+	int has_current = get_numbers("BootCurrent", current, err);
+	int used = 0, placed = 0;
+
+	if (n < 0 || has_current < 0)
+		return n < 0 ? n : has_current;
+	for (int i = 0; i < n && used < ENTRIES_MAX - 1; i++) {
+		if (order[i] == number)
+			continue;
+		new_order[used++] = order[i];
+		if (!placed && has_current > 0 && order[i] == current[0]) {
+			new_order[used++] = number;
+			placed = 1;
+		}
+	}
+	if (!placed)
+		new_order[used++] = number;
+	return set_numbers("BootOrder", new_order, used, err);
+}
+
+int qmr_firmware_register(const char *disk, int partition, const char *path, struct qmr_error *err)
+{
+	cleanup_free uint8_t *used = calloc(1, 65536 / 8);
+	unsigned int number = 0;
+	int ours, r;
+
+	if (!used)
+		return qmr_error_set(err, -ENOMEM, "registering the boot entry: out of memory");
+	r = scan_entries(used, &ours, err);
+	if (r < 0)
+		return r;
+	if (ours >= 0)
+		number = (unsigned int)ours;
+	else
+		while (number < 0xffff && used[number / 8] & 1 << number % 8)
+			number++;
+	r = write_entry(number, disk, partition, path, err);
+	return r < 0 ? r : place_in_order((uint16_t)number, err);
+}
+
+int qmr_firmware_unregister(struct qmr_error *err)
+{
+	uint16_t order[ENTRIES_MAX], number;
+	char name[9];
+	int n, used = 0, r;
+
+	r = qmr_firmware_find_entry(&number, err);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	n = get_numbers("BootNext", order, err);
+	if (n == 1 && order[0] == number && efi_del_variable(EFI_GLOBAL_GUID, "BootNext") < 0)
+		return firmware_error(err, "deleting", "BootNext");
+	n = get_numbers("BootOrder", order, err);
+	if (n < 0)
+		return n;
+	for (int i = 0; i < n; i++)
+		if (order[i] != number)
+			order[used++] = order[i];
+	if (used && used != n) {
+		r = set_numbers("BootOrder", order, used, err);
+		if (r < 0)
+			return r;
+	}
+	snprintf(name, sizeof(name), "Boot%04X", number);
+	if (efi_del_variable(EFI_GLOBAL_GUID, name) < 0)
+		return firmware_error(err, "deleting", name);
+	return 0;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef QMR_FIRMWARE_H
+#define QMR_FIRMWARE_H
+
+#include <stdint.h>
+
+#include "error.h"
+
+/* UEFI boot entries (UEFI 2.10, 3.1), through libefivar and libefiboot. */
+
+#define QMR_ENTRY_NAME "Quick machine recovery"
+
+/* Finds the Boot#### entry that is ours by its description; -ENOENT if there is none. */
+int qmr_firmware_find_entry(uint16_t *ret_number, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Sets BootNext and reads it back. */
+int qmr_firmware_set_next(uint16_t number, struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * Creates (or rewrites) our entry for a file on the ESP and puts it into BootOrder directly after the entry that this
+ * system was booted by (BootCurrent), or at the end if that one is not in BootOrder. disk: "/dev/vda", partition: 1...,
+ * path: "\\EFI\\Linux\\x.efi". Writes nothing that is already so.
+ */
+int qmr_firmware_register(const char *disk, int partition, const char *path, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Takes our entry out of BootOrder and BootNext and deletes it; none is fine. */
+int qmr_firmware_unregister(struct qmr_error *err) QMR_MUST_CHECK;
+
+#endif
