@@ -80,5 +80,4 @@ install: all
 	install -d $(I)/lib/systemd/system
 	install -m 0644 boot-hooks/systemd/qmr-*.service boot-hooks/systemd/qmr-*.timer $(I)/lib/systemd/system
 	install -D -m 0644 boot-hooks/systemd/qmr-boot-complete.conf $(I)/lib/systemd/system/boot-complete.target.d/qmr.conf
-	install -D -m 0644 boot-hooks/systemd/pstore.conf $(I)/lib/systemd/pstore.conf.d/50-qmr.conf
 .PHONY: install

@@ -19,6 +19,7 @@ static const char usage[] =
 	"Counts boot attempts and starts recovery after repeated failure.\n"
 	"\n"
 	"  --config FILE   configuration (default " QMR_CONFIG_PATH ")\n"
+	"  --wait          healthy: first let the stability window pass\n"
 	"  --dry-run       start: print the decision, write nothing\n"
 	"  --help          this text\n"
 	"  --version       the version\n"
@@ -76,13 +77,14 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
 						{"dry-run", no_argument, NULL, 'n'},
+						{"wait", no_argument, NULL, 'w'},
 						{"help", no_argument, NULL, 'h'},
 						{"version", no_argument, NULL, 'V'},
 						{0}};
 	const char *path = QMR_CONFIG_PATH;
 	struct qmr_error err = {0};
 	struct qmr_config config;
-	int option, dry_run = 0;
+	int option, dry_run = 0, wait_first = 0;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
 		switch (option) {
@@ -91,6 +93,9 @@ int main(int argc, char **argv)
 			break;
 		case 'n':
 			dry_run = 1;
+			break;
+		case 'w':
+			wait_first = 1;
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -113,5 +118,8 @@ int main(int argc, char **argv)
 		qmr_warning("%s; going on with safe defaults (mode observe)", err.text);
 	if (config.mode == QMR_MODE_OFF)
 		return QMR_EXIT_OK;
+	/* A shutdown within the window ends this process, and the boot is not recorded as healthy. */
+	if (wait_first)
+		(void)sleep((unsigned int)config.stability_s);
 	return run(argv[optind], &config, dry_run);
 }

@@ -9,3 +9,6 @@ test-boot-state_SRCS := tests/unit/test-boot-state.c
 test-boot-state_LIBS := cmocka jansson
 test-config_SRCS := tests/unit/test-config.c
 test-config_LIBS := cmocka inih
+
+FUZZERS += fuzz-boot-state
+fuzz-boot-state_SRCS := tests/fuzz/fuzz-boot-state.c tests/fuzz/main.c

@@ -8,6 +8,8 @@ check: check-build
 	tests/run.sh -B $(B) unit fuzz cli sanitize
 check-unit: check-build
 	tests/run.sh -B $(B) unit fuzz
+check-vm: check-build
+	tests/run.sh -B $(B) vm
 check-sanitize: check-build
 	tests/run.sh -B $(B) sanitize
-.PHONY: check check-unit check-sanitize
+.PHONY: check check-vm check-unit check-sanitize

@@ -27,8 +27,7 @@ echo "test: boot $n" >/dev/console
 case $n in
 2|3) echo c >/proc/sysrq-trigger ;;
 esac
-while [ "$(systemctl is-active qmr-healthy.timer)" = active ] && ! journalctl -b -u qmr-healthy.service | grep -q Finished; do
-    sleep 1; done
+until [ "$(systemctl show -P ExecMainExitTimestampMonotonic qmr-healthy.service)" != 0 ]; do sleep 1; done
 journalctl -b -t boot-guard -u qmr-healthy.service -u qmr-shutdown.service >/dev/console 2>&1
 echo "test: healthy $n" >/dev/console
 [ $n = 1 ] && exec systemctl reboot
@@ -71,7 +70,6 @@ def install(tree, build, config):
     """qmr as `make install` lays it out, the test's own unit, and an initramfs made by Debian's tools."""
     run("make", "-s", "B=" + build, "install", "DESTDIR=" + tree)
     write(tree + "/etc/qmr/qmr.conf", config)
-    write(tree + "/etc/systemd/system/qmr-healthy.timer.d/test.conf", "[Timer]\nOnStartupSec=\nOnStartupSec=5s\n")
     write(tree + "/usr/local/bin/qmr-test", SCRIPT, 0o755)
     write(tree + "/etc/systemd/system/qmr-test.service", UNIT)
     write(tree + "/etc/fstab", "UUID=%s / ext4 rw 0 1\n" % ROOT_UUID)
@@ -173,10 +171,10 @@ def machine_test(name, tree, build, config, want):
 HEALTHY, PANIC, OBSERVED = 1, 3, 2
 TESTS = {
     # Two panics in a row are seen, counted, and with the default mode nothing is done but to say so.
-    "observe": ("", {"valid": True, "root": ROOT_UUID, "boots": 4, "outcomes": [HEALTHY, PANIC, PANIC, HEALTHY],
+    "observe": ("[policy]\nstability = 20\n", {"valid": True, "root": ROOT_UUID, "boots": 4, "outcomes": [HEALTHY, PANIC, PANIC, HEALTHY],
                      "attempt_flags": [0, 0, 0, OBSERVED], "flags": 1, "stage": 0, "sequence": 6}),
     # No recovery image is registered: the normal boot goes on, once, and no reset is added.
-    "automatic-without-image": ("[policy]\nmode = automatic\n",
+    "automatic-without-image": ("[policy]\nmode = automatic\nstability = 20\n",
                                 {"valid": True, "boots": 4, "outcomes": [HEALTHY, PANIC, PANIC, HEALTHY], "stage": 0,
                                  "note": "recovery could not be started"}),
 }
