@@ -74,7 +74,8 @@ clean:
 PREFIX := /usr
 I = $(DESTDIR)$(PREFIX)
 install: all
-	install -D -m 0755 $(B)/boot-guard $(I)/lib/qmr/boot-guard
+	install -d $(I)/lib/qmr
+	install -m 0755 $(addprefix $(B)/,$(PROGRAMS)) $(I)/lib/qmr
 	install -D -m 0755 boot-hooks/initramfs-tools/hook $(I)/share/initramfs-tools/hooks/qmr
 	install -D -m 0755 boot-hooks/initramfs-tools/init-top $(I)/share/initramfs-tools/scripts/init-top/00-qmr
 	install -d $(I)/lib/systemd/system

@@ -5,11 +5,15 @@ check-build: all $(addprefix $(B)/tests/,$(UNIT_TESTS)) $(addprefix $(B)/fuzz/,$
 
 # tests/run.sh runs what it is given, counts, prints "N passed, N failed" and exits 1 if something failed.
 check: check-build
-	tests/run.sh -B $(B) unit fuzz cli sanitize
+	tests/deps.sh net vm
+	tests/run.sh -B $(B) unit fuzz cli net sanitize
 check-unit: check-build
 	tests/run.sh -B $(B) unit fuzz
+check-net: check-build
+	tests/deps.sh net
+	tests/run.sh -B $(B) net
 check-vm: check-build
 	tests/run.sh -B $(B) vm
 check-sanitize: check-build
 	tests/run.sh -B $(B) sanitize
-.PHONY: check check-vm check-unit check-sanitize
+.PHONY: check check-net check-vm check-unit check-sanitize
