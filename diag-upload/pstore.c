@@ -144,20 +144,6 @@ static int inflate_as(int window_bits, const void *data, size_t size, char **ret
 	return 0;
 }
 
-/* Raw deflate since Linux 4.18 (crypto/deflate.c, then lib/zlib), a zlib stream before it. */
-static int decompress(struct qmr_record *record, const void *data, size_t size, struct qmr_error *err)
-{
-	static const int window_bits[] = {-15, 15};
-	int r = -EBADMSG;
-
-	for (size_t i = 0; i < 2 && r == -EBADMSG; i++)
-		r = inflate_as(window_bits[i], data, size, &record->data, &record->size);
-	if (r < 0)
-		return qmr_error_set(err, r, "decompressing '%s': %s", record->name,
-				     r == -ENOMEM ? "out of memory" : "neither raw deflate nor zlib, or too large");
-	return 0;
-}
-
 size_t qmr_record_header(const char *line, size_t size, char ret_reason[16], unsigned int *ret_count,
 			 unsigned int *ret_part)
 {
@@ -179,6 +165,31 @@ size_t qmr_record_header(const char *line, size_t size, char ret_reason[16], uns
 	*ret_count = count;
 	*ret_part = part;
 	return length + 1;
+}
+
+/*
+ * Raw deflate since Linux 4.18 (crypto/deflate.c, then lib/zlib), a zlib stream before it. Random bytes may be a short
+ * deflate stream by chance, and then the record would be lost: what was compressed begins with the header.
+ */
+static int decompress(struct qmr_record *record, const void *data, size_t size, struct qmr_error *err)
+{
+	static const int window_bits[] = {-15, 15};
+	unsigned int count, part;
+	char reason[16];
+	int r = -EBADMSG;
+
+	for (size_t i = 0; i < 2 && r == -EBADMSG; i++) {
+		r = inflate_as(window_bits[i], data, size, &record->data, &record->size);
+		if (r == 0 && !qmr_record_header(record->data, record->size, reason, &count, &part)) {
+			free(record->data);
+			record->data = NULL;
+			r = -EBADMSG;
+		}
+	}
+	if (r < 0)
+		return qmr_error_set(err, r, "decompressing '%s': %s", record->name,
+				     r == -ENOMEM ? "out of memory" : "not a record in raw deflate or zlib, or too large");
+	return 0;
 }
 
 static int take_bytes(struct qmr_record *record, const void *data, size_t size, struct qmr_error *err)
@@ -234,8 +245,7 @@ static int same_bytes(const struct qmr_record *a, const struct qmr_record *b)
 	return a->size == b->size && !memcmp(a->data, b->data, a->size);
 }
 
-/* Without the ".2" that qmr_records_add() may have given. */
-static size_t stem_length(const char *name)
+size_t qmr_record_stem(const char *name)
 {
 	const char *dot = strchr(name, '.');
 
@@ -244,9 +254,9 @@ static size_t stem_length(const char *name)
 
 static int same_stem(const struct qmr_record *a, const struct qmr_record *b)
 {
-	size_t n = stem_length(a->name);
+	size_t n = qmr_record_stem(a->name);
 
-	return n == stem_length(b->name) && !strncmp(a->name, b->name, n);
+	return n == qmr_record_stem(b->name) && !strncmp(a->name, b->name, n);
 }
 
 static int has_name(const struct qmr_records *records, const char *name)
@@ -265,7 +275,7 @@ static int add_new(struct qmr_records *records, struct qmr_record *record, struc
 	if (records->n >= QMR_RECORDS_MAX || records->bytes + record->size > QMR_RECORDS_BYTES_MAX)
 		return qmr_error_set(err, -ENOSPC, "more crash records than %u or %u MiB", QMR_RECORDS_MAX,
 				     QMR_RECORDS_BYTES_MAX >> 20);
-	snprintf(stem, sizeof(stem), "%.*s", (int)stem_length(record->name), record->name);
+	snprintf(stem, sizeof(stem), "%.*s", (int)qmr_record_stem(record->name), record->name);
 	for (unsigned int i = 2; has_name(records, record->name); i++)
 		if (snprintf(record->name, sizeof(record->name), "%.110s.%u", stem, i) >= (int)sizeof(record->name))
 			return qmr_error_set(err, -ENAMETOOLONG, "no name left for record '%s'", stem);

@@ -61,6 +61,9 @@ int qmr_records_add(struct qmr_records *records, struct qmr_record *record, stru
 size_t qmr_record_header(const char *line, size_t size, char ret_reason[16], unsigned int *ret_count,
 			 unsigned int *ret_part);
 
+/* Length of a record's name without the ".2" that qmr_records_add() may have given it. */
+size_t qmr_record_stem(const char *name);
+
 /* The records of one crash, joined. */
 struct qmr_dump {
 	char group[64];       /* "efi-<time><count>": incident.json's "group" */

@@ -238,7 +238,13 @@ static int open_saved_folder(int root_fd, const char *id, struct qmr_error *err)
 	return make_folder(parent, name, err);
 }
 
-/* SHA-256 of all saved records, read back from the copy. */
+/* "name:sha256": equal bytes under another name are another crash's record. */
+static void record_key(const char *name, const char *sha256, char ret_key[384])
+{
+	snprintf(ret_key, 384, "%.*s:%s", (int)qmr_record_stem(name), name, sha256);
+}
+
+/* Keys of all saved records, read back from the copy. */
 static json_t *hash_records(int to_fd, struct qmr_error *err)
 {
 	cleanup_close int fd = open_sub_folder(to_fd, "records", err);
@@ -249,11 +255,13 @@ static json_t *hash_records(int to_fd, struct qmr_error *err)
 	while (dir && hashes && (entry = readdir(dir))) {
 		cleanup_close int file =
 			openat(fd, entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-		char sha256[QMR_SHA256_HEX];
+		char sha256[QMR_SHA256_HEX], key[384];
 
-		if (file >= 0 && is_regular(fd, entry->d_name) &&
-		    qmr_sha256_fd(file, entry->d_name, sha256, NULL, err) == 0)
-			(void)json_object_set_new(hashes, sha256, json_true());
+		if (file < 0 || !is_regular(fd, entry->d_name) ||
+		    qmr_sha256_fd(file, entry->d_name, sha256, NULL, err) < 0)
+			continue;
+		record_key(entry->d_name, sha256, key);
+		(void)json_object_set_new(hashes, key, json_true()); /* without it the record stays, which is safe */
 	}
 	return hashes;
 }
@@ -261,7 +269,7 @@ static json_t *hash_records(int to_fd, struct qmr_error *err)
 static int is_saved(int pstore_fd, const char *name, const json_t *hashes, struct qmr_error *err)
 {
 	struct qmr_record record = {0};
-	char sha256[QMR_SHA256_HEX];
+	char sha256[QMR_SHA256_HEX], key[384] = "";
 	int r = qmr_evidence_read_record(pstore_fd, name, &record, err);
 
 	if (r == -EINVAL)
@@ -269,8 +277,10 @@ static int is_saved(int pstore_fd, const char *name, const json_t *hashes, struc
 	if (r < 0 && r != -EBADMSG)
 		return r;
 	r = qmr_sha256(record.data, record.size, sha256, err);
+	if (r == 0)
+		record_key(record.name, sha256, key);
 	qmr_record_done(&record);
-	return r < 0 ? r : json_object_get(hashes, sha256) != NULL;
+	return r < 0 ? r : json_object_get(hashes, key) != NULL;
 }
 
 static int unlink_saved(int pstore_fd, const json_t *hashes, unsigned int *ret_kept, struct qmr_error *err)

@@ -287,6 +287,13 @@ static void test_bad_ip(void **state)
 	free(oops);
 }
 
+static void test_first_ip_counts(void **state)
+{
+	assert_oops("[ 1.0] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [a:1]\n[ 1.0] RIP: 0010:f+0x1/0x2 [m]\n"
+		    "[ 1.0] RIP: 0010:g+0x1/0x2 [n]\n",
+		    QMR_OOPS_SOFT_LOCKUP, "f", "m");
+}
+
 static void test_user_ip_is_not_it(void **state)
 {
 	assert_oops("[ 1.0] BUG: soft lockup - CPU#0 stuck\n[ 1.0] RIP: 0033:0x7f1e0a3b5d87\n", QMR_OOPS_SOFT_LOCKUP, "",
@@ -380,7 +387,8 @@ int main(void)
 		cmocka_unit_test(test_bug_at), cmocka_unit_test(test_bare_panic),
 		cmocka_unit_test(test_first_fault_counts), cmocka_unit_test(test_lockup_panic),
 		cmocka_unit_test(test_hung_task), cmocka_unit_test(test_warning), cmocka_unit_test(test_arm64),
-		cmocka_unit_test(test_bad_ip), cmocka_unit_test(test_user_ip_is_not_it),
+		cmocka_unit_test(test_bad_ip), cmocka_unit_test(test_first_ip_counts),
+		cmocka_unit_test(test_user_ip_is_not_it),
 		cmocka_unit_test(test_line_prefixes), cmocka_unit_test(test_build_id),
 		cmocka_unit_test(test_beginning_lost), cmocka_unit_test(test_kernel_release_of_strange_comm),
 		cmocka_unit_test(test_nothing), cmocka_unit_test(test_hostile),
