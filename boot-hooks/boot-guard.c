@@ -33,6 +33,7 @@ static int start_bounded(const struct qmr_config *config, int dry_run)
 	struct qmr_error err = {0};
 	struct pollfd fd;
 	pid_t pid = fork();
+	int status = 0;
 
 	if (pid == 0) {
 		if (qmr_guard_start(config, dry_run, &err) < 0)
@@ -48,8 +49,8 @@ static int start_bounded(const struct qmr_config *config, int dry_run)
 	fd = (struct pollfd){.fd = pidfd, .events = POLLIN};
 	if (pidfd >= 0 && poll(&fd, 1, CHILD_MS) == 0)
 		qmr_error_log("the firmware did not answer within %d s; the boot goes on", CHILD_MS / 1000);
-	else
-		(void)waitpid(pid, NULL, pidfd >= 0 ? 0 : WNOHANG);
+	else if (waitpid(pid, &status, pidfd >= 0 ? 0 : WNOHANG) == pid && WIFSIGNALED(status))
+		qmr_error_log("the counting child died of signal %d; the boot goes on, uncounted", WTERMSIG(status));
 	return QMR_EXIT_OK;
 }
 

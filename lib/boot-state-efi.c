@@ -56,6 +56,11 @@ int qmr_state_save(struct qmr_state *state, struct qmr_error *err)
 	size_t size = 0;
 	int r;
 
+	/* Without support libefivar's writing functions go through a NULL pointer (seen with version 37). */
+	if (!efi_variables_supported()) {
+		efi_error_clear();
+		return qmr_error_errno(err, -EOPNOTSUPP, "writing EFI variable '%s'", STATE_NAME);
+	}
 	state->sequence++;
 	qmr_state_encode(state, bytes);
 	if (efi_set_variable(STATE_GUID, STATE_NAME, bytes, sizeof(bytes), STATE_ATTRIBUTES, 0600) < 0) {
