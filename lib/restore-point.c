@@ -37,17 +37,20 @@ static int path_is_clean(const char *path)
 	return 1;
 }
 
-static int get_number(const json_t *entry, const char *key, json_int_t min, json_int_t max, json_int_t *ret)
+static int get_number(const json_t *entry, const char *key, json_int_t min, json_int_t max,
+		      json_int_t *ret)
 {
 	const json_t *value = json_object_get(entry, key);
 
-	if (!json_is_integer(value) || json_integer_value(value) < min || json_integer_value(value) > max)
+	if (!json_is_integer(value) || json_integer_value(value) < min ||
+	    json_integer_value(value) > max)
 		return -EBADMSG;
 	*ret = json_integer_value(value);
 	return 0;
 }
 
-static int parse_owner(const json_t *entry, size_t index, struct qmr_saved_file *file, struct qmr_error *err)
+static int parse_owner(const json_t *entry, size_t index, struct qmr_saved_file *file,
+		       struct qmr_error *err)
 {
 	json_int_t uid, gid;
 
@@ -60,7 +63,8 @@ static int parse_owner(const json_t *entry, size_t index, struct qmr_saved_file 
 	return 0;
 }
 
-static int parse_regular(const json_t *entry, size_t index, struct qmr_saved_file *file, struct qmr_error *err)
+static int parse_regular(const json_t *entry, size_t index, struct qmr_saved_file *file,
+			 struct qmr_error *err)
 {
 	const char *sha256 = qmr_json_string(entry, "sha256");
 	json_int_t mode, size, mtime;
@@ -80,14 +84,16 @@ static int parse_regular(const json_t *entry, size_t index, struct qmr_saved_fil
 	return 0;
 }
 
-static int parse_file(const json_t *entry, size_t index, struct qmr_saved_file *file, struct qmr_error *err)
+static int parse_file(const json_t *entry, size_t index, struct qmr_saved_file *file,
+		      struct qmr_error *err)
 {
 	const char *path = qmr_json_string(entry, "path"), *type = qmr_json_string(entry, "type");
 	const char *target = qmr_json_string(entry, "target");
 	int r;
 
 	if (!path_is_clean(path))
-		return bad(err, index, "path: not an absolute path without '.', '..' or empty components");
+		return bad(err, index,
+			   "path: not an absolute path without '.', '..' or empty components");
 	file->path = strdup(path);
 	if (!file->path)
 		return qmr_error_set(err, -ENOMEM, "reading manifest.json: out of memory");
@@ -101,12 +107,14 @@ static int parse_file(const json_t *entry, size_t index, struct qmr_saved_file *
 	if (!target || !*target || strlen(target) > PATH_BYTES_MAX)
 		return bad(err, index, "target: missing or too long");
 	file->target = strdup(target);
-	return file->target ? 0 : qmr_error_set(err, -ENOMEM, "reading manifest.json: out of memory");
+	return file->target ? 0
+			    : qmr_error_set(err, -ENOMEM, "reading manifest.json: out of memory");
 }
 
 static int compare_files(const void *a, const void *b)
 {
-	return strcmp(((const struct qmr_saved_file *)a)->path, ((const struct qmr_saved_file *)b)->path);
+	return strcmp(((const struct qmr_saved_file *)a)->path,
+		      ((const struct qmr_saved_file *)b)->path);
 }
 
 static int parse_files(const json_t *files, struct qmr_restore_point *point, struct qmr_error *err)
@@ -114,7 +122,8 @@ static int parse_files(const json_t *files, struct qmr_restore_point *point, str
 	size_t n = json_array_size(files);
 
 	if (!json_is_array(files) || n > FILES_MAX)
-		return qmr_error_set(err, -EBADMSG, "manifest.json: files: not a list of at most %d", FILES_MAX);
+		return qmr_error_set(err, -EBADMSG,
+				     "manifest.json: files: not a list of at most %d", FILES_MAX);
 	point->files = calloc(n ? n : 1, sizeof(*point->files));
 	if (!point->files)
 		return qmr_error_set(err, -ENOMEM, "reading manifest.json: out of memory");
@@ -129,7 +138,8 @@ static int parse_files(const json_t *files, struct qmr_restore_point *point, str
 	qsort(point->files, n, sizeof(*point->files), compare_files);
 	for (size_t i = 1; i < n; i++)
 		if (!compare_files(&point->files[i - 1], &point->files[i]))
-			return qmr_error_set(err, -EBADMSG, "manifest.json: files: '%s' is listed twice",
+			return qmr_error_set(err, -EBADMSG,
+					     "manifest.json: files: '%s' is listed twice",
 					     point->files[i].path);
 	return 0;
 }
@@ -206,20 +216,30 @@ static int list_ids(int root_fd, uint64_t ids[IDS_MAX], struct qmr_error *err)
 		return fd;
 	if (!dir) {
 		close(fd);
-		return qmr_error_set(err, -ENOMEM, "reading '%s': out of memory", QMR_RESTORE_POINTS);
+		return qmr_error_set(err, -ENOMEM, "reading '%s': out of memory",
+				     QMR_RESTORE_POINTS);
 	}
 	while (n < IDS_MAX && (entry = readdir(dir))) {
 		const char *name = entry->d_name;
 		size_t length = strlen(name);
 
-		if (length > 0 && length <= 18 && name[0] != '0' && strspn(name, "0123456789") == length)
+		if (length > 0 && length <= 18 && name[0] != '0' &&
+		    strspn(name, "0123456789") == length)
 			ids[n++] = strtoull(name, NULL, 10);
 	}
 	qsort(ids, n, sizeof(*ids), compare_descending);
 	return (int)n;
 }
 
-int qmr_restore_point_load_newest(int root_fd, struct qmr_restore_point *ret_point, struct qmr_error *err)
+/* Of no use, which is no reason to stop; an error of the disk is one. */
+static int is_damage(int r)
+{
+	return r == -ENOENT || r == -EBADMSG || r == -EINVAL || r == -EFBIG || r == -ELOOP ||
+	       r == -ENOTDIR;
+}
+
+int qmr_restore_point_load_newest(int root_fd, struct qmr_restore_point *ret_point,
+				  struct qmr_error *err)
 {
 	cleanup_free uint64_t *ids = calloc(IDS_MAX, sizeof(*ids));
 	int n = ids ? list_ids(root_fd, ids, err) : -ENOMEM;
@@ -228,17 +248,20 @@ int qmr_restore_point_load_newest(int root_fd, struct qmr_restore_point *ret_poi
 		return qmr_error_set(err, -ENOMEM, "looking for restore points: out of memory");
 	if (n < 0)
 		return n;
-	/* A folder without a manifest is unfinished, a damaged one is of no use: the one before counts. */
+	/* A folder without a manifest is unfinished, a damaged one is of no use: the one before
+	 * counts. */
 	for (int i = 0; i < n; i++) {
 		int r = qmr_restore_point_load(root_fd, ids[i], ret_point, err);
 
-		if (r == 0 || r == -ENOMEM)
+		if (r == 0 || !is_damage(r))
 			return r;
 	}
-	return qmr_error_set(err, -ENOENT, "there is no restore point below '%s'", QMR_RESTORE_POINTS);
+	return qmr_error_set(err, -ENOENT, "there is no restore point below '%s'",
+			     QMR_RESTORE_POINTS);
 }
 
-const struct qmr_saved_file *qmr_restore_point_find(const struct qmr_restore_point *point, const char *path)
+const struct qmr_saved_file *qmr_restore_point_find(const struct qmr_restore_point *point,
+						    const char *path)
 {
 	struct qmr_saved_file key = {.path = (char *)path};
 

@@ -22,7 +22,8 @@ struct list {
 
 struct walk {
 	int root_fd;
-	dev_t device; /* of the root: what is mounted elsewhere is not there in recovery, so it is not watched */
+	dev_t device; /* of the root: what is mounted elsewhere is not there in recovery, so it is
+			 not watched */
 	struct list files;
 };
 
@@ -38,7 +39,8 @@ static int list_add(struct list *list, const char *path, struct qmr_error *err)
 	char *copy;
 
 	if (list->n == FILES_MAX)
-		return qmr_error_set(err, -E2BIG, "more than %d files at '%s': narrow [watch] path", FILES_MAX, path);
+		return qmr_error_set(err, -E2BIG, "more than %d files at '%s': narrow [watch] path",
+				     FILES_MAX, path);
 	if (list->n == list->room) {
 		size_t room = list->room ? list->room * 2 : 64;
 		char **grown = reallocarray(list->paths, room, sizeof(*grown));
@@ -91,10 +93,11 @@ static int is_own(const char *path)
 	return !strncmp(path, OWN_FOLDER, length) && (path[length] == '\0' || path[length] == '/');
 }
 
-static int walk_folder(struct walk *walk, int fd, const char *path, int depth, struct qmr_error *err);
+static int walk_folder(struct walk *walk, int fd, const char *path, int depth,
+		       struct qmr_error *err);
 
-static int walk_name(struct walk *walk, int parent_fd, const char *name, const char *path, int depth,
-		     struct qmr_error *err)
+static int walk_name(struct walk *walk, int parent_fd, const char *name, const char *path,
+		     int depth, struct qmr_error *err)
 {
 	struct stat st;
 	int fd;
@@ -111,7 +114,8 @@ static int walk_name(struct walk *walk, int parent_fd, const char *name, const c
 	if (!S_ISDIR(st.st_mode) || st.st_dev != walk->device)
 		return 0;
 	if (depth > DEPTH_MAX)
-		return qmr_error_set(err, -ELOOP, "walking '%s': deeper than %d folders", path, DEPTH_MAX);
+		return qmr_error_set(err, -ELOOP, "walking '%s': deeper than %d folders", path,
+				     DEPTH_MAX);
 	fd = openat(parent_fd, name, O_RDONLY | O_CLOEXEC | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0) {
 		if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP)
@@ -122,7 +126,8 @@ static int walk_name(struct walk *walk, int parent_fd, const char *name, const c
 }
 
 /* Takes over fd. */
-static int walk_folder(struct walk *walk, int fd, const char *path, int depth, struct qmr_error *err)
+static int walk_folder(struct walk *walk, int fd, const char *path, int depth,
+		       struct qmr_error *err)
 {
 	cleanup_closedir DIR *dir = fdopendir(fd);
 	cleanup_free char *child = malloc(PATH_BYTES);
@@ -146,7 +151,8 @@ static int walk_folder(struct walk *walk, int fd, const char *path, int depth, s
 	return errno ? qmr_error_errno(err, -errno, "reading folder '%s'", path) : 0;
 }
 
-/* Components named in the configuration may be links (/lib -> usr/lib), resolved inside the root; none below them. */
+/* Components named in the configuration may be links (/lib -> usr/lib), resolved inside the root;
+ * none below them. */
 static int walk_start(struct walk *walk, const char *path, struct qmr_error *err)
 {
 	char name[256];
@@ -166,10 +172,11 @@ static int walk_start(struct walk *walk, const char *path, struct qmr_error *err
 
 static int expand(struct walk *walk, const char *done, const char *rest, struct qmr_error *err);
 
-static int expand_pattern(struct walk *walk, const char *done, const char *pattern, const char *rest,
-			  struct qmr_error *err)
+static int expand_pattern(struct walk *walk, const char *done, const char *pattern,
+			  const char *rest, struct qmr_error *err)
 {
-	int fd = qmr_file_open_in_root(walk->root_fd, *done ? done : "/", O_RDONLY | O_DIRECTORY, 0, err);
+	int fd = qmr_file_open_in_root(walk->root_fd, *done ? done : "/", O_RDONLY | O_DIRECTORY, 0,
+				       err);
 	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	cleanup_free char *path = malloc(PATH_BYTES);
 	struct dirent *entry;
@@ -187,7 +194,8 @@ static int expand_pattern(struct walk *walk, const char *done, const char *patte
 		int r;
 
 		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") ||
-		    fnmatch(pattern, entry->d_name, FNM_PERIOD) || join(path, done, entry->d_name) < 0)
+		    fnmatch(pattern, entry->d_name, FNM_PERIOD) ||
+		    join(path, done, entry->d_name) < 0)
 			continue;
 		r = expand(walk, path, rest, err);
 		if (r < 0)
@@ -208,13 +216,15 @@ static int expand(struct walk *walk, const char *done, const char *rest, struct 
 		return *done ? walk_start(walk, done, err) : 0;
 	length = strcspn(rest, "/");
 	if (!path || length >= sizeof(component))
-		return qmr_error_set(err, path ? -ENAMETOOLONG : -ENOMEM, "watched path '%s' cannot be used", rest);
+		return qmr_error_set(err, path ? -ENAMETOOLONG : -ENOMEM,
+				     "watched path '%s' cannot be used", rest);
 	memcpy(component, rest, length);
 	component[length] = '\0';
 	if (strpbrk(component, "*?["))
 		return expand_pattern(walk, done, component, rest + length, err);
 	if (join(path, done, component) < 0)
-		return qmr_error_set(err, -ENAMETOOLONG, "watched path '%s/%s' is too long", done, component);
+		return qmr_error_set(err, -ENAMETOOLONG, "watched path '%s/%s' is too long", done,
+				     component);
 	return expand(walk, path, rest + length, err);
 }
 
@@ -223,7 +233,8 @@ static int call_each(const struct walk *walk, qmr_watch_fn *fn, void *user, stru
 	for (size_t i = 0; i < walk->files.n; i++) {
 		const char *path = walk->files.paths[i];
 		char name[256];
-		cleanup_close int parent = qmr_file_open_parent_in_root(walk->root_fd, path, 0, name, err);
+		cleanup_close int parent =
+			qmr_file_open_parent_in_root(walk->root_fd, path, 0, name, err);
 		int r;
 
 		if (parent == -ENOENT || parent == -ENOTDIR)

@@ -67,16 +67,18 @@ static int print_result(const struct qmr_journal *journal, struct qmr_error *err
 	for (size_t i = 0; changed && i < journal->n_files; i++)
 		if (json_array_append_new(changed, json_string(journal->files[i].path)) < 0)
 			break;
-	line = json_pack("{s:I, s:s, s:o}", "transaction", (json_int_t)journal->id, "plan", journal->plan, "changed",
-			 changed);
+	line = json_pack("{s:I, s:s, s:o}", "transaction", (json_int_t)journal->id, "plan",
+			 journal->plan, "changed", changed);
 	text = line ? json_dumps(line, JSON_COMPACT) : NULL;
 	if (!text || puts(text) < 0 || fflush(stdout) < 0)
-		return qmr_error_set(err, -EIO, "transaction %llu is done, but its result could not be printed",
-				     (unsigned long long)journal->id);
+		return qmr_error_set(
+			err, -EIO, "transaction %llu is done, but its result could not be printed",
+			(unsigned long long)journal->id);
 	return 0;
 }
 
-/* Opens the folder and clears up what a cut left, so that a new transaction starts from a known state. */
+/* Opens the folder and clears up what a cut left, so that a new transaction starts from a known
+ * state. */
 static int open_clean(int root_fd, struct qmr_transactions *ret_transactions, struct qmr_error *err)
 {
 	unsigned int completed, undone;
@@ -90,11 +92,13 @@ static int open_clean(int root_fd, struct qmr_transactions *ret_transactions, st
 	return r < 0 ? -EIO : 0;
 }
 
-static int run_and_print(const struct qmr_transactions *transactions, const struct qmr_changes *changes,
-			 const char *plan, const char *incident, const json_t *plan_json, struct qmr_error *err)
+static int run_and_print(const struct qmr_transactions *transactions,
+			 const struct qmr_changes *changes, const char *plan, const char *incident,
+			 const json_t *plan_json, struct qmr_error *err)
 {
 	struct qmr_journal journal = {0};
-	int r = qmr_transaction_run(transactions, changes, plan, incident, plan_json, &journal, err);
+	int r = qmr_transaction_run(transactions, changes, plan, incident, plan_json, &journal,
+				    err);
 
 	if (r == 0)
 		r = print_result(&journal, err);
@@ -115,7 +119,8 @@ static int load_plan(const char *path, struct qmr_plan *ret_plan, struct qmr_err
 	return r == -EINVAL ? -EBADMSG : r;
 }
 
-static int apply_plan(int root_fd, const struct qmr_plan *plan, const json_t *incident, struct qmr_error *err)
+static int apply_plan(int root_fd, const struct qmr_plan *plan, const json_t *incident,
+		      struct qmr_error *err)
 {
 	struct qmr_engine_context context = {root_fd, plan->id};
 	struct qmr_transactions transactions;
@@ -126,7 +131,8 @@ static int apply_plan(int root_fd, const struct qmr_plan *plan, const json_t *in
 		return r;
 	r = qmr_engines_plan(&context, plan, &changes, err);
 	if (r == 0)
-		r = run_and_print(&transactions, &changes, plan->id, qmr_json_string(incident, "id"), plan->json, err);
+		r = run_and_print(&transactions, &changes, plan->id,
+				  qmr_json_string(incident, "id"), plan->json, err);
 	qmr_changes_done(&changes);
 	qmr_transactions_close(&transactions);
 	return r;
@@ -163,7 +169,8 @@ static int run_revert(int root_fd, const struct arguments *arguments, struct qmr
 	if (r < 0)
 		return r;
 	record = json_pack("{s:i, s:s, s:O?, s:O?}", "schema", 1, "id", "local-revert", "incident",
-			   json_object_get(incident, "id"), "changes", json_object_get(incident, "changes"));
+			   json_object_get(incident, "id"), "changes",
+			   json_object_get(incident, "changes"));
 	if (!record)
 		return qmr_error_set(err, -ENOMEM, "out of memory");
 	r = open_clean(root_fd, &transactions, err);
@@ -171,7 +178,8 @@ static int run_revert(int root_fd, const struct arguments *arguments, struct qmr
 		return r;
 	r = qmr_revert_plan(root_fd, incident, &changes, err);
 	if (r == 0)
-		r = run_and_print(&transactions, &changes, "local-revert", qmr_json_string(incident, "id"), record, err);
+		r = run_and_print(&transactions, &changes, "local-revert",
+				  qmr_json_string(incident, "id"), record, err);
 	qmr_changes_done(&changes);
 	qmr_transactions_close(&transactions);
 	return r;
@@ -202,8 +210,10 @@ static int run_undo(int root_fd, const struct arguments *arguments, struct qmr_e
 	uint64_t id = strtoull(arguments->id, &end, 10);
 	int r;
 
-	if (!id || *end || strspn(arguments->id, "0123456789") != strlen(arguments->id) || id > INT64_MAX)
-		return qmr_error_set(err, -EINVAL, "'%s' is not the number of a transaction", arguments->id);
+	if (!id || *end || strspn(arguments->id, "0123456789") != strlen(arguments->id) ||
+	    id > INT64_MAX)
+		return qmr_error_set(err, -EINVAL, "'%s' is not the number of a transaction",
+				     arguments->id);
 	snprintf(plan, sizeof(plan), "undo-%llu", (unsigned long long)id);
 	record = json_pack("{s:i, s:s, s:I}", "schema", 1, "id", plan, "undo", (json_int_t)id);
 	if (!record)
@@ -226,7 +236,8 @@ static const struct command commands[] = {
 	{"undo", "d", "", run_undo},
 };
 
-static int check_option(const struct command *command, char letter, const char *value, const char *name)
+static int check_option(const struct command *command, char letter, const char *value,
+			const char *name)
 {
 	if (!value && strchr(command->needs, letter))
 		qmr_error_log("%s needs %s", command->name, name);
@@ -240,9 +251,9 @@ static int check_option(const struct command *command, char letter, const char *
 static const struct command *parse(int argc, char **argv, struct arguments *arguments)
 {
 	static const struct option options[] = {
-		{"root", required_argument, NULL, 'r'}, {"plan", required_argument, NULL, 'p'},
+		{"root", required_argument, NULL, 'r'},     {"plan", required_argument, NULL, 'p'},
 		{"incident", required_argument, NULL, 'i'}, {"id", required_argument, NULL, 'd'},
-		{"config", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0},
+		{"config", required_argument, NULL, 'c'},   {NULL, 0, NULL, 0},
 	};
 	const struct command *command = NULL;
 	int c;
@@ -251,8 +262,10 @@ static const struct command *parse(int argc, char **argv, struct arguments *argu
 		if (c == '?')
 			return NULL; /* getopt has said why */
 		if (c != 'c')
-			*(c == 'r' ? &arguments->root : c == 'p' ? &arguments->plan :
-			  c == 'i' ? &arguments->incident : &arguments->id) = optarg;
+			*(c == 'r'   ? &arguments->root
+			  : c == 'p' ? &arguments->plan
+			  : c == 'i' ? &arguments->incident
+				     : &arguments->id) = optarg;
 	}
 	for (size_t i = 0; optind + 1 == argc && i < sizeof(commands) / sizeof(*commands); i++)
 		if (!strcmp(argv[optind], commands[i].name))
@@ -302,14 +315,16 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[i], "--help"))
 			return fputs(usage, stdout) < 0 ? QMR_EXIT_FAILURE : QMR_EXIT_OK;
 		if (!strcmp(argv[i], "--version"))
-			return puts("remediation-apply " QMR_VERSION) < 0 ? QMR_EXIT_FAILURE : QMR_EXIT_OK;
+			return puts("remediation-apply " QMR_VERSION) < 0 ? QMR_EXIT_FAILURE
+									  : QMR_EXIT_OK;
 	}
 	command = parse(argc, argv, &arguments);
 	if (!command)
 		return QMR_EXIT_USAGE;
 	root_fd = open(arguments.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd < 0) {
-		qmr_error_log("opening the root '%s': %s; nothing was changed", arguments.root, strerror(errno));
+		qmr_error_log("opening the root '%s': %s; nothing was changed", arguments.root,
+			      strerror(errno));
 		return QMR_EXIT_FAILURE;
 	}
 	code = exit_code(command->run(root_fd, &arguments, &err));

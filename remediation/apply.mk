@@ -11,3 +11,17 @@ remediation-apply_LIBS := jansson libcrypto efivar
 restore-point_SRCS := $(addprefix remediation/,restore-point.c restore-point-take.c restore-point-verify.c \
 	transaction-changes.c transaction-copy.c transaction-node.c journal.c)
 restore-point_LIBS := jansson libcrypto inih
+
+UNIT_TESTS += test-watch test-restore-point test-transaction
+test-watch_SRCS := tests/unit/test-watch.c
+test-watch_LIBS := cmocka jansson
+test-restore-point_SRCS := tests/unit/test-restore-point.c
+test-restore-point_LIBS := cmocka jansson
+test-transaction_SRCS := tests/unit/test-transaction.c $(TRANSACTION_SRCS)
+test-transaction_LIBS := cmocka jansson libcrypto efivar
+
+FUZZERS += fuzz-journal fuzz-manifest
+fuzz-journal_SRCS := tests/fuzz/fuzz-journal.c tests/fuzz/main.c remediation/journal.c remediation/transaction-node.c
+fuzz-journal_LIBS := jansson libcrypto
+fuzz-manifest_SRCS := tests/fuzz/fuzz-manifest.c tests/fuzz/main.c
+fuzz-manifest_LIBS := jansson

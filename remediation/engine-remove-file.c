@@ -13,10 +13,12 @@ static int plan_removal(const struct qmr_engine_context *context, const struct q
 	if (r < 0)
 		return r;
 	if (action->sha256 && now.type != QMR_NODE_NONE && strcasecmp(now.sha256, action->sha256))
-		r = qmr_error_set(err, -EBADMSG, "'%s' is not the file that the plan means, its SHA-256 is %s",
+		r = qmr_error_set(err, -EBADMSG,
+				  "'%s' is not the file that the plan means, its SHA-256 is %s",
 				  action->path, now.sha256[0] ? now.sha256 : "that of a link");
 	qmr_node_done(&now);
 	return r < 0 ? r : qmr_changes_add(changes, action->path, &nothing, NULL, NULL, err);
 }
 
-const struct qmr_engine qmr_engine_remove_file = {QMR_ACTION_REMOVE_FILE, "remove-file", plan_removal};
+const struct qmr_engine qmr_engine_remove_file = {QMR_ACTION_REMOVE_FILE, "remove-file",
+						  plan_removal};

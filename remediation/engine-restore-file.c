@@ -9,6 +9,13 @@
 #include "log.h"
 #include "restore-point.h"
 
+/* Of no use, which is no reason to stop; an error of the disk is one. */
+static int is_damage(int r)
+{
+	return r == -ENOENT || r == -EBADMSG || r == -EINVAL || r == -EFBIG || r == -ELOOP ||
+	       r == -ENOTDIR;
+}
+
 /* 1: added, 0: this restore point does not hold the path or is not one. */
 static int add_from(const struct qmr_engine_context *context, uint64_t id, const char *path,
 		    struct qmr_changes *changes, struct qmr_error *err)
@@ -18,7 +25,7 @@ static int add_from(const struct qmr_engine_context *context, uint64_t id, const
 	struct qmr_error why = {0};
 	int r = qmr_restore_point_load(context->root_fd, id, &point, &why);
 
-	if (r == -EIO || r == -ENOMEM)
+	if (r < 0 && !is_damage(r))
 		return qmr_error_set(err, r, "%s", why.text);
 	if (r < 0) {
 		if (r != -ENOENT)
@@ -32,10 +39,12 @@ static int add_from(const struct qmr_engine_context *context, uint64_t id, const
 	return r < 0 ? r : file ? 1 : 0;
 }
 
-static int plan_restoration(const struct qmr_engine_context *context, const struct qmr_action *action,
-			    struct qmr_changes *changes, struct qmr_error *err)
+static int plan_restoration(const struct qmr_engine_context *context,
+			    const struct qmr_action *action, struct qmr_changes *changes,
+			    struct qmr_error *err)
 {
-	cleanup_close int fd = qmr_file_open_in_root(context->root_fd, QMR_RESTORE_POINTS, O_RDONLY | O_DIRECTORY, 0, err);
+	cleanup_close int fd = qmr_file_open_in_root(context->root_fd, QMR_RESTORE_POINTS,
+						     O_RDONLY | O_DIRECTORY, 0, err);
 	cleanup_free uint64_t *ids = NULL;
 	int n;
 
@@ -53,4 +62,5 @@ static int plan_restoration(const struct qmr_engine_context *context, const stru
 	return qmr_error_set(err, -EBADMSG, "no restore point holds '%s'", action->path);
 }
 
-const struct qmr_engine qmr_engine_restore_file = {QMR_ACTION_RESTORE_FILE, "restore-file", plan_restoration};
+const struct qmr_engine qmr_engine_restore_file = {QMR_ACTION_RESTORE_FILE, "restore-file",
+						   plan_restoration};

@@ -15,7 +15,9 @@ static const char *const forbidden[] = {"/proc", "/sys", "/dev", "/run", "/var/l
 
 const char *qmr_journal_state_name(int state)
 {
-	return state >= 0 && state < (int)(sizeof(state_names) / sizeof(*state_names)) ? state_names[state] : "invalid";
+	return state >= 0 && state < (int)(sizeof(state_names) / sizeof(*state_names))
+		       ? state_names[state]
+		       : "invalid";
 }
 
 void qmr_journal_done(struct qmr_journal *journal)
@@ -49,7 +51,8 @@ int qmr_journal_path_is_allowed(const char *path)
 	}
 	for (size_t i = 0; i < sizeof(forbidden) / sizeof(*forbidden); i++) {
 		length = strlen(forbidden[i]);
-		if (!strncmp(path, forbidden[i], length) && (path[length] == '\0' || path[length] == '/'))
+		if (!strncmp(path, forbidden[i], length) &&
+		    (path[length] == '\0' || path[length] == '/'))
 			return 0;
 	}
 	return 1;
@@ -69,14 +72,16 @@ int qmr_modules_add(struct qmr_modules *modules, const char *name, struct qmr_er
 	size_t length = strlen(name);
 
 	if (length == 0 || length >= sizeof(canonical) ||
-	    strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") != length)
+	    strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") !=
+		    length)
 		return qmr_error_set(err, -EINVAL, "'%s' is not a module's name", name);
 	for (size_t i = 0; i <= length; i++)
 		canonical[i] = name[i] == '-' ? '_' : name[i];
 	if (qmr_modules_has(modules, canonical))
 		return 0;
 	if (modules->n == QMR_JOURNAL_MODULES_MAX)
-		return qmr_error_set(err, -EINVAL, "more than %d blocked modules", QMR_JOURNAL_MODULES_MAX);
+		return qmr_error_set(err, -EINVAL, "more than %d blocked modules",
+				     QMR_JOURNAL_MODULES_MAX);
 	memcpy(modules->names[modules->n++], canonical, length + 1);
 	return 0;
 }
@@ -87,7 +92,8 @@ void qmr_modules_remove(struct qmr_modules *modules, const char *name)
 		if (strcmp(modules->names[i], name))
 			continue;
 		modules->n--;
-		memmove(modules->names[i], modules->names[i + 1], (modules->n - i) * sizeof(*modules->names));
+		memmove(modules->names[i], modules->names[i + 1],
+			(modules->n - i) * sizeof(*modules->names));
 		return;
 	}
 }
@@ -95,13 +101,13 @@ void qmr_modules_remove(struct qmr_modules *modules, const char *name)
 static json_t *node_to_json(const struct qmr_node *node)
 {
 	if (node->type == QMR_NODE_FILE)
-		return json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:s}", "type", "file", "mode", (int)node->mode, "uid",
-				 (json_int_t)node->uid, "gid", (json_int_t)node->gid, "size",
-				 (json_int_t)node->size, "mtime_ns", (json_int_t)node->mtime_ns, "sha256",
-				 node->sha256);
+		return json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:s}", "type", "file", "mode",
+				 (int)node->mode, "uid", (json_int_t)node->uid, "gid",
+				 (json_int_t)node->gid, "size", (json_int_t)node->size, "mtime_ns",
+				 (json_int_t)node->mtime_ns, "sha256", node->sha256);
 	if (node->type == QMR_NODE_SYMLINK)
-		return json_pack("{s:s, s:s, s:I, s:I}", "type", "symlink", "target", node->target, "uid",
-				 (json_int_t)node->uid, "gid", (json_int_t)node->gid);
+		return json_pack("{s:s, s:s, s:I, s:I}", "type", "symlink", "target", node->target,
+				 "uid", (json_int_t)node->uid, "gid", (json_int_t)node->gid);
 	return json_null();
 }
 
@@ -123,25 +129,30 @@ json_t *qmr_journal_to_json(const struct qmr_journal *journal)
 
 	for (size_t i = 0; files && i < journal->n_files; i++) {
 		const struct qmr_journal_file *file = &journal->files[i];
-		json_t *entry = json_pack("{s:i, s:s, s:o, s:o}", "n", (int)file->n, "path", file->path, "old",
-					  node_to_json(&file->old), "new", node_to_json(&file->new));
+		json_t *entry =
+			json_pack("{s:i, s:s, s:o, s:o}", "n", (int)file->n, "path", file->path,
+				  "old", node_to_json(&file->old), "new", node_to_json(&file->new));
 
 		if (json_array_append_new(files, entry) < 0) {
 			json_decref(files);
 			return NULL;
 		}
 	}
-	return json_pack("{s:i, s:I, s:s, s:s?, s:s, s:o, s:o, s:o}", "schema", 1, "id", (json_int_t)journal->id,
-			 "plan", journal->plan, "incident", journal->incident[0] ? journal->incident : NULL, "state",
+	return json_pack("{s:i, s:I, s:s, s:s?, s:s, s:o, s:o, s:o}", "schema", 1, "id",
+			 (json_int_t)journal->id, "plan", journal->plan, "incident",
+			 journal->incident[0] ? journal->incident : NULL, "state",
 			 qmr_journal_state_name(journal->state), "files", files, "block_modules",
-			 modules_to_json(&journal->block), "old_block_modules", modules_to_json(&journal->old_block));
+			 modules_to_json(&journal->block), "old_block_modules",
+			 modules_to_json(&journal->old_block));
 }
 
-static int get_number(const json_t *object, const char *key, json_int_t min, json_int_t max, json_int_t *ret)
+static int get_number(const json_t *object, const char *key, json_int_t min, json_int_t max,
+		      json_int_t *ret)
 {
 	const json_t *value = json_object_get(object, key);
 
-	if (!json_is_integer(value) || json_integer_value(value) < min || json_integer_value(value) > max)
+	if (!json_is_integer(value) || json_integer_value(value) < min ||
+	    json_integer_value(value) > max)
 		return -EBADMSG;
 	*ret = json_integer_value(value);
 	return 0;
@@ -154,7 +165,8 @@ static int parse_regular(const json_t *json, struct qmr_node *node, struct qmr_e
 
 	if (!sha256 || strlen(sha256) != 64 || strspn(sha256, "0123456789abcdef") != 64)
 		return bad(err, "files: sha256 is not 64 lower-case hexadecimal digits");
-	if (get_number(json, "mode", 0, 07777, &mode) < 0 || get_number(json, "size", 0, INT64_MAX, &size) < 0 ||
+	if (get_number(json, "mode", 0, 07777, &mode) < 0 ||
+	    get_number(json, "size", 0, INT64_MAX, &size) < 0 ||
 	    get_number(json, "mtime_ns", INT64_MIN, INT64_MAX, &mtime) < 0)
 		return bad(err, "files: mode, size or mtime_ns is missing or out of range");
 	node->type = QMR_NODE_FILE;
@@ -172,7 +184,8 @@ static int parse_node(const json_t *json, struct qmr_node *node, struct qmr_erro
 
 	if (json_is_null(json))
 		return 0;
-	if (get_number(json, "uid", 0, UINT32_MAX - 1, &uid) < 0 || get_number(json, "gid", 0, UINT32_MAX - 1, &gid) < 0)
+	if (get_number(json, "uid", 0, UINT32_MAX - 1, &uid) < 0 ||
+	    get_number(json, "gid", 0, UINT32_MAX - 1, &gid) < 0)
 		return bad(err, "files: uid or gid is missing or out of range");
 	node->uid = (uint32_t)uid;
 	node->gid = (uint32_t)gid;
@@ -182,10 +195,12 @@ static int parse_node(const json_t *json, struct qmr_node *node, struct qmr_erro
 		return bad(err, "files: type is neither 'file' nor 'symlink' with a target");
 	node->type = QMR_NODE_SYMLINK;
 	node->target = strdup(target);
-	return node->target ? 0 : qmr_error_set(err, -ENOMEM, "reading journal.json: out of memory");
+	return node->target ? 0
+			    : qmr_error_set(err, -ENOMEM, "reading journal.json: out of memory");
 }
 
-static int parse_file(const json_t *json, size_t index, struct qmr_journal_file *file, struct qmr_error *err)
+static int parse_file(const json_t *json, size_t index, struct qmr_journal_file *file,
+		      struct qmr_error *err)
 {
 	const char *path = qmr_json_string(json, "path");
 	json_int_t n;
@@ -211,14 +226,16 @@ static int parse_modules(const json_t *json, struct qmr_modules *modules, struct
 		const char *name = json_string_value(json_array_get(json, i));
 
 		if (!name || qmr_modules_add(modules, name, NULL) < 0)
-			return bad(err, "block_modules or old_block_modules does not hold module names");
+			return bad(err,
+				   "block_modules or old_block_modules does not hold module names");
 	}
 	return 0;
 }
 
 static int parse_head(const json_t *json, struct qmr_journal *journal, struct qmr_error *err)
 {
-	const char *plan = qmr_json_string(json, "plan"), *incident = qmr_json_string(json, "incident");
+	const char *plan = qmr_json_string(json, "plan"),
+		   *incident = qmr_json_string(json, "incident");
 	const char *state = qmr_json_string(json, "state");
 	json_int_t number;
 
@@ -259,10 +276,13 @@ static int parse_journal(const json_t *json, struct qmr_journal *journal, struct
 			return r;
 	}
 	r = parse_modules(json_object_get(json, "block_modules"), &journal->block, err);
-	return r < 0 ? r : parse_modules(json_object_get(json, "old_block_modules"), &journal->old_block, err);
+	return r < 0 ? r
+		     : parse_modules(json_object_get(json, "old_block_modules"),
+				     &journal->old_block, err);
 }
 
-int qmr_journal_from_json(const json_t *json, struct qmr_journal *ret_journal, struct qmr_error *err)
+int qmr_journal_from_json(const json_t *json, struct qmr_journal *ret_journal,
+			  struct qmr_error *err)
 {
 	struct qmr_journal journal = {0};
 	int r = parse_journal(json, &journal, err);
@@ -274,7 +294,8 @@ int qmr_journal_from_json(const json_t *json, struct qmr_journal *ret_journal, s
 	return r;
 }
 
-int qmr_journal_load(int folder_fd, uint64_t id, struct qmr_journal *ret_journal, struct qmr_error *err)
+int qmr_journal_load(int folder_fd, uint64_t id, struct qmr_journal *ret_journal,
+		     struct qmr_error *err)
 {
 	cleanup_json json_t *json = NULL;
 	int r = qmr_json_load(folder_fd, "journal.json", QMR_JOURNAL_BYTES_MAX, &json, err);
@@ -296,6 +317,7 @@ int qmr_journal_save(int folder_fd, const struct qmr_journal *journal, struct qm
 	cleanup_json json_t *json = qmr_journal_to_json(journal);
 
 	if (!json)
-		return qmr_error_set(err, -ENOMEM, "writing journal.json: out of memory, or a name is not UTF-8");
+		return qmr_error_set(err, -ENOMEM,
+				     "writing journal.json: out of memory, or a name is not UTF-8");
 	return qmr_json_save(folder_fd, "journal.json", json, 0600, err);
 }

@@ -11,7 +11,7 @@
 
 /* journal.json of a transaction, docs/remediation.md ("Transactions"). */
 
-#define QMR_JOURNAL_FILES_MAX 1100   /* 1,000 changes of an incident, 64 actions */
+#define QMR_JOURNAL_FILES_MAX 1100 /* 1,000 changes of an incident, 64 actions */
 #define QMR_JOURNAL_MODULES_MAX 64
 #define QMR_JOURNAL_BYTES_MAX (8u << 20)
 
@@ -31,9 +31,9 @@ struct qmr_modules {
 
 struct qmr_journal {
 	uint64_t id;
-	char plan[64];      /* plan id, "local-revert" or "undo-ID" */
-	char incident[64];  /* empty: none */
-	int state;          /* enum qmr_journal_state */
+	char plan[64];                  /* plan id, "local-revert" or "undo-ID" */
+	char incident[64];              /* empty: none */
+	int state;                      /* enum qmr_journal_state */
 	struct qmr_journal_file *files; /* owned */
 	size_t n_files;
 	struct qmr_modules block, old_block; /* the block list after and before */
@@ -46,24 +46,31 @@ void qmr_journal_done(struct qmr_journal *journal);
 json_t *qmr_journal_to_json(const struct qmr_journal *journal);
 
 /*
- * Validates all of a journal: -EBADMSG with the field named. What it accepts can be acted on: paths are absolute, without
+ * Validates all of a journal: -EBADMSG with the field named. What it accepts can be acted on: paths
+ * are absolute, without
  * '.' and '..', numbers and hashes in range.
  */
-int qmr_journal_from_json(const json_t *json, struct qmr_journal *ret_journal, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_journal_from_json(const json_t *json, struct qmr_journal *ret_journal,
+			  struct qmr_error *err) QMR_MUST_CHECK;
 
-/* From journal.json in folder_fd; -ENOENT if it is missing, else -EBADMSG. id is what the folder is called. */
-int qmr_journal_load(int folder_fd, uint64_t id, struct qmr_journal *ret_journal, struct qmr_error *err) QMR_MUST_CHECK;
+/* From journal.json in folder_fd; -ENOENT if it is missing, else -EBADMSG. id is what the folder is
+ * called. */
+int qmr_journal_load(int folder_fd, uint64_t id, struct qmr_journal *ret_journal,
+		     struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Replaces journal.json durably. */
-int qmr_journal_save(int folder_fd, const struct qmr_journal *journal, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_journal_save(int folder_fd, const struct qmr_journal *journal,
+		     struct qmr_error *err) QMR_MUST_CHECK;
 
 const char *qmr_journal_state_name(int state);
 
-/* Whether path may be changed by a transaction: absolute, clean, outside /proc, /sys, /dev, /run and /var/lib/qmr. */
+/* Whether path may be changed by a transaction: absolute, clean, outside /proc, /sys, /dev, /run
+ * and /var/lib/qmr. */
 int qmr_journal_path_is_allowed(const char *path);
 
 /* -EINVAL unless name is a module's name; '-' becomes '_'. */
-int qmr_modules_add(struct qmr_modules *modules, const char *name, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_modules_add(struct qmr_modules *modules, const char *name,
+		    struct qmr_error *err) QMR_MUST_CHECK;
 void qmr_modules_remove(struct qmr_modules *modules, const char *name);
 int qmr_modules_has(const struct qmr_modules *modules, const char *name);
 

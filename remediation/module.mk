@@ -1,1 +1,6 @@
-# see README.md
+# Plans, transactions, restore points; see README.md.
+include remediation/apply.mk
+
+UNIT_TESTS += test-plan
+test-plan_SRCS := tests/unit/test-plan.c remediation/plan.c
+test-plan_LIBS := cmocka jansson

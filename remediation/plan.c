@@ -132,7 +132,7 @@ static int parse_action(const char *name, size_t index, const json_t *json, stru
 
 		snprintf(field, sizeof(field), "actions[%zu].%.64s", index, key);
 		snprintf(word, sizeof(word), " %.64s ", key);
-		if (strcmp(key, "type") && !strstr(keys, word))
+		if (strcmp(key, "type") && (!*key || strchr(key, ' ') || !strstr(keys, word)))
 			return refuse(err, name, field, "unknown key");
 		if (!json_is_string(value))
 			return refuse(err, name, field, "not a string");
@@ -161,7 +161,7 @@ static int check_top(const char *name, const struct qmr_plan *plan, struct qmr_e
 		char word[80];
 
 		snprintf(word, sizeof(word), " %.64s ", key);
-		if (!strstr(allowed, word) || strchr(key, ' '))
+		if (!*key || strchr(key, ' ') || !strstr(allowed, word))
 			return refuse(err, name, key, "unknown key");
 	}
 	if (!json_is_integer(schema) || json_integer_value(schema) != 1)

@@ -49,14 +49,17 @@ int qmr_restore_points_open(int root_fd, int create, struct qmr_error *err)
 	char name[256];
 
 	if (create) {
-		cleanup_close int parent = qmr_file_open_parent_in_root(root_fd, QMR_RESTORE_POINTS, 1, name, err);
+		cleanup_close int parent =
+			qmr_file_open_parent_in_root(root_fd, QMR_RESTORE_POINTS, 1, name, err);
 
 		if (parent < 0)
 			return parent;
 		if ((mkdirat(parent, name, 0700) < 0 && errno != EEXIST) || fsync(parent) < 0)
-			return qmr_error_errno(err, -errno, "creating folder '%s'", QMR_RESTORE_POINTS);
+			return qmr_error_errno(err, -errno, "creating folder '%s'",
+					       QMR_RESTORE_POINTS);
 	}
-	return qmr_file_open_in_root(root_fd, QMR_RESTORE_POINTS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, err);
+	return qmr_file_open_in_root(root_fd, QMR_RESTORE_POINTS,
+				     O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, err);
 }
 
 static int skip(struct take *take, const char *path, const char *why, struct qmr_error *err)
@@ -70,12 +73,14 @@ static int skip(struct take *take, const char *path, const char *why, struct qmr
 				*p = '?';
 		text = json_string(printable);
 	}
-	if (!text || json_array_append_new(take->skipped, json_pack("{s:o, s:s}", "path", text, "why", why)) < 0)
+	if (!text || json_array_append_new(take->skipped,
+					   json_pack("{s:o, s:s}", "path", text, "why", why)) < 0)
 		return qmr_error_set(err, -ENOMEM, "noting '%s': out of memory", path);
 	return 0;
 }
 
-static int remember(struct take *take, const char *path, struct qmr_node *node, struct qmr_error *err)
+static int remember(struct take *take, const char *path, struct qmr_node *node,
+		    struct qmr_error *err)
 {
 	if (take->n == take->room) {
 		size_t room = take->room ? take->room * 2 : 64;
@@ -103,13 +108,15 @@ static int is_too_large(struct take *take, uint64_t size, char why[64])
 	if (size > file_max)
 		snprintf(why, 64, "larger than %d MiB", take->config->watch_file_max_mib);
 	else if (take->total_bytes + size > total_max)
-		snprintf(why, 64, "the restore point would be larger than %d MiB", take->config->watch_total_max_mib);
+		snprintf(why, 64, "the restore point would be larger than %d MiB",
+			 take->config->watch_total_max_mib);
 	else
 		return 0;
 	return 1;
 }
 
-static int look(void *user, const char *path, int parent_fd, const char *name, struct qmr_error *err)
+static int look(void *user, const char *path, int parent_fd, const char *name,
+		struct qmr_error *err)
 {
 	struct take *take = user;
 	struct qmr_error why = {0};
@@ -148,11 +155,12 @@ static int is_unchanged(const struct take *take)
 	if (!take->previous.id || take->n != take->previous.n_files)
 		return 0;
 	for (size_t i = 0; i < take->n; i++) {
-		const struct qmr_saved_file *old = &take->previous.files[i]; /* both are sorted by path */
+		const struct qmr_saved_file *old =
+			&take->previous.files[i]; /* both are sorted by path */
 		const struct qmr_node *now = &take->seen[i].node;
 
-		if (strcmp(old->path, take->seen[i].path) || !old->target != !now->target || old->uid != now->uid ||
-		    old->gid != now->gid)
+		if (strcmp(old->path, take->seen[i].path) || !old->target != !now->target ||
+		    old->uid != now->uid || old->gid != now->gid)
 			return 0;
 		if (now->target ? strcmp(old->target, now->target) != 0
 				: strcmp(old->sha256, now->sha256) || old->mode != now->mode)
@@ -165,13 +173,16 @@ static int open_previous_copy(int points_fd, uint64_t id, const char *path)
 {
 	char copy[4200];
 
-	if (snprintf(copy, sizeof(copy), "%llu/files%s", (unsigned long long)id, path) >= (int)sizeof(copy))
+	if (snprintf(copy, sizeof(copy), "%llu/files%s", (unsigned long long)id, path) >=
+	    (int)sizeof(copy))
 		return -ENAMETOOLONG;
 	return openat(points_fd, copy, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 }
 
-/* 1: the new name is another link to the previous copy, which was hashed: a copy gone bad is not passed on. */
-static int link_previous(const struct take *take, const struct seen *seen, int points_fd, int in_fd, int files_fd)
+/* 1: the new name is another link to the previous copy, which was hashed: a copy gone bad is not
+ * passed on. */
+static int link_previous(const struct take *take, const struct seen *seen, int points_fd, int in_fd,
+			 int files_fd)
 {
 	const struct qmr_saved_file *old = qmr_restore_point_find(&take->previous, seen->path);
 	cleanup_close int fd = -1;
@@ -180,10 +191,11 @@ static int link_previous(const struct take *take, const struct seen *seen, int p
 	if (!old || strcmp(old->sha256, seen->node.sha256))
 		return 0;
 	fd = open_previous_copy(points_fd, take->previous.id, seen->path);
-	if (fd < 0 || qmr_sha256_fd(fd, seen->path, sha256, NULL, NULL) < 0 || strcmp(sha256, old->sha256) ||
-	    !qmr_node_has_same_xattrs(fd, in_fd))
+	if (fd < 0 || qmr_sha256_fd(fd, seen->path, sha256, NULL, NULL) < 0 ||
+	    strcmp(sha256, old->sha256) || !qmr_node_has_same_xattrs(fd, in_fd))
 		return 0;
-	snprintf(copy, sizeof(copy), "%llu/files%s", (unsigned long long)take->previous.id, seen->path);
+	snprintf(copy, sizeof(copy), "%llu/files%s", (unsigned long long)take->previous.id,
+		 seen->path);
 	return linkat(points_fd, copy, files_fd, seen->path + 1, 0) == 0;
 }
 
@@ -200,9 +212,11 @@ static int make_parents(int files_fd, const char *path, struct qmr_error *err)
 	return qmr_file_mkdirs(files_fd, parent, 0755, err);
 }
 
-static int save_file(struct take *take, struct seen *seen, int points_fd, int files_fd, struct qmr_error *err)
+static int save_file(struct take *take, struct seen *seen, int points_fd, int files_fd,
+		     struct qmr_error *err)
 {
-	cleanup_close int fd = qmr_file_open_in_root(take->root_fd, seen->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, err);
+	cleanup_close int fd = qmr_file_open_in_root(take->root_fd, seen->path,
+						     O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, err);
 	struct qmr_node meta;
 	struct stat st;
 	int r;
@@ -237,11 +251,13 @@ static json_t *describe(const struct seen *seen)
 	const struct qmr_node *node = &seen->node;
 
 	if (node->target)
-		return json_pack("{s:s, s:s, s:s, s:I, s:I}", "path", seen->path, "type", "symlink", "target", node->target,
-				 "uid", (json_int_t)node->uid, "gid", (json_int_t)node->gid);
-	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:s}", "path", seen->path, "type", "file", "mode",
-			 (int)node->mode, "uid", (json_int_t)node->uid, "gid", (json_int_t)node->gid, "size",
-			 (json_int_t)node->size, "mtime_ns", (json_int_t)node->mtime_ns, "sha256", node->sha256);
+		return json_pack("{s:s, s:s, s:s, s:I, s:I}", "path", seen->path, "type", "symlink",
+				 "target", node->target, "uid", (json_int_t)node->uid, "gid",
+				 (json_int_t)node->gid);
+	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:s}", "path", seen->path, "type",
+			 "file", "mode", (int)node->mode, "uid", (json_int_t)node->uid, "gid",
+			 (json_int_t)node->gid, "size", (json_int_t)node->size, "mtime_ns",
+			 (json_int_t)node->mtime_ns, "sha256", node->sha256);
 }
 
 static int save_all(struct take *take, int points_fd, int folder_fd, struct qmr_error *err)
@@ -276,9 +292,9 @@ static int save_manifest(struct take *take, int folder_fd, uint64_t id, struct q
 	struct utsname system = {0};
 
 	(void)uname(&system); /* cannot fail with a valid pointer */
-	manifest = json_pack("{s:i, s:I, s:I, s:s, s:O, s:O}", "schema", 1, "id", (json_int_t)id, "taken_unix_s",
-			     (json_int_t)time(NULL), "kernel", system.release, "files", take->files, "skipped",
-			     take->skipped);
+	manifest = json_pack("{s:i, s:I, s:I, s:s, s:O, s:O}", "schema", 1, "id", (json_int_t)id,
+			     "taken_unix_s", (json_int_t)time(NULL), "kernel", system.release,
+			     "files", take->files, "skipped", take->skipped);
 	if (!manifest)
 		return qmr_error_set(err, -ENOMEM, "writing manifest.json: out of memory");
 	return qmr_json_save(folder_fd, "manifest.json", manifest, 0600, err);
@@ -316,13 +332,14 @@ static void prune(int root_fd, int points_fd, int keep)
 		if (r == 0 && valid++ < keep)
 			continue;
 		if (r < 0 && r != -ENOENT && valid < keep) {
-			qmr_warning("reading restore point %llu: %s; it is kept for now", (unsigned long long)ids[n],
-				    why.text);
+			qmr_warning("reading restore point %llu: %s; it is kept for now",
+				    (unsigned long long)ids[n], why.text);
 			continue;
 		}
 		if (remove_point(points_fd, ids[n], &why) < 0)
-			qmr_warning("deleting the old restore point %llu: %s; the next run tries again",
-				    (unsigned long long)ids[n], why.text);
+			qmr_warning(
+				"deleting the old restore point %llu: %s; the next run tries again",
+				(unsigned long long)ids[n], why.text);
 	}
 }
 
@@ -378,8 +395,8 @@ static int take_locked(struct take *take, int points_fd, uint64_t *ret_id, struc
 		struct qmr_error why = {0};
 
 		if (id && remove_point(points_fd, id, &why) < 0)
-			qmr_warning("cleaning up restore point %llu: %s; the next run does it", (unsigned long long)id,
-				    why.text);
+			qmr_warning("cleaning up restore point %llu: %s; the next run does it",
+				    (unsigned long long)id, why.text);
 		return r;
 	}
 	prune(take->root_fd, points_fd, take->config->watch_keep);
@@ -387,9 +404,13 @@ static int take_locked(struct take *take, int points_fd, uint64_t *ret_id, struc
 	return 0;
 }
 
-int qmr_restore_point_take(int root_fd, const struct qmr_config *config, uint64_t *ret_id, struct qmr_error *err)
+int qmr_restore_point_take(int root_fd, const struct qmr_config *config, uint64_t *ret_id,
+			   struct qmr_error *err)
 {
-	struct take take = {.root_fd = root_fd, .config = config, .files = json_array(), .skipped = json_array()};
+	struct take take = {.root_fd = root_fd,
+			    .config = config,
+			    .files = json_array(),
+			    .skipped = json_array()};
 	cleanup_close int points_fd = qmr_restore_points_open(root_fd, 1, err);
 	int r;
 
@@ -398,7 +419,8 @@ int qmr_restore_point_take(int root_fd, const struct qmr_config *config, uint64_
 	else if (!take.files || !take.skipped)
 		r = qmr_error_set(err, -ENOMEM, "out of memory");
 	else if (flock(points_fd, LOCK_EX | LOCK_NB) < 0)
-		r = qmr_error_errno(err, errno == EWOULDBLOCK ? -EBUSY : -errno, "locking '%s'", QMR_RESTORE_POINTS);
+		r = qmr_error_errno(err, errno == EWOULDBLOCK ? -EBUSY : -errno, "locking '%s'",
+				    QMR_RESTORE_POINTS);
 	else
 		r = take_locked(&take, points_fd, ret_id, err);
 	take_done(&take);

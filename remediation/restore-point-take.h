@@ -11,9 +11,9 @@
 /* Writing, listing and checking restore points, docs/remediation.md. */
 
 /*
- * Takes a restore point if a watched file changed since the newest; *ret_id is the new one, or 0 if nothing changed. It
- * exists completely and durably, or not at all; older ones than the configured number are deleted after that. -EBUSY if
- * another program is at it.
+ * Takes a restore point if a watched file changed since the newest; *ret_id is the new one, or 0 if
+ * nothing changed. It exists completely and durably, or not at all; older ones than the configured
+ * number are deleted after that. -EBUSY if another program is at it.
  */
 int qmr_restore_point_take(int root_fd, const struct qmr_config *config, uint64_t *ret_id,
 			   struct qmr_error *err) QMR_MUST_CHECK;
@@ -24,7 +24,9 @@ int qmr_restore_points_open(int root_fd, int create, struct qmr_error *err) QMR_
 /* Prints one line for each restore point, or with json one JSON object; returns their number. */
 int qmr_restore_point_list(int root_fd, int json, FILE *out, struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Hashes every copy of every restore point and prints what is wrong; returns the number of faults. */
-int qmr_restore_point_verify(int root_fd, int json, FILE *out, struct qmr_error *err) QMR_MUST_CHECK;
+/* Hashes every copy of every restore point and prints what is wrong; returns the number of faults.
+ */
+int qmr_restore_point_verify(int root_fd, int json, FILE *out,
+			     struct qmr_error *err) QMR_MUST_CHECK;
 
 #endif

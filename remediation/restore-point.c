@@ -48,11 +48,14 @@ static int run_take(int root_fd, const struct arguments *arguments)
 	}
 	r = qmr_restore_point_take(root_fd, &config, &id, &err);
 	if (r < 0) {
-		qmr_error_log("taking a restore point: %s; there is no new one, the old ones are as they were", err.text);
+		qmr_error_log("taking a restore point: %s; there is no new one, the old ones are "
+			      "as they were",
+			      err.text);
 		return QMR_EXIT_FAILURE;
 	}
 	if (arguments->json)
-		r = id ? printf("{\"restore_point\":%llu}\n", (unsigned long long)id) : printf("{\"restore_point\":null}\n");
+		r = id ? printf("{\"restore_point\":%llu}\n", (unsigned long long)id)
+		       : printf("{\"restore_point\":null}\n");
 	else if (id)
 		r = printf("restore point %llu is taken\n", (unsigned long long)id);
 	else
@@ -125,14 +128,16 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[i], "--help"))
 			return fputs(usage, stdout) < 0 ? QMR_EXIT_FAILURE : QMR_EXIT_OK;
 		if (!strcmp(argv[i], "--version"))
-			return puts("restore-point " QMR_VERSION) < 0 ? QMR_EXIT_FAILURE : QMR_EXIT_OK;
+			return puts("restore-point " QMR_VERSION) < 0 ? QMR_EXIT_FAILURE
+								      : QMR_EXIT_OK;
 	}
 	command = parse(argc, argv, &arguments);
 	if (!command)
 		return QMR_EXIT_USAGE;
 	root_fd = open(arguments.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd < 0) {
-		qmr_error_log("opening the root '%s': %s; nothing was done", arguments.root, strerror(errno));
+		qmr_error_log("opening the root '%s': %s; nothing was done", arguments.root,
+			      strerror(errno));
 		return QMR_EXIT_FAILURE;
 	}
 	return command->run(root_fd, &arguments);

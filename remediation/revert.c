@@ -29,24 +29,28 @@ static int load_point(struct revert *revert, const json_t *incident, struct qmr_
 	int r;
 
 	if (json_is_integer(id) && json_integer_value(id) > 0)
-		r = qmr_restore_point_load(revert->root_fd, (uint64_t)json_integer_value(id), &revert->point, err);
+		r = qmr_restore_point_load(revert->root_fd, (uint64_t)json_integer_value(id),
+					   &revert->point, err);
 	else
 		r = qmr_error_set(err, -EBADMSG, "the incident names no restore point");
 	if (r < 0)
 		return r;
-	snprintf(path, sizeof(path), QMR_RESTORE_POINTS "/%llu", (unsigned long long)revert->point.id);
+	snprintf(path, sizeof(path), QMR_RESTORE_POINTS "/%llu",
+		 (unsigned long long)revert->point.id);
 	fd = qmr_file_open_in_root(revert->root_fd, path, O_RDONLY | O_DIRECTORY, 0, err);
-	return fd < 0 ? fd : qmr_json_load(fd, "manifest.json", MANIFEST_BYTES_MAX, &revert->manifest, err);
+	return fd < 0 ? fd
+		      : qmr_json_load(fd, "manifest.json", MANIFEST_BYTES_MAX, &revert->manifest,
+				      err);
 }
 
-/* A file that the restore point left out, because of its size for instance, only looks as if it had been added. */
+/* A file that the restore point left out, because of its size for instance, only looks as if it had
+ * been added. */
 static int was_skipped(const struct revert *revert, const char *path)
 {
 	const json_t *entry;
 	size_t i;
 
-	json_array_foreach(json_object_get(revert->manifest, "skipped"), i, entry)
-	{
+	json_array_foreach (json_object_get(revert->manifest, "skipped"), i, entry) {
 		const char *skipped = qmr_json_string(entry, "path");
 
 		if (skipped && !strcmp(skipped, path))
@@ -63,29 +67,35 @@ static int is_own(const char *path)
 	return !strncmp(path, prefix, sizeof(prefix) - 1);
 }
 
-static int remove_added(struct revert *revert, const char *path, const char *sha256, struct qmr_error *err)
+static int remove_added(struct revert *revert, const char *path, const char *sha256,
+			struct qmr_error *err)
 {
 	struct qmr_node now, nothing = {0};
 	int r, other;
 
 	if (was_skipped(revert, path)) {
-		qmr_warning("reverting '%s': the restore point left it out, so it is not new; it stays", path);
+		qmr_warning(
+			"reverting '%s': the restore point left it out, so it is not new; it stays",
+			path);
 		return 0;
 	}
 	if (qmr_restore_point_find(&revert->point, path))
-		return qmr_error_set(err, -EBADMSG, "'%s' is 'added', but the restore point holds it", path);
+		return qmr_error_set(err, -EBADMSG,
+				     "'%s' is 'added', but the restore point holds it", path);
 	r = qmr_node_read(revert->root_fd, path, &now, err);
 	if (r < 0)
 		return r;
 	other = sha256 && now.type == QMR_NODE_FILE && strcmp(now.sha256, sha256);
 	qmr_node_done(&now);
 	if (other)
-		return qmr_error_set(err, -EBADMSG, "'%s' is not what the incident saw any more", path);
+		return qmr_error_set(err, -EBADMSG, "'%s' is not what the incident saw any more",
+				     path);
 	revert->n_linked++;
 	return qmr_changes_add(revert->changes, path, &nothing, NULL, NULL, err);
 }
 
-static int bring_back(struct revert *revert, const char *path, const char *sha256, struct qmr_error *err)
+static int bring_back(struct revert *revert, const char *path, const char *sha256,
+		      struct qmr_error *err)
 {
 	const struct qmr_saved_file *file = qmr_restore_point_find(&revert->point, path);
 
@@ -93,15 +103,18 @@ static int bring_back(struct revert *revert, const char *path, const char *sha25
 		return qmr_error_set(err, -EBADMSG, "restore point %llu does not hold '%s'",
 				     (unsigned long long)revert->point.id, path);
 	if (sha256 && file->sha256[0] && strcmp(sha256, file->sha256))
-		return qmr_error_set(err, -EBADMSG, "restore point %llu holds '%s' with another hash than the incident says",
-				     (unsigned long long)revert->point.id, path);
+		return qmr_error_set(
+			err, -EBADMSG,
+			"restore point %llu holds '%s' with another hash than the incident says",
+			(unsigned long long)revert->point.id, path);
 	revert->n_linked++;
 	return qmr_engine_add_saved(revert->point.id, file, revert->changes, err);
 }
 
 static int revert_one(struct revert *revert, const json_t *entry, struct qmr_error *err)
 {
-	const char *path = qmr_json_string(entry, "path"), *change = qmr_json_string(entry, "change");
+	const char *path = qmr_json_string(entry, "path"),
+		   *change = qmr_json_string(entry, "change");
 
 	if (!qmr_json_string(entry, "link") || (path && is_own(path)))
 		return 0;
@@ -119,13 +132,14 @@ static int has_linked(const json_t *changes)
 	const json_t *entry;
 	size_t i;
 
-	json_array_foreach(changes, i, entry)
+	json_array_foreach (changes, i, entry)
 		if (qmr_json_string(entry, "link"))
 			return 1;
 	return 0;
 }
 
-int qmr_revert_plan(int root_fd, const json_t *incident, struct qmr_changes *changes, struct qmr_error *err)
+int qmr_revert_plan(int root_fd, const json_t *incident, struct qmr_changes *changes,
+		    struct qmr_error *err)
 {
 	const json_t *list = json_object_get(incident, "changes"), *entry;
 	struct revert revert = {.root_fd = root_fd, .changes = changes};
@@ -137,11 +151,12 @@ int qmr_revert_plan(int root_fd, const json_t *incident, struct qmr_changes *cha
 	r = load_point(&revert, incident, err);
 	if (r == -ENOENT)
 		r = qmr_error_set(err, -EBADMSG, "the restore point of the incident is gone");
-	json_array_foreach(list, i, entry)
+	json_array_foreach (list, i, entry)
 		if (r == 0)
 			r = revert_one(&revert, entry, err);
 	if (r == 0 && !revert.n_linked)
-		r = qmr_error_set(err, -ENOENT, "no change that is linked to the culprit can be reverted");
+		r = qmr_error_set(err, -ENOENT,
+				  "no change that is linked to the culprit can be reverted");
 	json_decref(revert.manifest);
 	qmr_restore_point_done(&revert.point);
 	return r;

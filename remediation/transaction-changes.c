@@ -24,8 +24,8 @@ void qmr_changes_done(struct qmr_changes *changes)
 	memset(changes, 0, sizeof(*changes));
 }
 
-static int make_change(const char *path, const struct qmr_node *node, const char *source, const char *data,
-		       struct qmr_change *ret_change, struct qmr_error *err)
+static int make_change(const char *path, const struct qmr_node *node, const char *source,
+		       const char *data, struct qmr_change *ret_change, struct qmr_error *err)
 {
 	struct qmr_change change = {0};
 	int r = qmr_node_copy(node, &change.node, err);
@@ -37,7 +37,8 @@ static int make_change(const char *path, const struct qmr_node *node, const char
 	change.data = data ? strdup(data) : NULL;
 	if (!change.path || (source && !change.source) || (data && !change.data)) {
 		change_done(&change);
-		return qmr_error_set(err, -ENOMEM, "planning the change of '%s': out of memory", path);
+		return qmr_error_set(err, -ENOMEM, "planning the change of '%s': out of memory",
+				     path);
 	}
 	*ret_change = change;
 	return 0;
@@ -50,7 +51,8 @@ static int make_room(struct qmr_changes *changes, struct qmr_error *err)
 	struct qmr_change *grown;
 
 	if (changes->n == QMR_JOURNAL_FILES_MAX)
-		return qmr_error_set(err, -EBADMSG, "more than %d files to change", QMR_JOURNAL_FILES_MAX);
+		return qmr_error_set(err, -EBADMSG, "more than %d files to change",
+				     QMR_JOURNAL_FILES_MAX);
 	if (changes->n < changes->room)
 		return 0;
 	grown = reallocarray(changes->list, room, sizeof(*grown));
@@ -61,8 +63,8 @@ static int make_room(struct qmr_changes *changes, struct qmr_error *err)
 	return 0;
 }
 
-int qmr_changes_add(struct qmr_changes *changes, const char *path, const struct qmr_node *node, const char *source,
-		    const char *data, struct qmr_error *err)
+int qmr_changes_add(struct qmr_changes *changes, const char *path, const struct qmr_node *node,
+		    const char *source, const char *data, struct qmr_error *err)
 {
 	struct qmr_change change;
 	int r;
@@ -98,7 +100,8 @@ int qmr_numbered_list(int fd, uint64_t **ret_ids, struct qmr_error *err)
 	cleanup_closedir DIR *dir = NULL;
 	struct dirent *entry;
 	size_t n = 0, room = 0;
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* with an offset of its own */
+	int copy =
+		openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* with an offset of its own */
 
 	if (copy >= 0)
 		dir = fdopendir(copy);
@@ -113,13 +116,15 @@ int qmr_numbered_list(int fd, uint64_t **ret_ids, struct qmr_error *err)
 		const char *name = entry->d_name;
 		size_t length = strlen(name);
 
-		if (length == 0 || length > 18 || name[0] == '0' || strspn(name, "0123456789") != length)
+		if (length == 0 || length > 18 || name[0] == '0' ||
+		    strspn(name, "0123456789") != length)
 			continue;
 		if (n == room) {
 			uint64_t *grown = reallocarray(ids, room += 64, sizeof(*grown));
 
 			if (!grown)
-				return qmr_error_set(err, -ENOMEM, "reading the folder: out of memory");
+				return qmr_error_set(err, -ENOMEM,
+						     "reading the folder: out of memory");
 			ids = grown;
 		}
 		ids[n++] = strtoull(name, NULL, 10);
@@ -133,17 +138,20 @@ int qmr_numbered_list(int fd, uint64_t **ret_ids, struct qmr_error *err)
 	return (int)n;
 }
 
-static int add_old(struct qmr_changes *changes, uint64_t id, const struct qmr_journal_file *file, struct qmr_error *err)
+static int add_old(struct qmr_changes *changes, uint64_t id, const struct qmr_journal_file *file,
+		   struct qmr_error *err)
 {
 	char source[128], number[16];
 
 	qmr_transaction_name(file->n, number);
-	snprintf(source, sizeof(source), QMR_TRANSACTIONS "/%llu/undo/%s", (unsigned long long)id, number);
+	snprintf(source, sizeof(source), QMR_TRANSACTIONS "/%llu/undo/%s", (unsigned long long)id,
+		 number);
 	return qmr_changes_add(changes, file->path, &file->old,
 			       file->old.type == QMR_NODE_FILE ? source : NULL, NULL, err);
 }
 
-static int add_inverse(struct qmr_changes *changes, const struct qmr_journal *journal, struct qmr_error *err)
+static int add_inverse(struct qmr_changes *changes, const struct qmr_journal *journal,
+		       struct qmr_error *err)
 {
 	for (size_t i = journal->n_files; i-- > 0;) {
 		int r = add_old(changes, journal->id, &journal->files[i], err);
@@ -162,8 +170,9 @@ static int add_inverse(struct qmr_changes *changes, const struct qmr_journal *jo
 	return 0;
 }
 
-int qmr_transaction_inverse(const struct qmr_transactions *transactions, uint64_t id, struct qmr_changes *ret_changes,
-			    char ret_incident[64], struct qmr_error *err)
+int qmr_transaction_inverse(const struct qmr_transactions *transactions, uint64_t id,
+			    struct qmr_changes *ret_changes, char ret_incident[64],
+			    struct qmr_error *err)
 {
 	struct qmr_changes changes = {0};
 	struct qmr_journal journal = {0};
@@ -179,8 +188,8 @@ int qmr_transaction_inverse(const struct qmr_transactions *transactions, uint64_
 	if (r < 0)
 		return r;
 	if (journal.state != QMR_JOURNAL_COMMITTED)
-		r = qmr_error_set(err, -EBADMSG, "transaction %s is '%s', there is nothing to undo", name,
-				  qmr_journal_state_name(journal.state));
+		r = qmr_error_set(err, -EBADMSG, "transaction %s is '%s', there is nothing to undo",
+				  name, qmr_journal_state_name(journal.state));
 	else
 		r = add_inverse(&changes, &journal, err);
 	if (r < 0) {

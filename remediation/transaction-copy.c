@@ -12,7 +12,8 @@
 
 #define XATTR_BYTES 65536 /* XATTR_LIST_MAX and XATTR_SIZE_MAX of the kernel */
 
-/* Only root can give files away or set all attributes; an unprivileged run is a test or somebody's own tree. */
+/* Only root can give files away or set all attributes; an unprivileged run is a test or somebody's
+ * own tree. */
 static int is_tolerated(int code)
 {
 	return code == ENOTSUP || (code == EPERM && geteuid() != 0);
@@ -44,16 +45,19 @@ static int copy_xattrs(int in_fd, int out_fd, const char *name, struct qmr_error
 	ssize_t n = list_xattrs(in_fd, &names);
 
 	if (!value || n < 0)
-		return qmr_error_errno(err, value ? (int)n : -ENOMEM, "reading the attributes of '%s'", name);
+		return qmr_error_errno(err, value ? (int)n : -ENOMEM,
+				       "reading the attributes of '%s'", name);
 	for (const char *p = names; p < names + n; p += strlen(p) + 1) {
 		ssize_t size = fgetxattr(in_fd, p, value, XATTR_BYTES);
 
 		if (size < 0 && (errno == ENODATA || is_tolerated(errno)))
 			continue;
 		if (size < 0)
-			return qmr_error_errno(err, -errno, "reading the attribute '%s' of '%s'", p, name);
+			return qmr_error_errno(err, -errno, "reading the attribute '%s' of '%s'", p,
+					       name);
 		if (fsetxattr(out_fd, p, value, (size_t)size, 0) < 0 && !is_tolerated(errno))
-			return qmr_error_errno(err, -errno, "setting the attribute '%s' of '%s'", p, name);
+			return qmr_error_errno(err, -errno, "setting the attribute '%s' of '%s'", p,
+					       name);
 	}
 	return 0;
 }
@@ -82,8 +86,10 @@ int qmr_node_has_same_xattrs(int a, int b)
 	return includes_xattrs(a, b) && includes_xattrs(b, a);
 }
 
-/* In this order: changing the owner clears set-user-id bits and file capabilities, an ACL sets the group bits. */
-static int set_metadata(int fd, int xattrs_fd, const char *name, const struct qmr_node *meta, struct qmr_error *err)
+/* In this order: changing the owner clears set-user-id bits and file capabilities, an ACL sets the
+ * group bits. */
+static int set_metadata(int fd, int xattrs_fd, const char *name, const struct qmr_node *meta,
+			struct qmr_error *err)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_NOW}};
 	int64_t seconds = meta->mtime_ns / 1000000000, rest = meta->mtime_ns % 1000000000;
@@ -108,7 +114,8 @@ static int set_metadata(int fd, int xattrs_fd, const char *name, const struct qm
 static int make_file(int in_fd, const void *data, size_t size, int out_dir, const char *name,
 		     const struct qmr_node *meta, char ret_sha256[65], struct qmr_error *err)
 {
-	cleanup_close int fd = openat(out_dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	cleanup_close int fd =
+		openat(out_dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	int r;
 
 	if (fd < 0)
@@ -143,14 +150,14 @@ static int make_or_remove(int in_fd, const void *data, size_t size, int out_dir,
 	return r;
 }
 
-int qmr_node_copy_file(int in_fd, int out_dir, const char *name, const struct qmr_node *meta, char ret_sha256[65],
-		       struct qmr_error *err)
+int qmr_node_copy_file(int in_fd, int out_dir, const char *name, const struct qmr_node *meta,
+		       char ret_sha256[65], struct qmr_error *err)
 {
 	return make_or_remove(in_fd, NULL, 0, out_dir, name, meta, ret_sha256, err);
 }
 
-int qmr_node_write_file(const void *data, size_t size, int out_dir, const char *name, const struct qmr_node *meta,
-			char ret_sha256[65], struct qmr_error *err)
+int qmr_node_write_file(const void *data, size_t size, int out_dir, const char *name,
+			const struct qmr_node *meta, char ret_sha256[65], struct qmr_error *err)
 {
 	return make_or_remove(-1, data, size, out_dir, name, meta, ret_sha256, err);
 }

@@ -6,8 +6,9 @@
 #include "transaction.h"
 
 /*
- * The boot state's list makes boot-guard block a module in the initramfs already. The root's modprobe.d file works without
- * it, so nothing here is a reason to fail. A state that could not be read is never written: it may be newer than us.
+ * The boot state's list makes boot-guard block a module in the initramfs already. The root's
+ * modprobe.d file works without it, so nothing here is a reason to fail. A state that could not be
+ * read is never written: it may be newer than us.
  */
 
 static int load(struct qmr_state *state, struct qmr_error *err)
@@ -35,7 +36,8 @@ static int is_listed(const struct qmr_state *state, const char *name)
 	return 0;
 }
 
-static int edit(struct qmr_state *state, const struct qmr_modules *from, const struct qmr_modules *to)
+static int edit(struct qmr_state *state, const struct qmr_modules *from,
+		const struct qmr_modules *to)
 {
 	struct qmr_error err = {0};
 	int changed = 0;
@@ -50,7 +52,8 @@ static int edit(struct qmr_state *state, const struct qmr_modules *from, const s
 		if (qmr_modules_has(from, to->names[i]) || is_listed(state, to->names[i]))
 			continue;
 		if (qmr_state_block_module(state, to->names[i], &err) < 0)
-			qmr_warning("blocking module '%s' in the boot state: %s; it is blocked by modprobe.d alone",
+			qmr_warning("blocking module '%s' in the boot state: %s; it is blocked by "
+				    "modprobe.d alone",
 				    to->names[i], err.text);
 		else
 			changed = 1;
@@ -74,11 +77,13 @@ void qmr_transaction_set_modules(const struct qmr_modules *from, const struct qm
 	if (is_same(from, to))
 		return;
 	if (load(&state, &err) < 0) {
-		qmr_warning("changing the boot state's block list: %s; modprobe.d alone is changed", err.text);
+		qmr_warning("changing the boot state's block list: %s; modprobe.d alone is changed",
+			    err.text);
 		return;
 	}
 	if (edit(&state, from, to) && qmr_state_save(&state, &err) < 0)
-		qmr_warning("changing the boot state's block list: %s; modprobe.d alone is changed", err.text);
+		qmr_warning("changing the boot state's block list: %s; modprobe.d alone is changed",
+			    err.text);
 }
 
 void qmr_transaction_get_modules(struct qmr_modules *ret_modules)

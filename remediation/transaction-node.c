@@ -31,7 +31,8 @@ int qmr_node_copy(const struct qmr_node *node, struct qmr_node *ret_node, struct
 	return 0;
 }
 
-int qmr_node_from_saved(const struct qmr_saved_file *file, struct qmr_node *ret_node, struct qmr_error *err)
+int qmr_node_from_saved(const struct qmr_saved_file *file, struct qmr_node *ret_node,
+			struct qmr_error *err)
 {
 	struct qmr_node node = {
 		.type = file->target ? QMR_NODE_SYMLINK : QMR_NODE_FILE,
@@ -70,7 +71,8 @@ int qmr_node_stat_fd(int fd, const char *path, struct qmr_node *ret_node, struct
 	return 0;
 }
 
-static int read_link(int parent_fd, const char *name, const char *path, struct qmr_node *node, struct qmr_error *err)
+static int read_link(int parent_fd, const char *name, const char *path, struct qmr_node *node,
+		     struct qmr_error *err)
 {
 	char target[TARGET_BYTES];
 	ssize_t n = readlinkat(parent_fd, name, target, sizeof(target) - 1);
@@ -80,7 +82,9 @@ static int read_link(int parent_fd, const char *name, const char *path, struct q
 	target[n] = '\0';
 	node->type = QMR_NODE_SYMLINK;
 	node->target = strdup(target);
-	return node->target ? 0 : qmr_error_set(err, -ENOMEM, "reading the link '%s': out of memory", path);
+	return node->target
+		       ? 0
+		       : qmr_error_set(err, -ENOMEM, "reading the link '%s': out of memory", path);
 }
 
 int qmr_node_read_at(int parent_fd, const char *name, const char *path, struct qmr_node *ret_node,
@@ -105,7 +109,8 @@ int qmr_node_read_at(int parent_fd, const char *name, const char *path, struct q
 		return r;
 	}
 	if (!S_ISREG(st.st_mode))
-		return qmr_error_set(err, -EBADMSG, "'%s' is neither a file nor a symbolic link", path);
+		return qmr_error_set(err, -EBADMSG, "'%s' is neither a file nor a symbolic link",
+				     path);
 	fd = openat(parent_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		return qmr_error_errno(err, -errno, "opening '%s'", path);

@@ -11,8 +11,8 @@
 #include "transaction.h"
 
 /* Copies what the name holds into undo/NNN; the hash in *ret_old is that of the copy. */
-static int save_old(int parent_fd, const char *name, const char *path, int undo_fd, const char *number,
-		    struct qmr_node *ret_old, struct qmr_error *err)
+static int save_old(int parent_fd, const char *name, const char *path, int undo_fd,
+		    const char *number, struct qmr_node *ret_old, struct qmr_error *err)
 {
 	cleanup_close int fd = -1;
 	struct qmr_node old = {0};
@@ -32,15 +32,16 @@ static int save_old(int parent_fd, const char *name, const char *path, int undo_
 	return r;
 }
 
-static int write_data(const struct qmr_change *change, int new_fd, const char *number, struct qmr_node *node,
-		      struct qmr_error *err)
+static int write_data(const struct qmr_change *change, int new_fd, const char *number,
+		      struct qmr_node *node, struct qmr_error *err)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	node->size = strlen(change->data);
 	node->mtime_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-	return qmr_node_write_file(change->data, node->size, new_fd, number, node, node->sha256, err);
+	return qmr_node_write_file(change->data, node->size, new_fd, number, node, node->sha256,
+				   err);
 }
 
 static int write_new(int root_fd, const struct qmr_change *change, int new_fd, const char *number,
@@ -54,13 +55,17 @@ static int write_new(int root_fd, const struct qmr_change *change, int new_fd, c
 	if (r < 0)
 		return r;
 	if (node.type == QMR_NODE_FILE && change->source) {
-		fd = qmr_file_open_in_root(root_fd, change->source, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, err);
+		fd = qmr_file_open_in_root(root_fd, change->source,
+					   O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, err);
 		r = fd < 0 ? fd : qmr_node_copy_file(fd, new_fd, number, &node, sha256, err);
 		if (r == -ENOENT)
-			r = qmr_error_set(err, -EBADMSG, "the saved copy of '%s' is missing", change->path);
-		else if (r == 0 && strcmp(sha256, node.sha256))
-			r = qmr_error_set(err, -EBADMSG, "the saved copy of '%s' does not have the hash that was noted",
+			r = qmr_error_set(err, -EBADMSG, "the saved copy of '%s' is missing",
 					  change->path);
+		else if (r == 0 && strcmp(sha256, node.sha256))
+			r = qmr_error_set(
+				err, -EBADMSG,
+				"the saved copy of '%s' does not have the hash that was noted",
+				change->path);
 	} else if (node.type == QMR_NODE_FILE) {
 		r = write_data(change, new_fd, number, &node, err);
 	}
@@ -77,7 +82,8 @@ static int prepare_one(int root_fd, const struct qmr_change *change, int undo_fd
 {
 	struct qmr_journal_file *file = &journal->files[journal->n_files];
 	char name[256], number[16];
-	cleanup_close int parent = qmr_file_open_parent_in_root(root_fd, change->path, 0, name, err);
+	cleanup_close int parent =
+		qmr_file_open_parent_in_root(root_fd, change->path, 0, name, err);
 	int r = 0;
 
 	if (parent < 0 && parent != -ENOENT)
@@ -94,7 +100,8 @@ static int prepare_one(int root_fd, const struct qmr_change *change, int undo_fd
 		r = write_new(root_fd, change, new_fd, number, &file->new, err);
 	if (r < 0 || !qmr_node_is_same(&file->old, &file->new))
 		return r;
-	if ((unlinkat(undo_fd, number, 0) < 0 && errno != ENOENT) || (unlinkat(new_fd, number, 0) < 0 && errno != ENOENT))
+	if ((unlinkat(undo_fd, number, 0) < 0 && errno != ENOENT) ||
+	    (unlinkat(new_fd, number, 0) < 0 && errno != ENOENT))
 		return qmr_error_errno(err, -errno, "removing the copy '%s'", number);
 	journal->n_files--;
 	free(file->path);
@@ -114,8 +121,8 @@ static int make_folder(int folder_fd, const char *name, struct qmr_error *err)
 	return fd >= 0 ? fd : qmr_error_errno(err, -errno, "opening folder '%s'", name);
 }
 
-int qmr_transaction_prepare(int root_fd, int folder_fd, const struct qmr_changes *changes, struct qmr_journal *journal,
-			    struct qmr_error *err)
+int qmr_transaction_prepare(int root_fd, int folder_fd, const struct qmr_changes *changes,
+			    struct qmr_journal *journal, struct qmr_error *err)
 {
 	cleanup_close int undo_fd = make_folder(folder_fd, "undo", err);
 	cleanup_close int new_fd = undo_fd < 0 ? -1 : make_folder(folder_fd, "new", err);

@@ -14,7 +14,8 @@
 #include "json.h"
 #include "log.h"
 
-int qmr_transactions_open(int root_fd, int create, struct qmr_transactions *ret_transactions, struct qmr_error *err)
+int qmr_transactions_open(int root_fd, int create, struct qmr_transactions *ret_transactions,
+			  struct qmr_error *err)
 {
 	char name[256];
 	int fd, parent;
@@ -23,12 +24,15 @@ int qmr_transactions_open(int root_fd, int create, struct qmr_transactions *ret_
 		parent = qmr_file_open_parent_in_root(root_fd, QMR_TRANSACTIONS, 1, name, err);
 		if (parent < 0)
 			return parent;
-		fd = mkdirat(parent, name, 0700) < 0 && errno != EEXIST ? -errno : fsync(parent) < 0 ? -errno : 0;
+		fd = mkdirat(parent, name, 0700) < 0 && errno != EEXIST ? -errno
+		     : fsync(parent) < 0                                ? -errno
+									: 0;
 		close(parent);
 		if (fd < 0)
 			return qmr_error_errno(err, fd, "creating folder '%s'", QMR_TRANSACTIONS);
 	}
-	fd = qmr_file_open_in_root(root_fd, QMR_TRANSACTIONS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, err);
+	fd = qmr_file_open_in_root(root_fd, QMR_TRANSACTIONS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
+				   0, err);
 	if (fd < 0)
 		return fd;
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
@@ -59,7 +63,8 @@ static int open_folder(int fd, uint64_t id, struct qmr_error *err)
 	return folder >= 0 ? folder : qmr_error_errno(err, -errno, "opening transaction %s", name);
 }
 
-/* The journal goes first and durably, so that a cut in between leaves nothing that looks like a transaction. */
+/* The journal goes first and durably, so that a cut in between leaves nothing that looks like a
+ * transaction. */
 static int discard(int fd, uint64_t id, struct qmr_error *err)
 {
 	cleanup_close int folder = open_folder(fd, id, err);
@@ -68,9 +73,11 @@ static int discard(int fd, uint64_t id, struct qmr_error *err)
 	if (folder < 0)
 		return folder;
 	if (unlinkat(folder, "journal.json", 0) < 0 && errno != ENOENT)
-		return qmr_error_errno(err, -errno, "removing the journal of transaction %llu", (unsigned long long)id);
+		return qmr_error_errno(err, -errno, "removing the journal of transaction %llu",
+				       (unsigned long long)id);
 	if (fsync(folder) < 0)
-		return qmr_error_errno(err, -errno, "syncing transaction %llu", (unsigned long long)id);
+		return qmr_error_errno(err, -errno, "syncing transaction %llu",
+				       (unsigned long long)id);
 	snprintf(name, sizeof(name), "%llu", (unsigned long long)id);
 	return qmr_file_remove_tree(fd, name, err);
 }
@@ -86,7 +93,8 @@ static int set_state(int folder_fd, struct qmr_journal *journal, int state, stru
 	return r;
 }
 
-static int undo_prepared(int root_fd, int folder_fd, struct qmr_journal *journal, struct qmr_error *err)
+static int undo_prepared(int root_fd, int folder_fd, struct qmr_journal *journal,
+			 struct qmr_error *err)
 {
 	int r = qmr_transaction_take_back(root_fd, folder_fd, journal, err);
 
@@ -108,21 +116,27 @@ static int finish(int root_fd, int folder_fd, struct qmr_journal *journal, struc
 		qmr_transaction_set_modules(&journal->old_block, &journal->block);
 		r = set_state(folder_fd, journal, QMR_JOURNAL_COMMITTED, &why);
 		if (r < 0)
-			qmr_error_set(err, r, "%.400s; everything is in place, 'resume' completes the journal", why.text);
+			qmr_error_set(
+				err, r,
+				"%.400s; everything is in place, 'resume' completes the journal",
+				why.text);
 		return r;
 	}
 	if (undo_prepared(root_fd, folder_fd, journal, &undo_err) < 0) {
 		char why[256];
 
 		snprintf(why, sizeof(why), "%.255s", err->text);
-		return qmr_error_set(err, r, "%s; taking it back failed too: %.160s; 'resume' tries again", why,
-				     undo_err.text);
+		return qmr_error_set(err, r,
+				     "%s; taking it back failed too: %.160s; 'resume' tries again",
+				     why, undo_err.text);
 	}
 	return r;
 }
 
-/* Reads every journal before anything is touched. -ENOENT is no error here: that folder is unfinished. */
-static int check_all(const struct qmr_transactions *transactions, const uint64_t *ids, int n, struct qmr_error *err)
+/* Reads every journal before anything is touched. -ENOENT is no error here: that folder is
+ * unfinished. */
+static int check_all(const struct qmr_transactions *transactions, const uint64_t *ids, int n,
+		     struct qmr_error *err)
 {
 	for (int i = 0; i < n; i++) {
 		cleanup_close int folder = open_folder(transactions->fd, ids[i], err);
@@ -135,15 +149,17 @@ static int check_all(const struct qmr_transactions *transactions, const uint64_t
 		r = qmr_journal_load(folder, ids[i], &journal, &why);
 		qmr_journal_done(&journal);
 		if (r < 0 && r != -ENOENT)
-			return qmr_error_set(err, r, "transaction %llu: %s; nothing was touched: move %s/%llu away to go on",
+			return qmr_error_set(err, r,
+					     "transaction %llu: %s; nothing was touched: move "
+					     "%s/%llu away to go on",
 					     (unsigned long long)ids[i], why.text, QMR_TRANSACTIONS,
 					     (unsigned long long)ids[i]);
 	}
 	return 0;
 }
 
-static int resume_one(const struct qmr_transactions *transactions, uint64_t id, unsigned int *completed,
-		      unsigned int *undone, struct qmr_error *err)
+static int resume_one(const struct qmr_transactions *transactions, uint64_t id,
+		      unsigned int *completed, unsigned int *undone, struct qmr_error *err)
 {
 	cleanup_close int folder = open_folder(transactions->fd, id, err);
 	struct qmr_journal journal = {0};
@@ -153,7 +169,8 @@ static int resume_one(const struct qmr_transactions *transactions, uint64_t id, 
 		return folder;
 	r = qmr_journal_load(folder, id, &journal, err);
 	if (r == -ENOENT) {
-		qmr_notice("transaction %llu was cut before it changed anything; it is deleted", (unsigned long long)id);
+		qmr_notice("transaction %llu was cut before it changed anything; it is deleted",
+			   (unsigned long long)id);
 		return discard(transactions->fd, id, err);
 	}
 	if (r < 0)
@@ -163,23 +180,26 @@ static int resume_one(const struct qmr_transactions *transactions, uint64_t id, 
 
 		r = finish(transactions->root_fd, folder, &journal, &why);
 		if (r == 0) {
-			qmr_notice("transaction %llu ('%s') is completed", (unsigned long long)id, journal.plan);
+			qmr_notice("transaction %llu ('%s') is completed", (unsigned long long)id,
+				   journal.plan);
 			++*completed;
 		} else if (journal.state == QMR_JOURNAL_UNDONE) {
-			qmr_warning("completing transaction %llu ('%s'): %s; it is undone", (unsigned long long)id,
-				    journal.plan, why.text);
+			qmr_warning("completing transaction %llu ('%s'): %s; it is undone",
+				    (unsigned long long)id, journal.plan, why.text);
 			++*undone;
 			r = 0;
 		} else {
-			r = qmr_error_set(err, r, "resuming transaction %llu: %s", (unsigned long long)id, why.text);
+			r = qmr_error_set(err, r, "resuming transaction %llu: %s",
+					  (unsigned long long)id, why.text);
 		}
 	}
 	qmr_journal_done(&journal);
 	return r;
 }
 
-int qmr_transactions_resume(const struct qmr_transactions *transactions, unsigned int *ret_completed,
-			    unsigned int *ret_undone, struct qmr_error *err)
+int qmr_transactions_resume(const struct qmr_transactions *transactions,
+			    unsigned int *ret_completed, unsigned int *ret_undone,
+			    struct qmr_error *err)
 {
 	cleanup_free uint64_t *ids = NULL;
 	unsigned int completed = 0, undone = 0;
@@ -197,7 +217,8 @@ int qmr_transactions_resume(const struct qmr_transactions *transactions, unsigne
 	return r;
 }
 
-static int set_lists(const struct qmr_changes *changes, struct qmr_journal *journal, struct qmr_error *err)
+static int set_lists(const struct qmr_changes *changes, struct qmr_journal *journal,
+		     struct qmr_error *err)
 {
 	if (!changes->block.n && !changes->unblock.n)
 		return 0; /* the list is left alone, and so is the boot state */
@@ -214,21 +235,24 @@ static int set_lists(const struct qmr_changes *changes, struct qmr_journal *jour
 	return 0;
 }
 
-static int prepare(const struct qmr_transactions *transactions, int folder_fd, const struct qmr_changes *changes,
-		   const json_t *plan_json, struct qmr_journal *journal, struct qmr_error *err)
+static int prepare(const struct qmr_transactions *transactions, int folder_fd,
+		   const struct qmr_changes *changes, const json_t *plan_json,
+		   struct qmr_journal *journal, struct qmr_error *err)
 {
 	int r = qmr_json_save(folder_fd, "plan.json", plan_json, 0600, err);
 
 	if (r == 0)
 		r = set_lists(changes, journal, err);
 	if (r == 0)
-		r = qmr_transaction_prepare(transactions->root_fd, folder_fd, changes, journal, err);
+		r = qmr_transaction_prepare(transactions->root_fd, folder_fd, changes, journal,
+					    err);
 	if (r == 0 && fsync(transactions->fd) < 0)
 		r = qmr_error_errno(err, -errno, "syncing '%s'", QMR_TRANSACTIONS);
 	return r < 0 ? r : qmr_journal_save(folder_fd, journal, err);
 }
 
-static int new_folder(const struct qmr_transactions *transactions, uint64_t *ret_id, struct qmr_error *err)
+static int new_folder(const struct qmr_transactions *transactions, uint64_t *ret_id,
+		      struct qmr_error *err)
 {
 	cleanup_free uint64_t *ids = NULL;
 	int n = qmr_numbered_list(transactions->fd, &ids, err);
@@ -247,9 +271,10 @@ static int new_folder(const struct qmr_transactions *transactions, uint64_t *ret
 	return folder;
 }
 
-int qmr_transaction_run(const struct qmr_transactions *transactions, const struct qmr_changes *changes,
-			const char *plan, const char *incident, const json_t *plan_json,
-			struct qmr_journal *ret_journal, struct qmr_error *err)
+int qmr_transaction_run(const struct qmr_transactions *transactions,
+			const struct qmr_changes *changes, const char *plan, const char *incident,
+			const json_t *plan_json, struct qmr_journal *ret_journal,
+			struct qmr_error *err)
 {
 	struct qmr_journal journal = {.state = QMR_JOURNAL_PREPARED};
 	cleanup_close int folder = new_folder(transactions, &journal.id, err);

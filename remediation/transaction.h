@@ -10,8 +10,8 @@
 #include "transaction-node.h"
 
 /*
- * Changes to the root that are made completely or not at all, docs/remediation.md ("Transactions"). -EBADMSG from these
- * functions means "refused, and nothing was changed".
+ * Changes to the root that are made completely or not at all, docs/remediation.md ("Transactions").
+ * -EBADMSG from these functions means "refused, and nothing was changed".
  */
 
 #define QMR_TRANSACTIONS "/var/lib/qmr/transactions"
@@ -19,25 +19,27 @@
 /* What one path shall become. */
 struct qmr_change {
 	char *path;           /* owned */
-	struct qmr_node node; /* QMR_NODE_NONE: removed; of a file, sha256 empty if data gives the content */
-	char *source;         /* owned; path inside the root of the content, verified against node.sha256 */
-	char *data;           /* owned; the content where source is NULL */
+	struct qmr_node node; /* QMR_NODE_NONE: removed; of a file, sha256 empty if data gives the
+				 content */
+	char *source; /* owned; path inside the root of the content, verified against node.sha256 */
+	char *data;   /* owned; the content where source is NULL */
 };
 
 struct qmr_changes {
 	struct qmr_change *list; /* owned */
 	size_t n, room;
-	struct qmr_modules block, unblock; /* additions to and removals from the boot state's block list */
+	struct qmr_modules block,
+		unblock; /* additions to and removals from the boot state's block list */
 };
 
 void qmr_changes_done(struct qmr_changes *changes);
 
 /*
- * Adds a change, or replaces the one of the same path. Takes over nothing: node is copied, source and data (each NULL
- * allowed, data a string) too. -EBADMSG if path may not be changed.
+ * Adds a change, or replaces the one of the same path. Takes over nothing: node is copied, source
+ * and data (each NULL allowed, data a string) too. -EBADMSG if path may not be changed.
  */
-int qmr_changes_add(struct qmr_changes *changes, const char *path, const struct qmr_node *node, const char *source,
-		    const char *data, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_changes_add(struct qmr_changes *changes, const char *path, const struct qmr_node *node,
+		    const char *source, const char *data, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* The open transactions folder of a root, locked against other runs. */
 struct qmr_transactions {
@@ -46,32 +48,37 @@ struct qmr_transactions {
 };
 
 /*
- * Opens (with create: makes) and locks the folder; -ENOENT without one, -EBUSY if another program holds the lock.
- * Release with _close.
+ * Opens (with create: makes) and locks the folder; -ENOENT without one, -EBUSY if another program
+ * holds the lock. Release with _close.
  */
 int qmr_transactions_open(int root_fd, int create, struct qmr_transactions *ret_transactions,
 			  struct qmr_error *err) QMR_MUST_CHECK;
 void qmr_transactions_close(struct qmr_transactions *transactions);
 
 /*
- * Brings the folder in order: first reads every journal (-EBADMSG if one is damaged: nothing is touched), then deletes
- * folders without one and completes or undoes what is prepared. Counts go to *ret_completed and *ret_undone.
+ * Brings the folder in order: first reads every journal (-EBADMSG if one is damaged: nothing is
+ * touched), then deletes folders without one and completes or undoes what is prepared. Counts go to
+ * *ret_completed and *ret_undone.
  */
-int qmr_transactions_resume(const struct qmr_transactions *transactions, unsigned int *ret_completed,
-			    unsigned int *ret_undone, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_transactions_resume(const struct qmr_transactions *transactions,
+			    unsigned int *ret_completed, unsigned int *ret_undone,
+			    struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Makes the changes. plan_json is kept as plan.json. On success *ret_journal is that of the committed transaction (files
- * that already were as wanted are left out). On failure everything is as it was, or, as the message then says, `resume`
- * completes or undoes it.
+ * Makes the changes. plan_json is kept as plan.json. On success *ret_journal is that of the
+ * committed transaction (files that already were as wanted are left out). On failure everything is
+ * as it was, or, as the message then says, `resume` completes or undoes it.
  */
-int qmr_transaction_run(const struct qmr_transactions *transactions, const struct qmr_changes *changes,
-			const char *plan, const char *incident, const json_t *plan_json,
-			struct qmr_journal *ret_journal, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_transaction_run(const struct qmr_transactions *transactions,
+			const struct qmr_changes *changes, const char *plan, const char *incident,
+			const json_t *plan_json, struct qmr_journal *ret_journal,
+			struct qmr_error *err) QMR_MUST_CHECK;
 
-/* The changes that bring back what was before transaction id; -ENOENT, or -EBADMSG unless it is committed. */
-int qmr_transaction_inverse(const struct qmr_transactions *transactions, uint64_t id, struct qmr_changes *ret_changes,
-			    char ret_incident[64], struct qmr_error *err) QMR_MUST_CHECK;
+/* The changes that bring back what was before transaction id; -ENOENT, or -EBADMSG unless it is
+ * committed. */
+int qmr_transaction_inverse(const struct qmr_transactions *transactions, uint64_t id,
+			    struct qmr_changes *ret_changes, char ret_incident[64],
+			    struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Steps of a prepared transaction, transaction-place.c. Each may be repeated. */
 int qmr_transaction_place(int root_fd, int folder_fd, const struct qmr_journal *journal,
@@ -79,20 +86,23 @@ int qmr_transaction_place(int root_fd, int folder_fd, const struct qmr_journal *
 int qmr_transaction_take_back(int root_fd, int folder_fd, const struct qmr_journal *journal,
 			      struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Brings the boot state's block list from old_block to block; a machine without EFI variables is warned about only. */
+/* Brings the boot state's block list from old_block to block; a machine without EFI variables is
+ * warned about only. */
 void qmr_transaction_set_modules(const struct qmr_modules *from, const struct qmr_modules *to);
 
 /* The boot state's block list; empty where there is none. */
 void qmr_transaction_get_modules(struct qmr_modules *ret_modules);
 
-/* Writes undo/NNN and new/NNN of every change into the folder and fills files of the journal, transaction-prepare.c. */
-int qmr_transaction_prepare(int root_fd, int folder_fd, const struct qmr_changes *changes, struct qmr_journal *journal,
-			    struct qmr_error *err) QMR_MUST_CHECK;
+/* Writes undo/NNN and new/NNN of every change into the folder and fills files of the journal,
+ * transaction-prepare.c. */
+int qmr_transaction_prepare(int root_fd, int folder_fd, const struct qmr_changes *changes,
+			    struct qmr_journal *journal, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Name of undo/NNN and new/NNN. */
 void qmr_transaction_name(unsigned int n, char ret_name[16]);
 
-/* Folders called by a number in an open folder, ascending; returns how many. The caller frees *ret_ids. */
+/* Folders called by a number in an open folder, ascending; returns how many. The caller frees
+ * *ret_ids. */
 int qmr_numbered_list(int fd, uint64_t **ret_ids, struct qmr_error *err) QMR_MUST_CHECK;
 
 #endif

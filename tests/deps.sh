@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Installs what is missing through apt, and says so. Usage: tests/deps.sh build|net|vm|bench ...
+# Installs what is missing through apt, and says so. Usage: tests/deps.sh build|cli|net|vm|bench ...
 set -eu
 
 build="gcc make pkg-config libc6-dev libefivar-dev libefiboot-dev libblkid-dev libcurl4-openssl-dev libssl-dev
 	libjansson-dev libkmod-dev libzstd-dev zlib1g-dev libinih-dev libseccomp-dev libcmocka-dev"
+cli="strace python3 e2fsprogs util-linux"
 net="nginx-light libnginx-mod-http-dav-ext openssl curl zstd python3 iproute2"
 vm="qemu-system-x86 qemu-utils ovmf mmdebstrap mtools systemd-boot-efi e2fsprogs dosfstools fdisk busybox-static
 	dhcpcd5 python3 openssl zstd kmod libasan8 $net"
@@ -14,6 +15,7 @@ wanted=
 for group in "$@"; do
 	case $group in
 	build) wanted="$wanted $build" ;;
+	cli) wanted="$wanted $cli" ;;
 	net) wanted="$wanted $net" ;;
 	vm) wanted="$wanted $vm" ;;
 	bench) wanted="$wanted $bench" ;;

@@ -5,7 +5,7 @@ check-build: all $(addprefix $(B)/tests/,$(UNIT_TESTS)) $(addprefix $(B)/fuzz/,$
 
 # tests/run.sh runs what it is given, counts, prints "N passed, N failed" and exits 1 if something failed.
 check: check-build
-	tests/deps.sh net vm
+	tests/deps.sh cli net vm
 	tests/run.sh -B $(B) unit fuzz cli net sanitize
 check-unit: check-build
 	tests/run.sh -B $(B) unit fuzz
