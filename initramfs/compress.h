@@ -27,4 +27,9 @@ int qmr_compress_finish(struct qmr_compress *compress, const void **ret_data, si
 /* NULL is fine. */
 void qmr_compress_free(struct qmr_compress *compress);
 
+static inline void qmr_cleanup_compress(struct qmr_compress **compress)
+{
+	qmr_compress_free(*compress);
+}
+
 #endif

@@ -8,8 +8,8 @@
 
 /*
  * Adds the modules of the table (module-table.h) and all they depend on to the image, with the indexes libkmod needs,
- * reduced to those modules, and the firmware that network modules name where the root has it. Needs neither depmod nor a
- * running kernel of that release; compressed modules stay as they are. *ret_modules and *ret_firmware are counts.
+ * reduced to those modules, and the firmware that network modules name where the root has it. Needs no running kernel of
+ * that release; compressed modules stay as they are. *ret_modules and *ret_firmware are counts.
  *
  * -ENOENT if the root has no modules for the release, -EBADMSG if none of the table's is among them.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef QMR_ELF_H
-#define QMR_ELF_H
+#ifndef QMR_ELF_FILE_H
+#define QMR_ELF_FILE_H
 
 #include <stddef.h>
 #include <stdint.h>
