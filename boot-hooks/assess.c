@@ -60,19 +60,6 @@ struct qmr_verdict qmr_assess(const struct qmr_state *state, const struct qmr_co
 	return v;
 }
 
-void qmr_assess_close_last(struct qmr_state *state, int panic)
-{
-	struct qmr_attempt *last = &state->attempts[0];
-
-	if (state->n_attempts == 0)
-		return;
-	/* Evidence of a crash is stronger than any orderly end that was on its way. */
-	if (panic)
-		last->outcome = QMR_PANIC;
-	else if (last->outcome == QMR_OPEN)
-		last->outcome = QMR_UNKNOWN;
-}
-
 void qmr_assess_add_attempt(struct qmr_state *state, const struct qmr_attempt *attempt)
 {
 	memmove(&state->attempts[1], &state->attempts[0], sizeof(state->attempts) - sizeof(state->attempts[0]));

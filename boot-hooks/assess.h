@@ -22,12 +22,6 @@ struct qmr_verdict {
  */
 struct qmr_verdict qmr_assess(const struct qmr_state *state, const struct qmr_config *config);
 
-/*
- * Gives the newest attempt its outcome if it has none yet: panic says that it left a crash record. A crash record
- * after the attempt was healthy is noted as a panic in phase healthy, which is not counted.
- */
-void qmr_assess_close_last(struct qmr_state *state, int panic);
-
 /* Adds an attempt in front; the oldest of 16 is forgotten. */
 void qmr_assess_add_attempt(struct qmr_state *state, const struct qmr_attempt *attempt);
 

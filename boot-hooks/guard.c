@@ -148,7 +148,7 @@ static int has_new_panic(struct qmr_state *state)
 /* kdump's capture kernel runs the same initramfs scripts: the crash is all it has to say. */
 static int note_capture_kernel(struct qmr_state *state, struct qmr_error *err)
 {
-	qmr_assess_close_last(state, 1);
+	qmr_state_close_last(state, 1);
 	return qmr_state_save(state, err);
 }
 
@@ -159,6 +159,7 @@ static int act(struct qmr_state *state, const struct qmr_config *config, const s
 
 	if (v->recover && config->mode >= QMR_MODE_COLLECT) {
 		state->attempts[0].flags |= QMR_ATTEMPT_RECOVER;
+		state->attempts[0].outcome = QMR_CLEAN_SHUTDOWN; /* left on purpose: it neither counts nor resets */
 		state->failed_boots = (uint8_t)v->failed_boots;
 		r = qmr_guard_request(state, QMR_REASON_DETECTOR, v->why, err);
 		if (r == 0) {
@@ -167,6 +168,7 @@ static int act(struct qmr_state *state, const struct qmr_config *config, const s
 			(void)reboot(RB_AUTOBOOT);
 			return qmr_error_errno(err, -errno, "rebooting into the recovery image");
 		}
+		state->attempts[0].outcome = QMR_OPEN;
 		state->stage = QMR_STAGE_GIVEN_UP;
 		set_note(state, "recovery could not be started");
 		qmr_error_log("%s; the normal boot goes on", err->text);
@@ -200,14 +202,15 @@ int qmr_guard_start(const struct qmr_config *config, int dry_run, struct qmr_err
 	if (access("/proc/vmcore", F_OK) == 0)
 		return dry_run ? 0 : note_capture_kernel(&state, err);
 
-	qmr_assess_close_last(&state, has_new_panic(&state));
+	qmr_state_close_last(&state, has_new_panic(&state));
 	verdict = qmr_assess(&state, config);
 	if (dry_run) {
 		printf("%s: %s (%d failed boots)\n", verdict.recover ? "recover" : "boot", verdict.why, verdict.failed_boots);
 		return 0;
 	}
 	write_block_list(&state);
-	if (verdict.stage != QMR_STAGE_GIVEN_UP)
+	/* The one last normal boot: should it panic too, the machine stops rather than loops. */
+	if (verdict.stage != QMR_STAGE_GIVEN_UP && verdict.stage != QMR_STAGE_FINAL)
 		make_panics_reboot(config);
 	state.boots++;
 	new_attempt(&state, &attempt);

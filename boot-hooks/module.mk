@@ -1,8 +1,8 @@
 # boot-guard: what runs in the normal system's initramfs and judges. See docs/detector.md.
 UNIT_TESTS += test-assess
-test-assess_SRCS := tests/unit/test-assess.c boot-hooks/assess.c boot-hooks/records.c
+test-assess_SRCS := tests/unit/test-assess.c boot-hooks/assess.c
 test-assess_LIBS := cmocka inih
 
 PROGRAMS += boot-guard
-boot-guard_SRCS := boot-hooks/boot-guard.c boot-hooks/guard.c boot-hooks/assess.c boot-hooks/records.c boot-hooks/firmware.c
+boot-guard_SRCS := boot-hooks/boot-guard.c boot-hooks/guard.c boot-hooks/assess.c boot-hooks/firmware.c
 boot-guard_LIBS := efivar efiboot inih

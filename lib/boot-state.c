@@ -221,3 +221,16 @@ const char *qmr_final_condition_name(unsigned int final)
 
 	return NAME_OF(names, final);
 }
+
+void qmr_state_close_last(struct qmr_state *state, int panic)
+{
+	struct qmr_attempt *last = &state->attempts[0];
+
+	if (state->n_attempts == 0)
+		return;
+	/* Evidence of a crash is stronger than any orderly end that was on its way. */
+	if (panic)
+		last->outcome = QMR_PANIC;
+	else if (last->outcome == QMR_OPEN)
+		last->outcome = QMR_UNKNOWN;
+}

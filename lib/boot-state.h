@@ -91,6 +91,12 @@ int qmr_state_delete(struct qmr_error *err) QMR_MUST_CHECK;
 /* Adds a module to the block list ('-' becomes '_'); present already is fine. -ENOSPC if the list is full. */
 int qmr_state_block_module(struct qmr_state *state, const char *module, struct qmr_error *err) QMR_MUST_CHECK;
 
+/*
+ * Gives the newest attempt its outcome if it has none yet: panic says that it left a crash record. A crash record
+ * after the attempt was healthy is noted as a panic in phase healthy, which is not counted.
+ */
+void qmr_state_close_last(struct qmr_state *state, int panic);
+
 /* The words of docs/boot-state.md, "invalid" outside the range. */
 const char *qmr_outcome_name(unsigned int outcome);
 const char *qmr_phase_name(unsigned int phase);

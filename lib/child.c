@@ -98,13 +98,24 @@ static int wait_until(int pidfd, int output_fd, int64_t deadline, char *buffer, 
 	}
 }
 
-static int reap(pid_t pid)
+/* Exit code, 128 + signal, -ETIMEDOUT if the child had to be ended, or a negative errno. */
+static int finish(pid_t pid, int pidfd, int late)
 {
-	int status;
+	int status = 0;
 
+	if (late) {
+		(void)kill(-pid, SIGTERM); /* its group may be gone already */
+		if (!wait_until(pidfd, -1, now_ms() + KILL_GRACE_MS, NULL, 0, NULL))
+			(void)kill(-pid, SIGKILL);
+		/* Stuck in the kernel, it does not even die: it is left to whoever reaps orphans. */
+		if (!wait_until(pidfd, -1, now_ms() + KILL_GRACE_MS, NULL, 0, NULL))
+			return -ETIMEDOUT;
+	}
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;
+	if (late)
+		return -ETIMEDOUT;
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
@@ -133,13 +144,8 @@ int qmr_child_run(char *const argv[], int deadline_ms, char **ret_output, size_t
 
 	/* A kernel without pidfd (before 5.3) waits without a deadline rather than not at all. */
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (pidfd >= 0 && !wait_until(pidfd, out_read, now_ms() + deadline_ms, buffer, output_max, &used)) {
-		late = 1;
-		(void)kill(-pid, SIGTERM); /* its group may be gone already */
-		if (!wait_until(pidfd, out_read, now_ms() + KILL_GRACE_MS, buffer, output_max, &used))
-			(void)kill(-pid, SIGKILL);
-	}
-	r = reap(pid);
+	late = pidfd >= 0 && !wait_until(pidfd, out_read, now_ms() + deadline_ms, buffer, output_max, &used);
+	r = finish(pid, pidfd, late);
 	if (late)
 		return qmr_error_set(err, -ETIMEDOUT, "'%s' did not end within %d s and was ended", argv[0],
 				     deadline_ms / 1000);
@@ -149,4 +155,56 @@ int qmr_child_run(char *const argv[], int deadline_ms, char **ret_output, size_t
 		buffer = NULL;
 	}
 	return r;
+}
+
+struct answer {
+	int result;
+	struct qmr_error err;
+	uint8_t bytes[4096];
+};
+
+static void answer_and_exit(int (*function)(void *, void *, struct qmr_error *), void *context, int fd)
+{
+	struct answer answer = {0};
+
+	(void)setpgid(0, 0); /* fails only if it is so already */
+	answer.result = function(context, answer.bytes, &answer.err);
+	/* A pipe takes this much in one piece; if the reader is gone, nobody wants it. */
+	_exit(write(fd, &answer, sizeof(answer)) == sizeof(answer) ? 0 : 1);
+}
+
+int qmr_child_call(int (*function)(void *context, void *answer, struct qmr_error *err), void *context, int deadline_ms,
+		   void *ret_answer, size_t answer_size, struct qmr_error *err)
+{
+	cleanup_close int pidfd = -1, answer_read = -1;
+	struct answer answer = {0};
+	int fds[2], late, r;
+	size_t used = 0;
+	pid_t pid;
+
+	if (answer_size > sizeof(answer.bytes) || pipe2(fds, O_CLOEXEC) < 0)
+		return qmr_error_errno(err, answer_size > sizeof(answer.bytes) ? -EINVAL : -errno, "making a pipe");
+	answer_read = fds[0];
+	pid = fork();
+	if (pid == 0)
+		answer_and_exit(function, context, fds[1]);
+	close(fds[1]);
+	if (pid < 0)
+		return qmr_error_errno(err, -errno, "starting a child");
+	(void)setpgid(pid, pid); /* whoever comes first; the group must be there before it is killed */
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	late = pidfd >= 0 &&
+	       !wait_until(pidfd, answer_read, now_ms() + deadline_ms, (char *)&answer, sizeof(answer), &used);
+	r = finish(pid, pidfd, late);
+	if (late)
+		return qmr_error_set(err, -ETIMEDOUT, "no answer within %d s", deadline_ms / 1000);
+	while (used < sizeof(answer) && drain(answer_read, (char *)&answer, sizeof(answer), &used))
+		;
+	if (r != 0 || used != sizeof(answer))
+		return qmr_error_set(err, -EIO, "a child died (%d)", r);
+	if (answer.result < 0 && err)
+		*err = answer.err;
+	if (answer_size && answer.result >= 0)
+		memcpy(ret_answer, answer.bytes, answer_size);
+	return answer.result;
 }

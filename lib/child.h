@@ -16,4 +16,13 @@
 int qmr_child_run(char *const argv[], int deadline_ms, char **ret_output, size_t output_max,
 		  struct qmr_error *err) QMR_MUST_CHECK;
 
+/*
+ * Runs function in a forked child, so that a crash or a hang in it (a driver, a firmware call, a hostile file system) costs
+ * no more than its result. What it puts into answer (answer_size bytes, at most 4,096, zeroed before) and its error text
+ * come back. Returns what function returned; -ETIMEDOUT after deadline_ms, when the child is killed (or left, if it is
+ * stuck in the kernel); -EIO if it died. For programs with one thread only.
+ */
+int qmr_child_call(int (*function)(void *context, void *answer, struct qmr_error *err), void *context, int deadline_ms,
+		   void *ret_answer, size_t answer_size, struct qmr_error *err) QMR_MUST_CHECK;
+
 #endif

@@ -148,15 +148,15 @@ static void outcomes(void **unused)
 	struct qmr_state s = history("");
 	struct qmr_attempt open_attempt = {.outcome = QMR_OPEN};
 
-	qmr_assess_close_last(&s, 1);
+	qmr_state_close_last(&s, 1);
 	assert_int_equal(s.n_attempts, 0);
 	qmr_assess_add_attempt(&s, &open_attempt);
-	qmr_assess_close_last(&s, 0);
+	qmr_state_close_last(&s, 0);
 	assert_int_equal(s.attempts[0].outcome, QMR_UNKNOWN);
-	qmr_assess_close_last(&s, 1);
+	qmr_state_close_last(&s, 1);
 	assert_int_equal(s.attempts[0].outcome, QMR_PANIC);
 	s = history("H");
-	qmr_assess_close_last(&s, 0);
+	qmr_state_close_last(&s, 0);
 	assert_int_equal(s.attempts[0].outcome, QMR_HEALTHY);
 }
 
