@@ -3,43 +3,12 @@
 
 #include <string.h>
 
-/* What an outcome does to the run of failures that is being counted, from the newest attempt backwards. */
-enum effect { EFFECT_NEUTRAL, EFFECT_COUNTS, EFFECT_ENDS_RUN };
-
-static const enum effect effects[] = {
-	[QMR_OPEN] = EFFECT_NEUTRAL,
-	[QMR_HEALTHY] = EFFECT_ENDS_RUN,
-	[QMR_CLEAN_SHUTDOWN] = EFFECT_NEUTRAL,
-	[QMR_PANIC] = EFFECT_COUNTS,
-	[QMR_HANG] = EFFECT_COUNTS,
-	[QMR_EMERGENCY] = EFFECT_COUNTS,
-	[QMR_UNKNOWN] = EFFECT_NEUTRAL,
-};
-
-static int count_failures(const struct qmr_state *state)
-{
-	int n = 0;
-
-	for (int i = 0; i < state->n_attempts; i++) {
-		const struct qmr_attempt *a = &state->attempts[i];
-
-		/* It had been healthy, however it ended; and what a remediation followed is not to be counted again. */
-		if (effects[a->outcome] == EFFECT_ENDS_RUN || a->phase == QMR_PHASE_HEALTHY)
-			break;
-		if (state->stage == QMR_STAGE_PROBATION && !(a->flags & QMR_ATTEMPT_PROBATION))
-			break;
-		if (effects[a->outcome] == EFFECT_COUNTS)
-			n++;
-	}
-	return n;
-}
-
 struct qmr_verdict qmr_assess(const struct qmr_state *state, const struct qmr_config *config)
 {
 	struct qmr_verdict v = {.stage = state->stage, .why = "too few failures"};
 	int needed = state->stage == QMR_STAGE_PROBATION ? 1 : config->failures;
 
-	v.failed_boots = count_failures(state);
+	v.failed_boots = qmr_state_failures(state);
 	if (config->mode == QMR_MODE_OFF) {
 		v.why = "mode is off";
 	} else if (state->stage == QMR_STAGE_GIVEN_UP || state->stage == QMR_STAGE_FINAL) {

@@ -77,6 +77,7 @@ int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, const cha
 	if (state->stage == QMR_STAGE_NONE || state->stage == QMR_STAGE_HEALED || state->stage == QMR_STAGE_FINAL ||
 	    state->stage == QMR_STAGE_GIVEN_UP || qmr_uuid_is_null(state->incident)) {
 		qmr_uuid_random(state->incident);
+		state->failed_boots = (uint8_t)qmr_state_failures(state);
 		state->recovery_runs = 0;
 		state->switches = 0;
 		state->rungs = 0;
@@ -160,7 +161,6 @@ static int act(struct qmr_state *state, const struct qmr_config *config, const s
 	if (v->recover && config->mode >= QMR_MODE_COLLECT) {
 		state->attempts[0].flags |= QMR_ATTEMPT_RECOVER;
 		state->attempts[0].outcome = QMR_CLEAN_SHUTDOWN; /* left on purpose: it neither counts nor resets */
-		state->failed_boots = (uint8_t)v->failed_boots;
 		r = qmr_guard_request(state, QMR_REASON_DETECTOR, v->why, err);
 		if (r == 0) {
 			qmr_notice("%d failed boots (%s): switching to the recovery image", v->failed_boots, v->why);

@@ -234,3 +234,34 @@ void qmr_state_close_last(struct qmr_state *state, int panic)
 	else if (last->outcome == QMR_OPEN)
 		last->outcome = QMR_UNKNOWN;
 }
+
+/* What an outcome does to the run of failures that is being counted, from the newest attempt backwards. */
+enum effect { EFFECT_NEUTRAL, EFFECT_COUNTS, EFFECT_ENDS_RUN };
+
+static const enum effect effects[] = {
+	[QMR_OPEN] = EFFECT_NEUTRAL,
+	[QMR_HEALTHY] = EFFECT_ENDS_RUN,
+	[QMR_CLEAN_SHUTDOWN] = EFFECT_NEUTRAL,
+	[QMR_PANIC] = EFFECT_COUNTS,
+	[QMR_HANG] = EFFECT_COUNTS,
+	[QMR_EMERGENCY] = EFFECT_COUNTS,
+	[QMR_UNKNOWN] = EFFECT_NEUTRAL,
+};
+
+int qmr_state_failures(const struct qmr_state *state)
+{
+	int n = 0;
+
+	for (int i = 0; i < state->n_attempts; i++) {
+		const struct qmr_attempt *a = &state->attempts[i];
+
+		/* It had been healthy, however it ended; and what a remediation followed is not to be counted again. */
+		if (effects[a->outcome] == EFFECT_ENDS_RUN || a->phase == QMR_PHASE_HEALTHY)
+			break;
+		if (state->stage == QMR_STAGE_PROBATION && !(a->flags & QMR_ATTEMPT_PROBATION))
+			break;
+		if (effects[a->outcome] == EFFECT_COUNTS)
+			n++;
+	}
+	return n;
+}

@@ -97,6 +97,11 @@ int qmr_state_block_module(struct qmr_state *state, const char *module, struct q
  */
 void qmr_state_close_last(struct qmr_state *state, int panic);
 
+/*
+ * Failed attempts in a row, docs/detector.md; on probation only those since the remediation.
+ */
+int qmr_state_failures(const struct qmr_state *state);
+
 /* The words of docs/boot-state.md, "invalid" outside the range. */
 const char *qmr_outcome_name(unsigned int outcome);
 const char *qmr_phase_name(unsigned int phase);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef QMR_ACKNOWLEDGE_H
+#define QMR_ACKNOWLEDGE_H
+
+#include "recovery.h"
+
+/* What the boot state says after a run of recovery. Text fields NULL: as they are. */
+struct qmr_ending {
+	enum qmr_stage stage;
+	enum qmr_final_condition final;
+	int rung;                /* QMR_RUNG_*, added; 0: none */
+	const char *remediation, *note;
+};
+
+/*
+ * Writes it, in a child with a deadline, into the state as it is now (remediation-apply writes it too), and into
+ * recovery->state.
+ */
+int qmr_ending_save(struct qmr_recovery *recovery, const struct qmr_ending *ending, struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * Takes notice in state that recovery runs: closes the attempt that led here (new_panic: it left a crash record), finds the
+ * reason where nobody asked (is_own_entry: the firmware started this image by its own boot entry), begins an incident if
+ * none is open. Pure but for a random id. Returns whether an incident was begun.
+ */
+int qmr_acknowledge(struct qmr_state *state, int new_panic, int is_own_entry);
+
+/* The mode that holds: somebody who asks for recovery gets at least the evidence collected, whatever the policy. */
+int qmr_effective_mode(int policy, unsigned int reason);
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <blkid/blkid.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/mount.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "cleanup.h"
+#include "drivers.h"
+#include "log.h"
+#include "recovery.h"
+
+#define BLOCK "/sys/class/block"
+#define POLL_MS 500      /* a partition table may be read without an event that we see */
+#define ESP_MS 5000      /* how long the ESP is waited for once the root is there */
+#define BLOCK_DEVICES_MAX 4096
+
+/*
+ * What no device asks for by its modalias: the kernel would call modprobe for these, and there is none here. Evidence first, in
+ * case a driver that follows breaks this kernel too.
+ */
+static const char *const always[] = {"efi_pstore", "efivarfs", "crc32c_generic", "nls_cp437", "nls_ascii", "nls_utf8",
+				     "vfat", "af_packet", "sd_mod", "usbhid", "hid_generic"};
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void mount_virtual(const char *type, const char *path, unsigned long flags)
+{
+	if (mount(type, path, type, flags | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 && errno != EBUSY &&
+	    errno != ENODEV && errno != ENOENT)
+		qmr_warning("mounting '%s': %s; going on without it", path, strerror(errno));
+}
+
+struct search {
+	const struct qmr_config *config;
+	struct qmr_devices found;
+	unsigned int n_roots;
+};
+
+/* One value of a probed device, "" if it has none. */
+static const char *value(blkid_probe probe, const char *name)
+{
+	const char *data;
+
+	return blkid_probe_lookup_value(probe, name, &data, NULL) == 0 ? data : "";
+}
+
+static void judge(struct search *search, const char *device, blkid_probe probe)
+{
+	const struct qmr_config *config = search->config;
+	const char *uuid = value(probe, "UUID"), *type = value(probe, "TYPE");
+
+	if (!strcmp(type, "swsuspend"))
+		search->found.suspended = 1;
+	if (*config->root_uuid && !strcasecmp(uuid, config->root_uuid)) {
+		search->n_roots++;
+		snprintf(search->found.root, sizeof(search->found.root), "%s", device);
+		snprintf(search->found.root_type, sizeof(search->found.root_type), "%s", type);
+	} else if (*config->esp_uuid && !strcasecmp(uuid, config->esp_uuid)) {
+		snprintf(search->found.esp, sizeof(search->found.esp), "%s", device);
+	}
+}
+
+static void look_at(struct search *search, const char *name)
+{
+	char device[QMR_DEVICE_BYTES];
+	blkid_probe probe;
+
+	if (snprintf(device, sizeof(device), "/dev/%s", name) >= (int)sizeof(device))
+		return; /* the kernel's names have at most 31 bytes */
+	for (char *c = device + 5; *c; c++)
+		if (*c == '!') /* sysfs's way to write a slash: "cciss!c0d0" */
+			*c = '/';
+	probe = blkid_new_probe_from_filename(device);
+	if (!probe)
+		return; /* a drive without a medium, or a device that has gone */
+	(void)blkid_probe_enable_superblocks(probe, 1);
+	(void)blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_UUID | BLKID_SUBLKS_TYPE);
+	/* An ambivalent device (two signatures) is nobody's: -2, and it has no values. */
+	if (blkid_do_safeprobe(probe) == 0)
+		judge(search, device, probe);
+	blkid_free_probe(probe);
+}
+
+static int is_disk(const char *name)
+{
+	static const char *const others[] = {"ram", "loop", "zram", "fd", "."};
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+		if (!strncmp(name, others[i], strlen(others[i])))
+			return 0;
+	return 1;
+}
+
+static void look_everywhere(struct search *search)
+{
+	cleanup_closedir DIR *dir = opendir(BLOCK);
+	struct dirent *entry;
+	int n = 0;
+
+	memset(&search->found, 0, sizeof(search->found));
+	search->n_roots = 0;
+	while (dir && (entry = readdir(dir)) && n++ < BLOCK_DEVICES_MAX)
+		if (is_disk(entry->d_name))
+			look_at(search, entry->d_name);
+}
+
+static void wait_for_disks(struct search *search, struct qmr_drivers *drivers, int64_t deadline)
+{
+	int64_t root_seen = 0;
+
+	for (;;) {
+		int64_t now = now_ms();
+
+		look_everywhere(search);
+		if (search->found.root[0] && !root_seen)
+			root_seen = now;
+		if (root_seen && (search->found.esp[0] || !search->config->esp_uuid[0] || now - root_seen > ESP_MS))
+			return;
+		if (now >= deadline)
+			return;
+		while (qmr_drivers_wait(drivers, POLL_MS) && now_ms() < now + POLL_MS)
+			;
+	}
+}
+
+struct devices_call {
+	const struct qmr_config *config;
+	int deadline_ms;
+};
+
+static int find_devices(void *context, void *answer, struct qmr_error *err)
+{
+	const struct devices_call *call = context;
+	struct search search = {.config = call->config};
+	struct qmr_drivers *drivers;
+	int r = qmr_drivers_new(&drivers, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < sizeof(always) / sizeof(*always); i++) {
+		qmr_drivers_load(drivers, always[i]);
+		if (!strcmp(always[i], "efivarfs")) {
+			mount_virtual("efivarfs", "/sys/firmware/efi/efivars", 0);
+			mount_virtual("pstore", QMR_PSTORE, 0);
+		}
+	}
+	qmr_drivers_load(drivers, call->config->root_fstype);
+	qmr_drivers_load_present(drivers);
+	if (call->config->root_uuid[0])
+		wait_for_disks(&search, drivers, now_ms() + call->deadline_ms);
+	qmr_drivers_load(drivers, search.found.root_type);
+	qmr_drivers_free(drivers);
+	if (!call->config->root_uuid[0])
+		return qmr_error_set(err, -EINVAL, "this image was built without --root-uuid");
+	if (search.n_roots > 1)
+		return qmr_error_set(err, -ENOTUNIQ, "%u devices have the root's UUID %s, and none is touched",
+				     search.n_roots, call->config->root_uuid);
+	if (search.n_roots == 0)
+		return qmr_error_set(err, -ENODEV, "no device has the root's UUID %s", call->config->root_uuid);
+	*(struct qmr_devices *)answer = search.found;
+	return 0;
+}
+
+enum qmr_result qmr_step_devices(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	/* The child ends by itself before it is ended. */
+	struct devices_call call = {&recovery->config, deadline_ms - deadline_ms / 4};
+	int r = qmr_child_call(find_devices, &call, deadline_ms, &recovery->devices, sizeof(recovery->devices), err);
+
+	if (r < 0)
+		return qmr_result_from(r);
+	qmr_error_set(err, 0, "root %s (%s), ESP %s", recovery->devices.root, recovery->devices.root_type,
+		      recovery->devices.esp[0] ? recovery->devices.esp : "not found");
+	return QMR_RESULT_OK;
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "end.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/reboot.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "cleanup.h"
+#include "console.h"
+#include "file.h"
+#include "json.h"
+#include "log.h"
+#include "root.h"
+
+#define LOG_BYTES_MAX (1 << 20)
+#define TIMELINE_BYTES_MAX (1 << 20)
+#define SAVE_MS 120000
+#define UNMOUNT_MS 60000
+#define TERM_MS 1000
+
+static const enum qmr_final_condition final_conditions[] = {
+	[QMR_FINAL_BOOT] = QMR_END_NORMAL_BOOT, [QMR_FINAL_HALT] = QMR_END_HALT, [QMR_FINAL_MENU] = QMR_END_MENU};
+
+struct qmr_ending qmr_end_decide(struct qmr_recovery *recovery, const char *why)
+{
+	struct qmr_ending ending = {QMR_STAGE_FINAL, final_conditions[recovery->config.final], 0, NULL, recovery->note};
+
+	if (recovery->applied[0]) {
+		ending.stage = QMR_STAGE_PROBATION;
+		ending.final = QMR_END_NONE;
+	} else if (recovery->is_cancelled) {
+		ending.final = QMR_END_NORMAL_BOOT;
+		snprintf(recovery->note, sizeof(recovery->note), "cancelled at the console");
+	} else if (recovery->state.failed_boots == 0 && recovery->state.reason != QMR_REASON_BOOT_ORDER) {
+		/* Somebody wanted it, and nothing was wrong: no final condition is due. */
+		ending.stage = QMR_STAGE_NONE;
+		ending.final = QMR_END_NONE;
+		snprintf(recovery->note, sizeof(recovery->note), "recovery ran; no failed boot, nothing changed");
+	} else {
+		snprintf(recovery->note, sizeof(recovery->note), "%s", why && *why ? why : "nothing could be done");
+	}
+	return ending;
+}
+
+static const char *end_name(const struct qmr_ending *ending)
+{
+	return ending->stage == QMR_STAGE_PROBATION ? "probation" :
+	       ending->final == QMR_END_NONE	    ? "normal-boot" :
+						      qmr_final_condition_name(ending->final);
+}
+
+static void write_timeline(const struct qmr_recovery *recovery, const struct qmr_timeline *timeline, const char *end)
+{
+	cleanup_json json_t *old = NULL;
+	cleanup_json json_t *json = NULL;
+	struct qmr_error err = {0};
+	char path[256];
+
+	snprintf(path, sizeof(path), QMR_SYSROOT "/var/lib/qmr/incidents/%s/timeline.json", recovery->incident);
+	if (qmr_json_load(AT_FDCWD, path, TIMELINE_BYTES_MAX, &old, NULL) < 0)
+		old = NULL;
+	json = qmr_timeline_to_json(timeline, old, &recovery->state, end);
+	if (!json || qmr_json_save(AT_FDCWD, QMR_INCIDENT "/timeline.json", json, 0600, &err) < 0)
+		qmr_warning("writing the timeline: %s; it is lost", json ? err.text : "out of memory");
+}
+
+static void copy_log(void)
+{
+	cleanup_free char *text = NULL;
+	struct qmr_error err = {0};
+	size_t size;
+
+	if (qmr_file_read(AT_FDCWD, QMR_RECOVERY_LOG, LOG_BYTES_MAX, &text, &size, &err) < 0 ||
+	    qmr_file_replace(AT_FDCWD, QMR_INCIDENT "/recovery.log", text, size, 0600, &err) < 0)
+		qmr_warning("keeping the log of recovery: %s; it is lost", err.text);
+}
+
+static void record(struct qmr_recovery *recovery, struct qmr_timeline *timeline, const struct qmr_ending *ending)
+{
+	struct qmr_timeline_step *step;
+	struct qmr_error err = {0};
+
+	/* What decides about the next boot comes first. */
+	if (!recovery->applied[0] && qmr_ending_save(recovery, ending, &err) < 0)
+		qmr_warning("%s; the next boot will not know how this ended", err.text);
+	step = qmr_timeline_begin(timeline, "finish");
+	write_timeline(recovery, timeline, end_name(ending));
+	if (!recovery->has_incident)
+		return;
+	copy_log();
+	if (recovery->root == QMR_MOUNTED_RW && qmr_step_save(recovery, SAVE_MS, &err) != QMR_RESULT_OK)
+		qmr_warning("saving the record of this run: %s", err.text);
+	step->duration_ms = qmr_timeline_now_ms() - step->start_ms;
+}
+
+/* dhcpcd, and whatever a late child left; they must not hold the root busy. */
+static void end_children(void)
+{
+	int64_t end = qmr_timeline_now_ms() + TERM_MS;
+
+	(void)kill(-1, SIGTERM);
+	while (qmr_timeline_now_ms() < end && waitpid(-1, NULL, WNOHANG) >= 0)
+		(void)usleep(20000);
+	(void)kill(-1, SIGKILL);
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
+}
+
+static void __attribute__((noreturn)) leave(int how)
+{
+	sync();
+	(void)reboot(how);
+	qmr_console_print("Restarting failed: %s. Switch this machine off.\n", strerror(errno));
+	for (;;)
+		(void)pause();
+}
+
+static void menu(const struct qmr_recovery *recovery)
+{
+	int64_t end = qmr_timeline_now_ms() + recovery->config.menu_timeout_s * 1000LL;
+	int64_t left;
+
+	qmr_console_print("\n  b  boot the system normally\n  p  switch this machine off\n"
+			  "Without an answer it halts in %d s.\n", recovery->config.menu_timeout_s);
+	qmr_console_flush();
+	while ((left = end - qmr_timeline_now_ms()) > 0) {
+		int key = qmr_console_key((int)left);
+
+		if (key == 'b')
+			leave(RB_AUTOBOOT);
+		if (key == 'p')
+			leave(RB_POWER_OFF);
+	}
+}
+
+void qmr_end(struct qmr_recovery *recovery, struct qmr_timeline *timeline, const char *why)
+{
+	struct qmr_ending ending = qmr_end_decide(recovery, why);
+	struct qmr_error err = {0};
+	char last[8];
+
+	record(recovery, timeline, &ending);
+	end_children();
+	if (qmr_root_unmount(recovery, UNMOUNT_MS, &err) < 0)
+		qmr_warning("%s; its journal will repair it", err.text);
+	qmr_console_print_log(last, sizeof(last));
+	qmr_console_print("\nRecovery ends after %.1f s: %s (%s).\n", (double)qmr_timeline_now_ms() / 1000.0,
+			  end_name(&ending), recovery->note);
+	if (ending.final == QMR_END_MENU)
+		menu(recovery);
+	if (ending.final == QMR_END_MENU || ending.final == QMR_END_HALT) {
+		qmr_console_print("This machine is halted. Switch it off and on to boot it normally once.\n");
+		leave(RB_HALT_SYSTEM);
+	}
+	leave(RB_AUTOBOOT);
+}

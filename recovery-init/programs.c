@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "cleanup.h"
+#include "drivers.h"
+#include "file.h"
+#include "log.h"
+#include "recovery.h"
+
+/* Steps that are the work of a program: docs/architecture.md, "How each program is called". */
+
+#define SPOOL QMR_SYSROOT "/var/lib/qmr/spool"
+#define OWN_LIMIT_MS 30000 /* a transfer ends itself at its configured limit; this much later it is ended */
+
+static const char *const result_names[] = {
+	[QMR_RESULT_OK] = "ok", [QMR_RESULT_NOTHING] = "nothing", [QMR_RESULT_FAILED] = "failed",
+	[QMR_RESULT_REFUSED] = "refused", [QMR_RESULT_NETWORK] = "network", [QMR_RESULT_LATE] = "late",
+	[QMR_RESULT_SKIPPED] = "skipped",
+};
+
+const char *qmr_result_name(enum qmr_result result)
+{
+	return result_names[result];
+}
+
+enum qmr_result qmr_result_from(int code)
+{
+	static const enum qmr_result results[] = {
+		[QMR_EXIT_OK] = QMR_RESULT_OK, [QMR_EXIT_FAILURE] = QMR_RESULT_FAILED,
+		[QMR_EXIT_USAGE] = QMR_RESULT_FAILED, [QMR_EXIT_NOTHING] = QMR_RESULT_NOTHING,
+		[QMR_EXIT_REFUSED] = QMR_RESULT_REFUSED, [QMR_EXIT_NETWORK] = QMR_RESULT_NETWORK,
+	};
+
+	if (code == -ETIMEDOUT)
+		return QMR_RESULT_LATE;
+	return code >= 0 && code < (int)(sizeof(results) / sizeof(*results)) ? results[code] : QMR_RESULT_FAILED;
+}
+
+enum qmr_result qmr_recovery_program(char *const argv[], int deadline_ms, struct qmr_error *err)
+{
+	int code = qmr_child_run(argv, deadline_ms, NULL, 0, err);
+
+	if (code > 128)
+		qmr_error_set(err, -EIO, "'%s' died of signal %d", argv[0], code - 128);
+	return qmr_result_from(code);
+}
+
+enum qmr_result qmr_step_collect(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	char *const argv[] = {QMR_PROGRAM("crash-collect"), "collect", "--root", QMR_SYSROOT, "--pstore", QMR_PSTORE,
+			      "--state", QMR_STATE_JSON, "--out", QMR_INCIDENT, NULL};
+	enum qmr_result result = qmr_recovery_program(argv, deadline_ms, err);
+
+	recovery->has_incident = access(QMR_INCIDENT "/incident.json", R_OK) == 0;
+	return result;
+}
+
+enum qmr_result qmr_step_resume(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	char *const argv[] = {QMR_PROGRAM("remediation-apply"), "resume", "--root", QMR_SYSROOT, NULL};
+
+	return qmr_recovery_program(argv, deadline_ms, err);
+}
+
+enum qmr_result qmr_step_save(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	char *const argv[] = {QMR_PROGRAM("crash-collect"), "save", "--from", QMR_INCIDENT, "--root", QMR_SYSROOT,
+			      "--pstore", QMR_PSTORE, NULL};
+
+	return qmr_recovery_program(argv, deadline_ms, err);
+}
+
+static int load_late_drivers(void *context, void *answer, struct qmr_error *err)
+{
+	struct qmr_drivers *drivers;
+	int r = qmr_drivers_new(&drivers, err);
+
+	if (r < 0)
+		return r;
+	qmr_drivers_load_present(drivers);
+	qmr_drivers_free(drivers);
+	return 0;
+}
+
+/* Files in QMR_LINKS: interfaces that have an address. */
+static int count_links(void)
+{
+	cleanup_closedir DIR *dir = opendir(QMR_LINKS);
+	struct dirent *entry;
+	int n = 0;
+
+	while (dir && (entry = readdir(dir)))
+		n += entry->d_name[0] != '.';
+	return n;
+}
+
+enum qmr_result qmr_step_network(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	char timeout[16];
+	/*
+	 * No address of its own making (-L): it reaches nobody. No probing of an address that the server gave (-A): the server
+	 * does that, and it costs 5 s. It stays in the background and renews the lease until the machine restarts.
+	 */
+	char *const argv[] = {"/usr/sbin/dhcpcd", "-f", "/dev/null", "-c", QMR_PROGRAM("dhcp-hook"), "-L", "-A", "-w",
+			      "-t", timeout, "-o", "domain_name_servers", "-o", "domain_name", "-o",
+			      "classless_static_routes", "-o", "interface_mtu", NULL};
+	struct qmr_error drivers = {0};
+	enum qmr_result result;
+
+	/* An adapter on USB may have come after the disk was found. */
+	if (qmr_child_call(load_late_drivers, NULL, deadline_ms / 4, NULL, 0, &drivers) < 0)
+		qmr_warning("looking for network adapters: %s; going on with those there are", drivers.text);
+	snprintf(timeout, sizeof(timeout), "%d", recovery->config.network_s);
+	result = qmr_recovery_program(argv, recovery->config.network_s * 1000 + deadline_ms, err);
+	/* It also goes to the background, successfully, when time is up: dhcp-hook knows whether there is an address. */
+	recovery->has_network = count_links() > 0;
+	if (recovery->has_network)
+		return QMR_RESULT_OK;
+	if (result == QMR_RESULT_OK || result == QMR_RESULT_FAILED) {
+		qmr_error_set(err, -ENETUNREACH, "no address within %s s", timeout);
+		result = QMR_RESULT_NETWORK;
+	}
+	return result;
+}
+
+/* Without a network the bundle is kept, encrypted, for the healed system to send. */
+static enum qmr_result spool(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	char out[sizeof(SPOOL) + QMR_UUID_TEXT + 32];
+	char *const argv[] = {QMR_PROGRAM("diag-upload"), "pack", "--incident", QMR_INCIDENT, "--out", out, NULL};
+	enum qmr_result result;
+
+	if (recovery->root != QMR_MOUNTED_RW) {
+		qmr_error_set(err, -ENETUNREACH, "no network, and no disk to keep the bundle on");
+		return QMR_RESULT_NETWORK;
+	}
+	snprintf(out, sizeof(out), SPOOL "/%s.tar.zst.cms", recovery->incident);
+	if (qmr_file_mkdirs(AT_FDCWD, SPOOL, 0700, err) < 0)
+		return QMR_RESULT_FAILED;
+	result = qmr_recovery_program(argv, deadline_ms, err);
+	if (result == QMR_RESULT_OK) {
+		qmr_error_set(err, 0, "no network: kept for the healed system to send");
+		result = QMR_RESULT_NETWORK;
+	}
+	return result;
+}
+
+enum qmr_result qmr_step_upload(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	int can_spool = recovery->root == QMR_MOUNTED_RW;
+	char *const argv[] = {QMR_PROGRAM("diag-upload"), "send", "--incident", QMR_INCIDENT,
+			      can_spool ? "--spool" : NULL, SPOOL, NULL};
+
+	if (!recovery->has_network)
+		return spool(recovery, deadline_ms, err);
+	if (can_spool && qmr_file_mkdirs(AT_FDCWD, SPOOL, 0700, err) < 0)
+		return QMR_RESULT_FAILED;
+	return qmr_recovery_program(argv, recovery->config.transfer_s * 1000 + OWN_LIMIT_MS, err);
+}
+
+enum qmr_result qmr_step_fetch(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	char *metadata = recovery->root == QMR_MOUNTED_RW ? QMR_SYSROOT "/var/lib/qmr/tuf" : QMR_RUN "/tuf";
+	char *const argv[] = {QMR_PROGRAM("remediation-fetch"), "--incident", QMR_INCIDENT "/incident.json",
+			      "--metadata", metadata, "--out", QMR_PLANS, NULL};
+	enum qmr_result result;
+
+	if (qmr_file_mkdirs(AT_FDCWD, metadata, 0700, err) < 0 || qmr_file_mkdirs(AT_FDCWD, QMR_PLANS, 0700, err) < 0)
+		return QMR_RESULT_FAILED;
+	result = qmr_recovery_program(argv, recovery->config.transfer_s * 1000 + OWN_LIMIT_MS, err);
+	recovery->has_plans = result == QMR_RESULT_OK;
+	return result;
+}

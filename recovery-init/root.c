@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "log.h"
+#include "root.h"
+
+/* The broken system's root: looked at without replaying its journal, later checked and written. */
+
+static const struct file_system {
+	const char *type;
+	const char *look; /* mount option that leaves the journal alone; plain "ro" replays it */
+	const char *check; /* program that repairs what is safe to repair, NULL: the kernel does it when mounting */
+} file_systems[] = {
+	{"ext4", "noload", "/usr/sbin/e2fsck"},
+	{"ext3", "noload", "/usr/sbin/e2fsck"},
+	{"ext2", "", "/usr/sbin/e2fsck"},
+	{"xfs", "norecovery", NULL},
+	{"btrfs", "rescue=nologreplay", NULL},
+	{"f2fs", "norecovery", NULL},
+};
+
+static const struct file_system *find_file_system(const char *type)
+{
+	for (size_t i = 0; i < sizeof(file_systems) / sizeof(*file_systems); i++)
+		if (!strcmp(file_systems[i].type, type))
+			return &file_systems[i];
+	return NULL;
+}
+
+struct mount_call {
+	const struct qmr_devices *devices;
+	unsigned long flags;
+	const char *options;
+};
+
+static int do_mount(void *context, void *answer, struct qmr_error *err)
+{
+	const struct mount_call *call = context;
+
+	/* No program or device of the broken system is wanted. */
+	if (mount(call->devices->root, QMR_SYSROOT, call->devices->root_type,
+		  call->flags | MS_NOSUID | MS_NODEV | MS_NOEXEC, call->options) < 0)
+		return qmr_error_errno(err, -errno, "mounting '%s' (%s)", call->devices->root, call->devices->root_type);
+	if (access(QMR_SYSROOT "/etc", F_OK) < 0 && access(QMR_SYSROOT "/usr", F_OK) < 0) {
+		(void)umount2(QMR_SYSROOT, MNT_DETACH);
+		return qmr_error_set(err, -ENOENT, "'%s' has neither /etc nor /usr: it is no system's root",
+				     call->devices->root);
+	}
+	return 0;
+}
+
+static int do_unmount(void *context, void *answer, struct qmr_error *err)
+{
+	sync();
+	if (umount2(QMR_SYSROOT, UMOUNT_NOFOLLOW) < 0)
+		return qmr_error_errno(err, -errno, "unmounting '%s'", QMR_SYSROOT);
+	return 0;
+}
+
+enum qmr_result qmr_step_mount(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	const struct file_system *fs = find_file_system(recovery->devices.root_type);
+	struct mount_call call = {&recovery->devices, MS_RDONLY, fs ? fs->look : ""};
+	int r;
+
+	if (!fs) {
+		qmr_error_set(err, -EMEDIUMTYPE, "'%s' holds '%s', which recovery does not know", recovery->devices.root,
+			      recovery->devices.root_type);
+		return QMR_RESULT_FAILED;
+	}
+	r = qmr_child_call(do_mount, &call, deadline_ms, NULL, 0, err);
+	if (r < 0)
+		return qmr_result_from(r);
+	recovery->root = QMR_MOUNTED_RO;
+	return QMR_RESULT_OK;
+}
+
+/* e2fsck(8): 0 clean, 1 repaired, 2 repaired and the running system should reboot, which is not on this disk; 4 and more: not. */
+static int check(const char *program, char *device, int deadline_ms, struct qmr_error *err)
+{
+	char *const argv[] = {(char *)program, "-p", device, NULL};
+	int r = qmr_child_run(argv, deadline_ms, NULL, 0, err);
+
+	if (r > 2)
+		return qmr_error_set(err, -EUCLEAN, "'%s' found errors on '%s' that need a person (exit %d)", program,
+				     device, r);
+	return r < 0 ? r : 0;
+}
+
+int qmr_root_unmount(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	int r;
+
+	if (recovery->root == QMR_MOUNTED_NOT)
+		return 0;
+	r = qmr_child_call(do_unmount, NULL, deadline_ms, NULL, 0, err);
+	if (r == 0)
+		recovery->root = QMR_MOUNTED_NOT;
+	return r;
+}
+
+enum qmr_result qmr_step_check(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	const struct file_system *fs = find_file_system(recovery->devices.root_type);
+	struct mount_call call = {&recovery->devices, 0, ""};
+	struct qmr_error again = {0};
+	int r;
+
+	if (recovery->devices.suspended) {
+		qmr_error_set(err, 0, "a hibernated system is on a swap device: its root is not written");
+		return QMR_RESULT_SKIPPED;
+	}
+	r = qmr_root_unmount(recovery, deadline_ms / 4, err);
+	if (r == 0 && fs && fs->check)
+		r = check(fs->check, recovery->devices.root, deadline_ms - deadline_ms / 4, err);
+	if (r == 0)
+		r = qmr_child_call(do_mount, &call, deadline_ms / 4, NULL, 0, err);
+	if (r == 0) {
+		recovery->root = QMR_MOUNTED_RW;
+		return QMR_RESULT_OK;
+	}
+	/* Later steps can still read it. */
+	if (recovery->root == QMR_MOUNTED_NOT && qmr_step_mount(recovery, deadline_ms / 4, &again) != QMR_RESULT_OK)
+		qmr_warning("%s; going on without the root", again.text);
+	return qmr_result_from(r);
+}
