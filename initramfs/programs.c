@@ -25,6 +25,7 @@ struct program {
 
 static const struct program programs[] = {
 	{"/usr/lib/qmr/recovery-init", "qmr"},
+	{"/usr/lib/qmr/recovery-state", "qmr"},
 	{"/usr/lib/qmr/dhcp-hook", "qmr"},
 	{"/usr/lib/qmr/crash-collect", "qmr"},
 	{"/usr/lib/qmr/diag-upload", "qmr"},

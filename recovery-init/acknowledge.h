@@ -4,18 +4,16 @@
 
 #include "recovery.h"
 
-/* What the boot state says after a run of recovery. Text fields NULL: as they are. */
+/* What the boot state says after a run of recovery. */
 struct qmr_ending {
 	enum qmr_stage stage;
 	enum qmr_final_condition final;
 	int rung;                /* QMR_RUNG_*, added; 0: none */
-	const char *remediation, *note;
+	const char *remediation; /* NULL: as it is */
+	const char *note;
 };
 
-/*
- * Writes it, in a child with a deadline, into the state as it is now (remediation-apply writes it too), and into
- * recovery->state.
- */
+/* Has it written by recovery-state, which changes the rest of the boot state not at all. */
 int qmr_ending_save(struct qmr_recovery *recovery, const struct qmr_ending *ending, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -8,8 +7,6 @@
 #include <unistd.h>
 
 #include "child.h"
-#include "cleanup.h"
-#include "drivers.h"
 #include "file.h"
 #include "log.h"
 #include "recovery.h"
@@ -75,59 +72,6 @@ enum qmr_result qmr_step_save(struct qmr_recovery *recovery, int deadline_ms, st
 			      "--pstore", QMR_PSTORE, NULL};
 
 	return qmr_recovery_program(argv, deadline_ms, err);
-}
-
-static int load_late_drivers(void *context, void *answer, struct qmr_error *err)
-{
-	struct qmr_drivers *drivers;
-	int r = qmr_drivers_new(&drivers, err);
-
-	if (r < 0)
-		return r;
-	qmr_drivers_load_present(drivers);
-	qmr_drivers_free(drivers);
-	return 0;
-}
-
-/* Files in QMR_LINKS: interfaces that have an address. */
-static int count_links(void)
-{
-	cleanup_closedir DIR *dir = opendir(QMR_LINKS);
-	struct dirent *entry;
-	int n = 0;
-
-	while (dir && (entry = readdir(dir)))
-		n += entry->d_name[0] != '.';
-	return n;
-}
-
-enum qmr_result qmr_step_network(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
-{
-	char timeout[16];
-	/*
-	 * No address of its own making (-L): it reaches nobody. No probing of an address that the server gave (-A): the server
-	 * does that, and it costs 5 s. It stays in the background and renews the lease until the machine restarts.
-	 */
-	char *const argv[] = {"/usr/sbin/dhcpcd", "-f", "/dev/null", "-c", QMR_PROGRAM("dhcp-hook"), "-L", "-A", "-w",
-			      "-t", timeout, "-o", "domain_name_servers", "-o", "domain_name", "-o",
-			      "classless_static_routes", "-o", "interface_mtu", NULL};
-	struct qmr_error drivers = {0};
-	enum qmr_result result;
-
-	/* An adapter on USB may have come after the disk was found. */
-	if (qmr_child_call(load_late_drivers, NULL, deadline_ms / 4, NULL, 0, &drivers) < 0)
-		qmr_warning("looking for network adapters: %s; going on with those there are", drivers.text);
-	snprintf(timeout, sizeof(timeout), "%d", recovery->config.network_s);
-	result = qmr_recovery_program(argv, recovery->config.network_s * 1000 + deadline_ms, err);
-	/* It also goes to the background, successfully, when time is up: dhcp-hook knows whether there is an address. */
-	recovery->has_network = count_links() > 0;
-	if (recovery->has_network)
-		return QMR_RESULT_OK;
-	if (result == QMR_RESULT_OK || result == QMR_RESULT_FAILED) {
-		qmr_error_set(err, -ENETUNREACH, "no address within %s s", timeout);
-		result = QMR_RESULT_NETWORK;
-	}
-	return result;
 }
 
 /* Without a network the bundle is kept, encrypted, for the healed system to send. */

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <efivar/efivar.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "acknowledge.h"
+#include "boot-state-json.h"
+#include "cleanup.h"
+#include "file.h"
+#include "json.h"
+#include "log.h"
+#include "records.h"
+#include "uuid.h"
+
+/*
+ * What recovery does to the boot state, as a program of its own: firmware may hang or crash its caller, and libefivar looks
+ * only once, when it is loaded, whether there are variables, which is too early in PID 1.
+ */
+
+#define ENTRY_NAME u"Quick machine recovery"
+
+static const char usage[] =
+	"Usage: recovery-state acknowledge\n"
+	"       recovery-state end --stage NAME [--final NAME] [--rung N] [--remediation ID] [--note TEXT]\n"
+	"Tells the boot state that recovery runs, and how it ended.\n"
+	"\n"
+	"  --stage NAME      none, probation or final\n"
+	"  --final NAME      final condition: none, normal-boot, halt or menu\n"
+	"  --rung N          bits to add to the rungs that were tried\n"
+	"  --remediation ID  plan that was applied\n"
+	"  --note TEXT       one line for people\n"
+	"  --config FILE     configuration (default " QMR_CONFIG_PATH ")\n"
+	"  --help            this text\n"
+	"  --version         the version\n";
+
+static int get_variable(const char *name, uint8_t **ret_data, size_t *ret_size)
+{
+	uint32_t attributes;
+
+	if (efi_get_variable(EFI_GLOBAL_GUID, name, ret_data, ret_size, &attributes) == 0)
+		return 0;
+	*ret_data = NULL;
+	efi_error_clear();
+	return -1;
+}
+
+/* A load option is 4 bytes of attributes, 2 of a length, then the description in UTF-16 (UEFI 2.10, 3.1.3). */
+static int is_own_entry(void)
+{
+	cleanup_free uint8_t *current = NULL, *option = NULL;
+	size_t size = 0;
+	char name[9];
+
+	if (get_variable("BootCurrent", &current, &size) < 0 || size < 2)
+		return 0;
+	snprintf(name, sizeof(name), "Boot%04X", (unsigned int)(current[0] | current[1] << 8));
+	return get_variable(name, &option, &size) == 0 && size >= 6 + sizeof(ENTRY_NAME) &&
+	       !memcmp(option + 6, ENTRY_NAME, sizeof(ENTRY_NAME));
+}
+
+/* The state of this machine's root; another one counts only if it asks for this very start. */
+static int load(const uint8_t root[16], struct qmr_state *ret_state)
+{
+	struct qmr_error err = {0};
+	int r = qmr_state_load(NULL, ret_state, &err);
+
+	if (r == 0 && (!memcmp(ret_state->root, root, 16) || ret_state->stage == QMR_STAGE_SWITCHING))
+		return 0;
+	qmr_warning("%s; beginning with an empty history", r < 0 ? err.text : "the boot state is another system's");
+	qmr_state_init(ret_state, root);
+	return r;
+}
+
+/* For PID 1, and as JSON for crash-collect; both have no business with firmware. */
+static int write_files(const struct qmr_state *state, struct qmr_error *err)
+{
+	cleanup_json json_t *json = qmr_state_to_json(state);
+	uint8_t bytes[QMR_STATE_BYTES];
+	int r;
+
+	if (!json)
+		return qmr_error_set(err, -ENOMEM, "writing '" QMR_STATE_JSON "': out of memory");
+	r = qmr_json_save(AT_FDCWD, QMR_STATE_JSON, json, 0600, err);
+	qmr_state_encode(state, bytes);
+	return r < 0 ? r : qmr_file_replace(AT_FDCWD, QMR_STATE_FILE, bytes, sizeof(bytes), 0600, err);
+}
+
+static int acknowledge(const struct qmr_config *config, struct qmr_error *err)
+{
+	cleanup_close int pstore = open(QMR_PSTORE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct qmr_error write_err = {0};
+	uint8_t root[16] = {0};
+	struct qmr_state state;
+	int saved, r;
+
+	if (qmr_uuid_parse(config->root_uuid, root) < 0)
+		memset(root, 0, sizeof(root)); /* an image without a machine.conf recovers nothing, but it says so */
+	(void)load(root, &state);              /* an empty history is one to go on with */
+	(void)qmr_acknowledge(&state, pstore >= 0 && qmr_records_find_new(pstore, &state), is_own_entry());
+	snprintf(state.note, sizeof(state.note), "recovery runs");
+	saved = qmr_state_save(&state, err);
+	r = write_files(&state, &write_err); /* recovery goes on without variables, but not without these */
+	if (r < 0)
+		qmr_error_log("%s", write_err.text);
+	return saved < 0 ? saved : r;
+}
+
+struct ending_words {
+	const char *stage, *final, *rung, *remediation, *note;
+};
+
+static int find_word(const char *word, const char *(*name)(unsigned int), unsigned int n)
+{
+	for (unsigned int i = 0; word && i < n; i++)
+		if (!strcmp(name(i), word))
+			return (int)i;
+	return -EINVAL;
+}
+
+/* Into the state as it is now: remediation-apply writes it too. */
+static int end(const struct ending_words *words, struct qmr_error *err)
+{
+	int stage = find_word(words->stage, qmr_stage_name, QMR_STAGE_HEALED + 1);
+	int final = find_word(words->final, qmr_final_condition_name, QMR_END_MENU + 1);
+	struct qmr_state state;
+	int r;
+
+	if (stage < 0 || final < 0)
+		return qmr_error_set(err, -EINVAL, "end needs a --stage and a --final that exist");
+	r = qmr_state_load(NULL, &state, err);
+	if (r < 0)
+		return r;
+	state.stage = (uint8_t)stage;
+	state.final = (uint8_t)final;
+	state.rungs |= (uint8_t)atoi(words->rung);
+	if (words->remediation)
+		snprintf(state.remediation, sizeof(state.remediation), "%s", words->remediation);
+	if (words->note)
+		snprintf(state.note, sizeof(state.note), "%s", words->note);
+	return qmr_state_save(&state, err);
+}
+
+static int run(const char *command, const char *config_path, const struct ending_words *words)
+{
+	struct qmr_error err = {0};
+	struct qmr_config config;
+	int r;
+
+	if (qmr_config_load(config_path, &config, &err) < 0)
+		qmr_warning("%s; going on with safe defaults", err.text);
+	if (!strcmp(command, "acknowledge"))
+		r = acknowledge(&config, &err);
+	else if (!strcmp(command, "end"))
+		r = end(words, &err);
+	else
+		r = qmr_error_set(&err, -EINVAL, "unknown command '%s'", command);
+	if (r < 0)
+		qmr_error_log("%s; the next boot will not know of this", err.text);
+	return r == -EINVAL ? QMR_EXIT_USAGE : r < 0 ? QMR_EXIT_FAILURE : QMR_EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+	struct ending_words words = {.final = "none", .rung = "0"};
+	const char *config_path = QMR_CONFIG_PATH;
+	const struct option options[] = {
+		{"stage", required_argument, NULL, 's'}, {"final", required_argument, NULL, 'f'},
+		{"rung", required_argument, NULL, 'r'},	 {"remediation", required_argument, NULL, 'm'},
+		{"note", required_argument, NULL, 'n'},	 {"config", required_argument, NULL, 'c'},
+		{"help", no_argument, NULL, 'h'},	 {"version", no_argument, NULL, 'V'},
+		{0},
+	};
+	int option;
+
+	qmr_log_open("recovery-state", 1);
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+		switch (option) {
+		case 'h':
+			return fputs(usage, stdout) < 0;
+		case 'V':
+			return puts("recovery-state " QMR_VERSION) < 0;
+		case '?':
+			return QMR_EXIT_USAGE;
+		default:
+			*(option == 's'	  ? &words.stage
+			  : option == 'f' ? &words.final
+			  : option == 'r' ? &words.rung
+			  : option == 'm' ? &words.remediation
+			  : option == 'n' ? &words.note
+					  : &config_path) = optarg;
+		}
+	if (optind + 1 == argc)
+		return run(argv[optind], config_path, &words);
+	fputs(usage, stderr);
+	return QMR_EXIT_USAGE;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "acknowledge.h"
+#include "child.h"
+#include "cleanup.h"
+#include "file.h"
+
+/* PID 1's side of recovery-state. */
+
+#define FIRMWARE_MS 15000
+
+static int read_state(struct qmr_state *ret_state, struct qmr_error *err)
+{
+	cleanup_free char *bytes = NULL;
+	size_t size;
+	int r = qmr_file_read(AT_FDCWD, QMR_STATE_FILE, QMR_STATE_BYTES_MAX, &bytes, &size, err);
+
+	return r < 0 ? r : qmr_state_decode(bytes, size, ret_state, err);
+}
+
+enum qmr_result qmr_step_acknowledge(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	char *const argv[] = {QMR_PROGRAM("recovery-state"), "acknowledge", NULL};
+	enum qmr_result result = qmr_recovery_program(argv, deadline_ms, err);
+	struct qmr_error why = {0};
+
+	if (read_state(&recovery->state, &why) < 0) {
+		/* Recovery goes on all the same, and nobody remembers. */
+		qmr_state_init(&recovery->state, NULL);
+		(void)qmr_acknowledge(&recovery->state, 0, 0);
+		if (!err->code)
+			*err = why;
+	}
+	recovery->state_known = result == QMR_RESULT_OK;
+	qmr_uuid_format(recovery->state.incident, recovery->incident);
+	snprintf(recovery->tried, sizeof(recovery->tried), "%s", recovery->state.remediation);
+	recovery->mode = qmr_effective_mode(recovery->config.mode, recovery->state.reason);
+	return result;
+}
+
+int qmr_ending_save(struct qmr_recovery *recovery, const struct qmr_ending *ending, struct qmr_error *err)
+{
+	char rung[16];
+	char *argv[] = {QMR_PROGRAM("recovery-state"), "end", "--stage", (char *)qmr_stage_name(ending->stage), "--final",
+			(char *)qmr_final_condition_name(ending->final), "--rung", rung, "--note", (char *)ending->note,
+			ending->remediation ? "--remediation" : NULL, (char *)ending->remediation, NULL};
+	int r;
+
+	snprintf(rung, sizeof(rung), "%d", ending->rung);
+	if (!recovery->state_known)
+		return qmr_error_set(err, -EOPNOTSUPP, "the boot state cannot be written");
+	r = qmr_child_run(argv, FIRMWARE_MS, NULL, 0, err);
+	return r > 0 ? qmr_error_set(err, -EIO, "writing the boot state failed (exit %d)", r) : r;
+}
