@@ -75,10 +75,13 @@ PREFIX := /usr
 I = $(DESTDIR)$(PREFIX)
 install: all
 	install -d $(I)/lib/qmr
-	install -m 0755 $(addprefix $(B)/,$(PROGRAMS)) $(I)/lib/qmr
+	install -m 0755 $(addprefix $(B)/,$(filter-out qmrctl,$(PROGRAMS))) $(I)/lib/qmr
+	install -D -m 0755 $(B)/qmrctl $(I)/sbin/qmrctl
 	install -D -m 0755 boot-hooks/initramfs-tools/hook $(I)/share/initramfs-tools/hooks/qmr
 	install -D -m 0755 boot-hooks/initramfs-tools/init-top $(I)/share/initramfs-tools/scripts/init-top/00-qmr
 	install -d $(I)/lib/systemd/system
 	install -m 0644 boot-hooks/systemd/qmr-*.service boot-hooks/systemd/qmr-*.timer $(I)/lib/systemd/system
+	for section in 1 5 8; do for page in docs/man/*.$$section; do \
+		[ ! -f $$page ] || install -D -m 0644 -t $(I)/share/man/man$$section $$page || exit 1; done; done
 	install -D -m 0644 boot-hooks/systemd/qmr-boot-complete.conf $(I)/lib/systemd/system/boot-complete.target.d/qmr.conf
 .PHONY: install

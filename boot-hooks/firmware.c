@@ -11,6 +11,7 @@
 #include "cleanup.h"
 
 #define ATTRIBUTES (EFI_VARIABLE_NON_VOLATILE | EFI_VARIABLE_BOOTSERVICE_ACCESS | EFI_VARIABLE_RUNTIME_ACCESS)
+#define OPTION_BYTES_MAX 2048
 #define ENTRIES_MAX 512 /* of BootOrder; firmware offers far fewer */
 
 static int firmware_error(struct qmr_error *err, const char *what, const char *name)
@@ -21,12 +22,34 @@ static int firmware_error(struct qmr_error *err, const char *what, const char *n
 	return qmr_error_errno(err, r, "%s EFI variable '%s'", what, name);
 }
 
+/* Without support libefivar's writing functions go through a NULL pointer (seen with version 37). */
+static int require_support(const char *what, const char *name, struct qmr_error *err)
+{
+	if (efi_variables_supported())
+		return 0;
+	efi_error_clear();
+	return qmr_error_errno(err, -EOPNOTSUPP, "%s EFI variable '%s'", what, name);
+}
+
+static int delete_variable(const char *name, struct qmr_error *err)
+{
+	int r = require_support("deleting", name, err);
+
+	if (r == 0 && efi_del_variable(EFI_GLOBAL_GUID, name) < 0 && errno != ENOENT)
+		r = firmware_error(err, "deleting", name);
+	efi_error_clear();
+	return r;
+}
+
 static int set_variable(const char *name, const void *data, size_t size, struct qmr_error *err)
 {
 	cleanup_free uint8_t *old = NULL;
 	size_t old_size = 0;
 	uint32_t attributes;
+	int r = require_support("writing", name, err);
 
+	if (r < 0)
+		return r;
 	/* Flash wears, and a write can fail where none was needed. */
 	if (efi_get_variable(EFI_GLOBAL_GUID, name, &old, &old_size, &attributes) == 0 && old_size == size &&
 	    !memcmp(old, data, size))
@@ -74,7 +97,8 @@ static int entry_number(const char *name, unsigned int *ret_number)
 {
 	char end;
 
-	return strlen(name) == 8 && sscanf(name, "Boot%4x%c", ret_number, &end) == 1;
+	return strlen(name) == 8 && strspn(name + 4, "0123456789ABCDEFabcdef") == 4 &&
+	       sscanf(name, "Boot%4x%c", ret_number, &end) == 1;
 }
 
 static int is_ours(const char *name)
@@ -144,10 +168,10 @@ int qmr_firmware_set_next(uint16_t number, struct qmr_error *err)
 	return r < 0 ? r : 0;
 }
 
-static int write_entry(unsigned int number, const char *disk, int partition, const char *path, struct qmr_error *err)
+static int make_option(const char *disk, int partition, const char *path, uint8_t ret_option[OPTION_BYTES_MAX],
+		       struct qmr_error *err)
 {
-	uint8_t device_path[1024], option[2048];
-	char name[9];
+	uint8_t device_path[1024];
 	ssize_t path_size, size;
 
 	path_size = efi_generate_file_device_path_from_esp(device_path, sizeof(device_path), disk, partition, path,
@@ -157,14 +181,38 @@ static int write_entry(unsigned int number, const char *disk, int partition, con
 		return qmr_error_set(err, -EIO, "describing '%s' on '%s' partition %d to the firmware failed", path, disk,
 				     partition);
 	}
-	size = efi_loadopt_create(option, sizeof(option), 1 /* LOAD_OPTION_ACTIVE */, (efidp)device_path, path_size,
+	size = efi_loadopt_create(ret_option, OPTION_BYTES_MAX, 1 /* LOAD_OPTION_ACTIVE */, (efidp)device_path, path_size,
 				  (unsigned char *)QMR_ENTRY_NAME, NULL, 0);
 	if (size < 0) {
 		efi_error_clear();
 		return qmr_error_set(err, -EIO, "making a boot entry for '%s' failed", path);
 	}
-	snprintf(name, sizeof(name), "Boot%04X", number & 0xffff);
-	return set_variable(name, option, (size_t)size, err);
+	return (int)size;
+}
+
+static void format_name(unsigned int number, char ret_name[9])
+{
+	snprintf(ret_name, 9, "Boot%04X", number & 0xffff);
+}
+
+int qmr_firmware_entry_starts(uint16_t number, const char *disk, int partition, const char *path,
+			      struct qmr_error *err)
+{
+	cleanup_free uint8_t *data = NULL;
+	uint8_t option[OPTION_BYTES_MAX];
+	int size = make_option(disk, partition, path, option, err);
+	uint32_t attributes;
+	size_t data_size = 0;
+	char name[9];
+
+	if (size < 0)
+		return size;
+	format_name(number, name);
+	if (efi_get_variable(EFI_GLOBAL_GUID, name, &data, &data_size, &attributes) < 0) {
+		data = NULL;
+		return firmware_error(err, "reading", name);
+	}
+	return data_size == (size_t)size && !memcmp(data, option, data_size);
 }
 
 /* Directly after the system's own entry: the firmware goes on there when that one cannot be started. */
@@ -177,6 +225,8 @@ static int place_in_order(uint16_t number, struct qmr_error *err)
 
 	if (n < 0 || has_current < 0)
 		return n < 0 ? n : has_current;
+	if (n == 0)
+		return 0;
 	for (int i = 0; i < n && used < ENTRIES_MAX - 1; i++) {
 		if (order[i] == number)
 			continue;
@@ -194,8 +244,10 @@ static int place_in_order(uint16_t number, struct qmr_error *err)
 int qmr_firmware_register(const char *disk, int partition, const char *path, struct qmr_error *err)
 {
 	cleanup_free uint8_t *used = calloc(1, 65536 / 8);
+	uint8_t option[OPTION_BYTES_MAX];
 	unsigned int number = 0;
-	int ours, r;
+	char name[9];
+	int ours, size, r;
 
 	if (!used)
 		return qmr_error_set(err, -ENOMEM, "registering the boot entry: out of memory");
@@ -207,8 +259,51 @@ int qmr_firmware_register(const char *disk, int partition, const char *path, str
 	else
 		while (number < 0xffff && used[number / 8] & 1 << number % 8)
 			number++;
-	r = write_entry(number, disk, partition, path, err);
+	size = make_option(disk, partition, path, option, err);
+	if (size < 0)
+		return size;
+	format_name(number, name);
+	r = set_variable(name, option, (size_t)size, err);
 	return r < 0 ? r : place_in_order((uint16_t)number, err);
+}
+
+int qmr_firmware_examine(struct qmr_firmware_entry *ret_entry, struct qmr_error *err)
+{
+	uint16_t order[ENTRIES_MAX], other[ENTRIES_MAX];
+	struct qmr_firmware_entry entry = {0};
+	int r = qmr_firmware_find_entry(&entry.number, err);
+
+	if (r < 0)
+		return r;
+	r = get_numbers("BootNext", other, err);
+	if (r < 0)
+		return r;
+	entry.is_next = r == 1 && other[0] == entry.number;
+	entry.n_order = get_numbers("BootOrder", order, err);
+	if (entry.n_order < 0)
+		return entry.n_order;
+	for (int i = 0; i < entry.n_order && !entry.position; i++)
+		if (order[i] == entry.number)
+			entry.position = i + 1;
+	r = get_numbers("BootCurrent", other, err);
+	if (r < 0)
+		return r;
+	entry.after_current = r == 1 && entry.position > 1 && order[entry.position - 2] == other[0];
+	*ret_entry = entry;
+	return 0;
+}
+
+int qmr_firmware_clear_next(uint16_t number, struct qmr_error *err)
+{
+	uint16_t next[ENTRIES_MAX];
+	int r = get_numbers("BootNext", next, err);
+
+	if (r < 0)
+		return r;
+	if (r != 1 || next[0] != number)
+		return 0;
+	r = delete_variable("BootNext", err);
+	return r < 0 ? r : 1;
 }
 
 int qmr_firmware_unregister(struct qmr_error *err)
@@ -220,22 +315,19 @@ int qmr_firmware_unregister(struct qmr_error *err)
 	r = qmr_firmware_find_entry(&number, err);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	n = get_numbers("BootNext", order, err);
-	if (n == 1 && order[0] == number && efi_del_variable(EFI_GLOBAL_GUID, "BootNext") < 0)
-		return firmware_error(err, "deleting", "BootNext");
+	r = qmr_firmware_clear_next(number, err);
+	if (r < 0)
+		return r;
 	n = get_numbers("BootOrder", order, err);
 	if (n < 0)
 		return n;
 	for (int i = 0; i < n; i++)
 		if (order[i] != number)
 			order[used++] = order[i];
-	if (used && used != n) {
-		r = set_numbers("BootOrder", order, used, err);
-		if (r < 0)
-			return r;
-	}
-	snprintf(name, sizeof(name), "Boot%04X", number);
-	if (efi_del_variable(EFI_GLOBAL_GUID, name) < 0)
-		return firmware_error(err, "deleting", name);
-	return 0;
+	if (used != n)
+		r = used ? set_numbers("BootOrder", order, used, err) : delete_variable("BootOrder", err);
+	if (r < 0)
+		return r;
+	format_name(number, name);
+	return delete_variable(name, err);
 }

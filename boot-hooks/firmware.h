@@ -18,10 +18,30 @@ int qmr_firmware_set_next(uint16_t number, struct qmr_error *err) QMR_MUST_CHECK
 
 /*
  * Creates (or rewrites) our entry for a file on the ESP and puts it into BootOrder directly after the entry that this
- * system was booted by (BootCurrent), or at the end if that one is not in BootOrder. disk: "/dev/vda", partition: 1...,
+ * system was booted by (BootCurrent), or at the end if that one is not in BootOrder. An empty BootOrder stays
+ * empty: alone in it, recovery would be what is booted every day. disk: "/dev/vda", partition: 1...,
  * path: "\\EFI\\Linux\\x.efi". Writes nothing that is already so.
  */
 int qmr_firmware_register(const char *disk, int partition, const char *path, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Where our entry stands. */
+struct qmr_firmware_entry {
+	uint16_t number;
+	int position;      /* in BootOrder, from 1; 0: it is not in it */
+	int n_order;       /* entries of BootOrder */
+	int after_current; /* 1: directly after the entry this system was booted by */
+	int is_next;       /* 1: BootNext names it */
+};
+
+/* -ENOENT if there is no entry of ours. */
+int qmr_firmware_examine(struct qmr_firmware_entry *ret_entry, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* 1 if entry number starts that file, as qmr_firmware_register() would write it, 0 if another. Writes nothing. */
+int qmr_firmware_entry_starts(uint16_t number, const char *disk, int partition, const char *path,
+			      struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Deletes BootNext if it names that entry. Returns 1 if it did, 0 if not. */
+int qmr_firmware_clear_next(uint16_t number, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Takes our entry out of BootOrder and BootNext and deletes it; none is fine. */
 int qmr_firmware_unregister(struct qmr_error *err) QMR_MUST_CHECK;

@@ -6,3 +6,4 @@ test-assess_LIBS := cmocka inih
 PROGRAMS += boot-guard
 boot-guard_SRCS := boot-hooks/boot-guard.c boot-hooks/guard.c boot-hooks/assess.c boot-hooks/firmware.c
 boot-guard_LIBS := efivar efiboot inih
+include boot-hooks/qmrctl.mk

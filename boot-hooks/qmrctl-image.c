@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "file.h"
+#include "qmrctl.h"
+#include "uki-section.h"
+
+#define MKRECOVERY "/usr/lib/qmr/mkrecovery"
+#define MKRECOVERY_S 900
+#define IMAGE_BYTES_MAX (512U << 20)
+/* Built beside, then compared and copied: the ESP is written to only when there is something new, and never in part. */
+#define BUILT QMRCTL_STATE_FOLDER "/recovery-image.new"
+
+int qmrctl_image_path(const struct qmrctl *ctl, char ret_path[PATH_MAX], struct qmr_error *err)
+{
+	if (snprintf(ret_path, PATH_MAX, "%s/" QMRCTL_IMAGE, ctl->machine.esp_path) >= PATH_MAX)
+		return qmr_error_set(err, -ENAMETOOLONG, "'%s' is too long", ctl->machine.esp_path);
+	return 0;
+}
+
+int qmrctl_image_examine(const struct qmrctl *ctl, struct qmrctl_image *ret_image, struct qmr_error *err)
+{
+	cleanup_close int fd = -1;
+	cleanup_free char *kernel = NULL;
+	char path[PATH_MAX];
+	struct stat st;
+	int r = qmrctl_image_path(ctl, path, err);
+
+	if (r < 0)
+		return r;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return qmr_error_errno(err, -errno, "opening the recovery image '%s'", path);
+	*ret_image = (struct qmrctl_image){.bytes = (uint64_t)st.st_size, .modified_unix_s = st.st_mtim.tv_sec};
+	r = qmr_uki_section_read(fd, ".uname", QMRCTL_RELEASE - 1, &kernel);
+	if (r < 0)
+		return qmr_error_errno(err, r, "the recovery image '%s' is damaged: reading its section '.uname'", path);
+	snprintf(ret_image->kernel, sizeof(ret_image->kernel), "%s", kernel);
+	return 0;
+}
+
+/* kernel NULL: that of a system being built, its newest one; such a build takes nothing from the running system. */
+static int build(const struct qmrctl *ctl, const char *kernel, struct qmr_error *err)
+{
+	const struct qmr_machine *m = &ctl->machine;
+	const char *argv[20] = {MKRECOVERY, "--output", BUILT, "--root-uuid", m->root_uuid, "--root-fstype", m->root_fstype,
+				"--esp-uuid", m->esp_uuid};
+	int n = 9, r;
+
+	if (ctl->config_given) {
+		argv[n++] = "--config";
+		argv[n++] = ctl->config_path;
+	}
+	argv[n++] = kernel ? "--kernel" : "--root";
+	argv[n++] = kernel ? kernel : "/";
+	r = qmr_file_mkdirs(AT_FDCWD, QMRCTL_STATE_FOLDER, 0700, err);
+	return r < 0 ? r : qmrctl_run_program((char *const *)argv, MKRECOVERY_S, err);
+}
+
+static int require_space(const char *path, uint64_t bytes, struct qmr_error *err)
+{
+	char folder[PATH_MAX];
+	uint64_t free_bytes;
+	struct statvfs fs;
+
+	snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(path, '/') - path), path);
+	if (statvfs(folder, &fs) < 0)
+		return qmr_error_errno(err, -errno, "asking for the free space in '%s'", folder);
+	free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	if (free_bytes < bytes)
+		return qmr_error_set(err, -ENOSPC, "the recovery image needs %" PRIu64 " bytes beside the old one, and '%s' has "
+				     "%" PRIu64 " free; the old one, if any, stays", bytes, folder, free_bytes);
+	return 0;
+}
+
+static int place(struct qmrctl *ctl, const char *path, struct qmr_error *err)
+{
+	cleanup_free char *data = NULL;
+	char folder[PATH_MAX];
+	size_t size;
+	int r = qmr_file_read(AT_FDCWD, BUILT, IMAGE_BYTES_MAX, &data, &size, err);
+
+	snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(path, '/') - path), path);
+	if (r == 0)
+		r = qmr_file_mkdirs(AT_FDCWD, folder, 0755, err);
+	if (r == 0)
+		r = require_space(path, size, err);
+	return r == 0 ? qmr_file_replace(AT_FDCWD, path, data, size, 0644, err) : r;
+}
+
+int qmrctl_step_image(struct qmrctl *ctl, struct qmr_error *err)
+{
+	struct utsname running = {0};
+	struct qmrctl_image image;
+	char path[PATH_MAX];
+	int same, r;
+
+	(void)uname(&running); /* cannot fail with a valid pointer */
+	r = qmrctl_image_path(ctl, path, err);
+	if (r == 0)
+		r = build(ctl, ctl->no_variables ? NULL : running.release, err);
+	if (r < 0)
+		return r;
+	same = qmrctl_same_file(BUILT, path);
+	if (!same)
+		r = place(ctl, path, err);
+	(void)unlink(BUILT); /* replaced by the next build */
+	if (r == 0)
+		r = qmrctl_image_examine(ctl, &image, err);
+	if (r == 0)
+		qmrctl_say(ctl, "%s %s, kernel %s, %" PRIu64 " bytes", path, same ? "is already up to date" : "written",
+			   image.kernel, image.bytes);
+	return r;
+}
+
+int qmrctl_image_compare(const struct qmrctl *ctl, const char *kernel, struct qmr_error *err)
+{
+	char path[PATH_MAX];
+	int r = qmrctl_image_path(ctl, path, err);
+
+	if (r == 0)
+		r = build(ctl, ctl->no_variables ? NULL : kernel, err);
+	if (r == 0)
+		r = qmrctl_same_file(BUILT, path);
+	(void)unlink(BUILT); /* as above */
+	return r;
+}

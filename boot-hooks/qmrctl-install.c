@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <efivar/efivar.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cleanup.h"
+#include "file.h"
+#include "firmware.h"
+#include "json.h"
+#include "log.h"
+#include "qmrctl.h"
+
+#define TRUST_BYTES_MAX (1U << 20)
+
+/* Superficial: the programs that use the file verify it. A file that cannot work is better refused here than there. */
+static int require_pem(const char *path, const char *key, struct qmr_error *err)
+{
+	cleanup_free char *text = NULL;
+	const char *begin, *end;
+	size_t size;
+	int r = qmr_file_read(AT_FDCWD, path, TRUST_BYTES_MAX, &text, &size, err);
+
+	if (r < 0)
+		return qmr_error_set(err, -EINVAL, "%s names '%s', which cannot be read: %s", key, path, strerror(-r));
+	begin = strstr(text, "-----BEGIN CERTIFICATE-----\n");
+	end = begin ? strstr(begin, "\n-----END CERTIFICATE-----") : NULL;
+	if (strlen(text) != size || !end || end <= begin + 28)
+		return qmr_error_set(err, -EINVAL, "%s names '%s', which is no certificate in PEM", key, path);
+	return 0;
+}
+
+static int require_root_metadata(const char *path, struct qmr_error *err)
+{
+	cleanup_json json_t *json = NULL;
+	struct qmr_error why = {0};
+	const char *type;
+
+	if (qmr_json_load(AT_FDCWD, path, TRUST_BYTES_MAX, &json, &why) < 0)
+		return qmr_error_set(err, -EINVAL, "[repository] root: %s", why.text);
+	type = qmr_json_string(json_object_get(json, "signed"), "_type");
+	if (!type || strcmp(type, "root") || !json_is_array(json_object_get(json, "signatures")))
+		return qmr_error_set(err, -EINVAL, "[repository] root names '%s', which is no TUF root metadata", path);
+	return 0;
+}
+
+int qmrctl_step_config(struct qmrctl *ctl, struct qmr_error *err)
+{
+	const struct qmr_config *c = &ctl->config;
+	struct qmr_config again;
+	/* Loaded before by main(), for commands that go on without; here a malformed one ends the command. */
+	int r = qmr_config_load(ctl->config_path, &again, err);
+
+	if (r == 0 && c->upload_url[0])
+		r = require_pem(c->upload_certificate, "[upload] certificate", err);
+	if (r == 0 && c->repository_url[0])
+		r = require_root_metadata(c->repository_root, err);
+	if (r == 0 && (c->upload_url[0] || c->repository_url[0]))
+		r = require_pem(c->ca, "[network] ca", err);
+	if (r == 0)
+		qmrctl_say(ctl, "valid; mode %s, uploads %s, signed remediations %s", qmr_mode_name(c->mode),
+			   c->upload_url[0] ? "on" : "off", c->repository_url[0] ? "on" : "off");
+	return r;
+}
+
+int qmrctl_step_machine(struct qmrctl *ctl, struct qmr_error *err)
+{
+	struct qmr_machine *m = &ctl->machine;
+	int r;
+
+	if (ctl->no_variables)
+		r = qmr_machine_find_built(&ctl->known, m, err);
+	else if (!efi_variables_supported()) {
+		efi_error_clear();
+		return qmr_error_set(err, -EOPNOTSUPP, "this machine offers no EFI variables; starting without UEFI is not "
+				     "supported (for a system that is being built: --no-variables)");
+	} else
+		r = qmr_machine_find_running(&ctl->known, m, err);
+	if (r < 0)
+		return r;
+	if (m->root_obstacle[0] && !ctl->force)
+		return qmr_error_set(err, -EOPNOTSUPP, "the root file system lies on %s, which the recovery image cannot reach "
+				     "yet; --force goes on without its help for files of the root", m->root_obstacle);
+	qmrctl_say(ctl, "root %s (%s)%s%s%s, EFI system partition %s at %s", m->root_uuid, m->root_fstype,
+		   m->root_obstacle[0] ? " on " : "", m->root_obstacle,
+		   m->root_obstacle[0] ? ", which recovery cannot reach" : "", m->esp_uuid, m->esp_path);
+	return 0;
+}
+
+static int leave_pending(struct qmrctl *ctl, struct qmr_error *err)
+{
+	struct stat st;
+	int r;
+
+	qmrctl_say(ctl, "left to the first boot");
+	if (lstat(QMRCTL_PENDING, &st) == 0)
+		return 0;
+	r = qmr_file_mkdirs(AT_FDCWD, QMRCTL_STATE_FOLDER, 0700, err);
+	return r < 0 ? r : qmr_file_replace(AT_FDCWD, QMRCTL_PENDING, "", 0, 0600, err);
+}
+
+static int remove_pending(struct qmr_error *err)
+{
+	if (unlink(QMRCTL_PENDING) < 0 && errno != ENOENT)
+		return qmr_error_errno(err, -errno, "removing '%s'", QMRCTL_PENDING);
+	return 0;
+}
+
+int qmrctl_step_register(struct qmrctl *ctl, struct qmr_error *err)
+{
+	struct qmr_firmware_entry before = {0}, now;
+	const struct qmr_machine *m = &ctl->machine;
+	struct qmrctl_image image;
+	int r, had;
+
+	if (ctl->no_variables)
+		return leave_pending(ctl, err);
+	r = qmrctl_image_examine(ctl, &image, err); /* an entry for a file that is not there helps nobody */
+	if (r < 0)
+		return r;
+	had = qmr_firmware_examine(&before, NULL) == 0 &&
+	      qmr_firmware_entry_starts(before.number, m->esp_disk, m->esp_partition, QMRCTL_IMAGE_FIRMWARE, NULL) == 1;
+	r = qmr_firmware_register(m->esp_disk, m->esp_partition, QMRCTL_IMAGE_FIRMWARE, err);
+	if (r == 0)
+		r = qmr_firmware_examine(&now, err);
+	if (r < 0)
+		return r;
+	if (now.position == 1)
+		return qmr_error_set(err, -EEXIST, "boot entry %04X is the first of BootOrder: recovery would be booted every day. "
+				     "Put the system's own entry before it (efibootmgr -o), then run this again", now.number);
+	if (now.position == 0)
+		qmr_warning("BootOrder is empty, and stays so: when the system's own entry cannot be started at all, the "
+			    "firmware will not come to recovery by itself");
+	else if (!now.after_current)
+		qmr_warning("the entry this system was booted by is not in BootOrder: recovery stands at place %d of %d there",
+			    now.position, now.n_order);
+	qmrctl_say(ctl, "boot entry %04X%s, place %d of %d in BootOrder", now.number,
+		   had && before.position == now.position ? " is already there" : "", now.position, now.n_order);
+	return remove_pending(err);
+}
+
+/* uninstall leaves a mark that keeps boot-guard out of the initramfs. */
+static int remove_mark(struct qmrctl *ctl, struct qmr_error *err)
+{
+	if (unlink(QMRCTL_UNINSTALLED) < 0 && errno != ENOENT)
+		return qmr_error_errno(err, -errno, "removing '%s'", QMRCTL_UNINSTALLED);
+	return qmrctl_step_initramfs(ctl, err);
+}
+
+int qmrctl_install(struct qmrctl *ctl, struct qmr_error *err)
+{
+	/* The image before the entry that starts it; the units, which begin to count, at the end. */
+	static const struct qmrctl_step steps[] = {
+		{"config", qmrctl_step_config},     {"machine", qmrctl_step_machine}, {"initramfs", remove_mark},
+		{"image", qmrctl_step_image},       {"loader", qmrctl_step_loader},   {"register", qmrctl_step_register},
+		{"units", qmrctl_step_units},
+	};
+
+	return qmrctl_run_steps(ctl, "installing", steps, sizeof(steps) / sizeof(*steps), err);
+}
+
+int qmrctl_register(struct qmrctl *ctl, struct qmr_error *err)
+{
+	static const struct qmrctl_step steps[] = {{"machine", qmrctl_step_machine}, {"register", qmrctl_step_register}};
+
+	if (ctl->no_variables)
+		return qmr_error_set(err, -EINVAL, "register is about EFI variables: --no-variables leaves nothing to do");
+	ctl->force = 1; /* what lies on the root does not matter to the entry; install has refused it or was told to go on */
+	return qmrctl_run_steps(ctl, "registering", steps, sizeof(steps) / sizeof(*steps), err);
+}

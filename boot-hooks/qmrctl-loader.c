@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <efivar/efivar.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "file.h"
+#include "qmrctl.h"
+
+/*
+ * systemd-boot shows entries with a sort-key before those without. The recovery image has one, so that beside entries
+ * without it would become what is booted every day.
+ */
+
+#define LOADER_GUID EFI_GUID(0x4a67b082, 0x0a4c, 0x41cf, 0xb6c7, 0x44, 0x0b, 0x29, 0xbb, 0x8c, 0x4f)
+#define RECOVERY_FILE "qmr-recovery.efi"
+#define PLACES 2 /* ESP, extended boot loader partition */
+
+static const char *place_path(const struct qmrctl *ctl, int place)
+{
+	return place == 0 ? ctl->machine.esp_path : ctl->machine.xbootldr_path;
+}
+
+static int is_used(const struct qmrctl *ctl)
+{
+	static const char *const signs[] = {"loader/entries", "loader/loader.conf", "EFI/systemd/systemd-bootx64.efi"};
+	char path[PATH_MAX];
+
+	for (int place = 0; place < PLACES; place++)
+		for (size_t i = 0; *place_path(ctl, place) && i < sizeof(signs) / sizeof(*signs); i++)
+			if (snprintf(path, sizeof(path), "%s/%s", place_path(ctl, place), signs[i]) < (int)sizeof(path) &&
+			    access(path, F_OK) == 0)
+				return 1;
+	return 0;
+}
+
+static int read_menu(const struct qmrctl *ctl, struct qmr_loader_menu *menu, struct qmr_error *err)
+{
+	int r = 0;
+
+	for (int place = 0; r == 0 && place < PLACES; place++) {
+		cleanup_close int fd = -1;
+
+		if (!*place_path(ctl, place))
+			continue;
+		fd = open(place_path(ctl, place), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0)
+			return qmr_error_errno(err, -errno, "opening folder '%s'", place_path(ctl, place));
+		r = qmr_loader_menu_add(menu, fd, place, place == 0, err);
+	}
+	return r;
+}
+
+/* What `bootctl set-default` sets, UTF-16; ids are plain ASCII in practice, and others are left alone. */
+static void read_preferred(const struct qmrctl *ctl, char ret_pattern[256])
+{
+	cleanup_free uint8_t *data = NULL;
+	uint32_t attributes;
+	size_t size = 0;
+
+	ret_pattern[0] = '\0';
+	if (ctl->no_variables || efi_get_variable(LOADER_GUID, "LoaderEntryDefault", &data, &size, &attributes) < 0) {
+		data = NULL;
+		efi_error_clear();
+		return;
+	}
+	for (size_t i = 0; i + 1 < size && i / 2 < 255; i += 2) {
+		ret_pattern[i / 2] = data[i + 1] ? '?' : (char)data[i];
+		ret_pattern[i / 2 + 1] = '\0';
+	}
+}
+
+static int is_recovery(const struct qmr_loader_entry *entry)
+{
+	return entry->unified && !strcmp(entry->file, RECOVERY_FILE);
+}
+
+/* The entry that is booted every day as things are without recovery, a copy; -ENOENT without any. */
+static int default_without_recovery(const struct qmr_loader_menu *menu, const char *preferred,
+				    struct qmr_loader_entry *ret_entry)
+{
+	cleanup_free struct qmr_loader_menu *others = calloc(1, sizeof(*others));
+	const struct qmr_loader_entry *entry;
+
+	if (!others)
+		return -ENOMEM;
+	strcpy(others->preferred, menu->preferred);
+	for (size_t i = 0; i < menu->n_entries; i++)
+		if (!is_recovery(&menu->entries[i]))
+			others->entries[others->n_entries++] = menu->entries[i];
+	entry = qmr_loader_menu_default(others, preferred);
+	if (!entry)
+		return -ENOENT;
+	*ret_entry = *entry;
+	return 0;
+}
+
+static void read_sort_key(char ret_key[128])
+{
+	static const char *const files[] = {"/etc/os-release", "/usr/lib/os-release"};
+
+	for (size_t i = 0; i < 2; i++) {
+		cleanup_close int fd = open(files[i], O_RDONLY | O_CLOEXEC);
+		cleanup_free char *text = NULL;
+		size_t size;
+
+		if (fd >= 0 && qmr_file_read_fd(fd, files[i], QMR_LOADER_TEXT_MAX, &text, &size, NULL) == 0 &&
+		    qmr_loader_os_release_get(text, "ID", ret_key, 128) == 0)
+			return;
+	}
+	strcpy(ret_key, "linux"); /* os-release(5): the default of ID */
+}
+
+static int write_sort_key(const struct qmrctl *ctl, const struct qmr_loader_entry *entry, const char *key,
+			  struct qmr_error *err)
+{
+	cleanup_free char *old = NULL, *text = NULL;
+	char path[PATH_MAX];
+	size_t size;
+	int r;
+
+	if (snprintf(path, sizeof(path), "%s/loader/entries/%s", place_path(ctl, entry->place), entry->file) >=
+	    (int)sizeof(path))
+		return qmr_error_set(err, -ENAMETOOLONG, "'%s' is too long", entry->file);
+	r = qmr_file_read(AT_FDCWD, path, QMR_LOADER_TEXT_MAX, &old, &size, err);
+	if (r < 0)
+		return r;
+	text = qmr_loader_entry_add_sort_key(old, key);
+	if (!text)
+		return qmr_error_set(err, -ENOMEM, "writing '%s': out of memory", path);
+	return qmr_file_replace(AT_FDCWD, path, text, strlen(text), 0644, err);
+}
+
+static int refuse(struct qmr_error *err, const struct qmr_loader_entry *would, const struct qmr_loader_entry *is)
+{
+	if (is_recovery(would))
+		return qmr_error_set(err, -EEXIST, "systemd-boot would boot recovery every day instead of '%s'; look at the boot "
+				     "counters (+0), sort-key and 'default' in loader.conf", is->file);
+	return qmr_error_set(err, -EEXIST, "with sort-key added to entries that have none, systemd-boot would boot '%s' every day "
+			     "instead of '%s'; give all entries a sort-key yourself", would->file, is->file);
+}
+
+/* Fills menu, what is booted every day without recovery, and with it once every entry has a sort-key. */
+static int examine(const struct qmrctl *ctl, struct qmr_loader_menu *menu, const char *key, int *ret_missing,
+		   struct qmr_error *err)
+{
+	struct qmr_loader_entry before;
+	const struct qmr_loader_entry *after;
+	cleanup_free struct qmr_loader_menu *planned = NULL;
+	char preferred[256];
+	int missing = 0, r = read_menu(ctl, menu, err);
+
+	if (r < 0)
+		return r;
+	read_preferred(ctl, preferred);
+	r = default_without_recovery(menu, preferred, &before);
+	if (r < 0)
+		return qmr_error_set(err, r, "systemd-boot has no entry but recovery");
+	planned = malloc(sizeof(*planned));
+	if (!planned)
+		return qmr_error_set(err, -ENOMEM, "looking at boot entries: out of memory");
+	*planned = *menu;
+	for (size_t i = 0; i < planned->n_entries; i++) {
+		struct qmr_loader_entry *e = &planned->entries[i];
+
+		if (e->has_sort_key)
+			continue;
+		missing++;
+		e->has_sort_key = 1;
+		snprintf(e->sort_key, sizeof(e->sort_key), "%s", key);
+	}
+	after = qmr_loader_menu_default(planned, preferred);
+	*ret_missing = missing;
+	return strcmp(after->file, before.file) || after->place != before.place ? refuse(err, after, &before) : 0;
+}
+
+int qmrctl_step_loader(struct qmrctl *ctl, struct qmr_error *err)
+{
+	cleanup_free struct qmr_loader_menu *menu = calloc(1, sizeof(*menu));
+	int missing, r;
+	char key[128];
+
+	if (!is_used(ctl)) {
+		qmrctl_say(ctl, "systemd-boot is not used; nothing to do");
+		return 0;
+	}
+	if (!menu)
+		return qmr_error_set(err, -ENOMEM, "looking at boot entries: out of memory");
+	read_sort_key(key);
+	r = examine(ctl, menu, key, &missing, err);
+	for (size_t i = 0; r == 0 && i < menu->n_entries; i++)
+		if (!menu->entries[i].has_sort_key)
+			r = write_sort_key(ctl, &menu->entries[i], key, err);
+	if (r == 0 && missing)
+		qmrctl_say(ctl, "systemd-boot: 'sort-key %s' added to %d of %zu entries, so that recovery is not the everyday one",
+			   key, missing, menu->n_entries);
+	else if (r == 0)
+		qmrctl_say(ctl, "systemd-boot: recovery is not the everyday entry of %zu", menu->n_entries);
+	return r;
+}
+
+int qmrctl_loader_examine(struct qmrctl *ctl, struct qmr_error *err)
+{
+	cleanup_free struct qmr_loader_menu *menu = calloc(1, sizeof(*menu));
+	int missing, r;
+	char key[128];
+
+	if (!is_used(ctl))
+		return 0;
+	if (!menu)
+		return qmr_error_set(err, -ENOMEM, "looking at boot entries: out of memory");
+	read_sort_key(key);
+	r = examine(ctl, menu, key, &missing, err);
+	if (r == 0 && missing)
+		r = qmr_error_set(err, -EEXIST, "%d of systemd-boot's entries have no sort-key: recovery would be booted instead of "
+				  "them", missing);
+	return r;
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "boot-state-json.h"
+#include "cleanup.h"
+#include "file.h"
+#include "firmware.h"
+#include "guard.h"
+#include "json.h"
+#include "qmrctl.h"
+#include "restore-point.h"
+#include "uuid.h"
+
+#define SPOOL QMRCTL_STATE_FOLDER "/spool"
+#define INCIDENTS QMRCTL_STATE_FOLDER "/incidents"
+#define ATTEMPTS_SHOWN 5
+
+/* What is known, each part with the reason if it is not. */
+struct status {
+	struct qmr_state state;
+	struct qmrctl_image image;
+	struct qmr_firmware_entry entry;
+	struct qmr_restore_point point;
+	struct qmr_error config_error, state_error, image_error, entry_error, point_error;
+	int spooled, incidents;
+	uint64_t spooled_bytes;
+};
+
+static const char *const stage_words[] = {
+	[QMR_STAGE_NONE] = "nothing is being done about failed boots",
+	[QMR_STAGE_SWITCHING] = "the next boot goes into recovery",
+	[QMR_STAGE_RECOVERING] = "recovery has begun, and this boot is not known to be its outcome",
+	[QMR_STAGE_PROBATION] = "a remediation was applied; the machine has to prove healthy",
+	[QMR_STAGE_GIVEN_UP] = "recovery could not start or could not help; a healthy boot begins anew",
+	[QMR_STAGE_FINAL] = "recovery has ended for this incident; a healthy boot begins anew",
+	[QMR_STAGE_HEALED] = "a remediation made the machine healthy",
+};
+
+/* Counts what a folder holds; a missing folder holds nothing. */
+static void count_folder(const char *path, const char *suffix, int *ret_n, uint64_t *ret_bytes)
+{
+	cleanup_closedir DIR *dir = opendir(path);
+	struct dirent *entry;
+	struct stat st;
+
+	while (dir && (entry = readdir(dir))) {
+		size_t length = strlen(entry->d_name), suffix_length = strlen(suffix);
+
+		if (entry->d_name[0] == '.' || length < suffix_length ||
+		    strcmp(entry->d_name + length - suffix_length, suffix) ||
+		    fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		(*ret_n)++;
+		*ret_bytes += (uint64_t)st.st_size;
+	}
+}
+
+static void gather(struct qmrctl *ctl, struct status *s)
+{
+	cleanup_close int root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint64_t folder_bytes = 0;
+	uint8_t root[16];
+	int r;
+
+	/* A part that cannot be found has its reason in its error, and the others are shown. */
+	(void)!qmr_config_load(ctl->config_path, &ctl->config, &s->config_error);
+	qmr_guard_root(&ctl->config, root);
+	(void)!qmr_state_load(root, &s->state, &s->state_error);
+	r = ctl->no_variables ? qmr_machine_find_built(&ctl->known, &ctl->machine, &s->image_error)
+			      : qmr_machine_find_running(&ctl->known, &ctl->machine, &s->image_error);
+	if (r == 0)
+		(void)!qmrctl_image_examine(ctl, &s->image, &s->image_error);
+	(void)!qmr_firmware_examine(&s->entry, &s->entry_error);
+	(void)!qmr_restore_point_load_newest(root_fd, &s->point, &s->point_error);
+	count_folder(SPOOL, ".tar.zst.cms", &s->spooled, &s->spooled_bytes);
+	count_folder(INCIDENTS, "", &s->incidents, &folder_bytes);
+}
+
+static void format_time(int64_t unix_s, char ret_text[32])
+{
+	time_t t = (time_t)unix_s;
+	struct tm tm;
+
+	if (!localtime_r(&t, &tm) || !strftime(ret_text, 32, "%Y-%m-%d %H:%M:%S", &tm))
+		strcpy(ret_text, "?");
+}
+
+static json_t *error_json(const struct qmr_error *error)
+{
+	return error->code ? json_string(error->text) : json_null();
+}
+
+static json_t *image_json(const struct qmrctl *ctl, const struct status *s)
+{
+	char path[PATH_MAX];
+
+	if (s->image_error.code || qmrctl_image_path(ctl, path, NULL) < 0)
+		return json_null();
+	return json_pack("{s:s, s:I, s:I, s:s}", "path", path, "bytes", (json_int_t)s->image.bytes, "modified_unix_s",
+			 (json_int_t)s->image.modified_unix_s, "kernel", s->image.kernel);
+}
+
+static json_t *entry_json(const struct status *s)
+{
+	char number[8];
+
+	if (s->entry_error.code)
+		return json_null();
+	snprintf(number, sizeof(number), "%04X", s->entry.number);
+	return json_pack("{s:s, s:i, s:i, s:b, s:b}", "number", number, "boot_order_place", s->entry.position,
+			 "boot_order_entries", s->entry.n_order, "after_current", s->entry.after_current, "boot_next",
+			 s->entry.is_next);
+}
+
+static json_t *point_json(const struct status *s)
+{
+	if (s->point_error.code)
+		return json_null();
+	return json_pack("{s:I, s:I, s:s, s:I}", "id", (json_int_t)s->point.id, "taken_unix_s",
+			 (json_int_t)s->point.taken_unix_s, "kernel", s->point.kernel, "files", (json_int_t)s->point.n_files);
+}
+
+static int print_json(json_t *json, struct qmr_error *err)
+{
+	int r = json ? json_dumpf(json, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : -1;
+
+	if (r < 0 || putchar('\n') == EOF)
+		return qmr_error_set(err, -EIO, "writing JSON to standard output failed");
+	return 0;
+}
+
+static int print_status_json(const struct qmrctl *ctl, const struct status *s, struct qmr_error *err)
+{
+	json_t *errors = json_pack("{s:o, s:o, s:o, s:o, s:o}", "config", error_json(&s->config_error), "state",
+				   error_json(&s->state_error), "image", error_json(&s->image_error), "entry",
+				   error_json(&s->entry_error), "restore_point", error_json(&s->point_error));
+	cleanup_json json_t *json = json_pack(
+		"{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:{s:i, s:I}, s:i, s:o}", "schema", 1, "mode",
+		qmr_mode_name(ctl->config.mode), "stage", qmr_stage_name(s->state.stage), "stage_text",
+		stage_words[s->state.stage], "state", qmr_state_to_json(&s->state), "image", image_json(ctl, s), "entry",
+		entry_json(s), "restore_point", point_json(s), "spool", "bundles", s->spooled, "bytes",
+		(json_int_t)s->spooled_bytes, "incidents", s->incidents, "errors", errors);
+
+	return print_json(json, err);
+}
+
+static void print_attempt(const struct qmr_attempt *a)
+{
+	char started[32];
+
+	format_time((int64_t)a->started_unix_s, started);
+	printf("  %6" PRIu32 "  %s  %-14s %-16s %6" PRIu32 " s%s%s%s\n", a->number, started,
+	       a->outcome == QMR_OPEN ? "running" : qmr_outcome_name(a->outcome), qmr_phase_name(a->phase), a->uptime_s,
+	       a->flags & QMR_ATTEMPT_RECOVER ? "  then recovery" : "",
+	       a->flags & QMR_ATTEMPT_OBSERVED ? "  observed: would have recovered" : "",
+	       a->flags & QMR_ATTEMPT_PROBATION ? "  on probation" : "");
+}
+
+static void print_state(const struct status *s)
+{
+	char incident[QMR_UUID_TEXT];
+
+	if (s->state_error.code)
+		printf("state:         none (%s)\n", s->state_error.text);
+	printf("stage:         %s: %s\n", qmr_stage_name(s->state.stage), stage_words[s->state.stage]);
+	if (s->state.note[0])
+		printf("note:          %s\n", s->state.note);
+	if (!qmr_uuid_is_null(s->state.incident)) {
+		qmr_uuid_format(s->state.incident, incident);
+		printf("incident:      %s (%s), %d recovery runs\n", incident, qmr_reason_name(s->state.reason),
+		       s->state.recovery_runs);
+	}
+	if (s->state.remediation[0])
+		printf("remediation:   %s\n", s->state.remediation);
+	for (int i = 0; i < QMR_STATE_MODULES; i++)
+		if (s->state.modules[i][0])
+			printf("blocked:       %s\n", s->state.modules[i]);
+	printf("boots:         %" PRIu32 "\n", s->state.boots);
+	for (int i = 0; i < s->state.n_attempts && i < ATTEMPTS_SHOWN; i++)
+		print_attempt(&s->state.attempts[i]);
+}
+
+static void print_rest(const struct qmrctl *ctl, const struct status *s)
+{
+	char when[32];
+
+	if (s->image_error.code) {
+		printf("image:         none (%s)\n", s->image_error.text);
+	} else {
+		format_time(s->image.modified_unix_s, when);
+		printf("image:         %s/" QMRCTL_IMAGE ", kernel %s, %.1f MB, of %s\n", ctl->machine.esp_path, s->image.kernel,
+		       (double)s->image.bytes / 1e6, when);
+	}
+	if (s->entry_error.code)
+		printf("boot entry:    none (%s)\n", s->entry_error.text);
+	else
+		printf("boot entry:    %04X, place %d of %d in BootOrder%s%s\n", s->entry.number, s->entry.position,
+		       s->entry.n_order, s->entry.after_current ? ", directly after the running system's" : "",
+		       s->entry.is_next ? ", and the next one to be booted" : "");
+	if (s->point_error.code) {
+		printf("restore point: none (%s)\n", s->point_error.text);
+	} else {
+		format_time(s->point.taken_unix_s, when);
+		printf("restore point: %" PRIu64 " of %s, kernel %s, %zu files\n", s->point.id, when, s->point.kernel,
+		       s->point.n_files);
+	}
+	printf("incidents:     %d kept, %d bundles wait to be sent (%.1f MB)\n", s->incidents, s->spooled,
+	       (double)s->spooled_bytes / 1e6);
+}
+
+int qmrctl_status(struct qmrctl *ctl, struct qmr_error *err)
+{
+	struct status s = {0};
+	int r = 0;
+
+	gather(ctl, &s);
+	if (s.state.stage >= sizeof(stage_words) / sizeof(*stage_words))
+		s.state.stage = QMR_STAGE_NONE;
+	if (ctl->json) {
+		r = print_status_json(ctl, &s, err);
+	} else {
+		printf("mode:          %s%s\n", qmr_mode_name(ctl->config.mode),
+		       qmr_guard_cmdline_has("qmr=off") ? ", and qmr=off on the kernel command line" : "");
+		if (s.config_error.code)
+			printf("config:        malformed, safe defaults count (%s)\n", s.config_error.text);
+		print_state(&s);
+		print_rest(ctl, &s);
+	}
+	qmr_restore_point_done(&s.point);
+	return r;
+}
+
+int qmrctl_history(struct qmrctl *ctl, struct qmr_error *err)
+{
+	struct qmr_error why = {0};
+	struct qmr_state state;
+	uint8_t root[16];
+	int r;
+
+	qmr_guard_root(&ctl->config, root);
+	r = qmr_state_load(root, &state, &why);
+	if (ctl->json) {
+		cleanup_json json_t *all = qmr_state_to_json(&state);
+		cleanup_json json_t *json = json_pack("{s:i, s:O, s:o}", "schema", 1, "attempts",
+						      json_object_get(all, "attempts"), "error", error_json(&why));
+
+		return print_json(json, err);
+	}
+	if (r < 0)
+		return qmr_error_set(err, r == -EINVAL ? -EIO : r, "there is no history: %s", why.text);
+	printf("  number  started              outcome        phase            uptime\n");
+	for (int i = 0; i < state.n_attempts; i++)
+		print_attempt(&state.attempts[i]);
+	return 0;
+}

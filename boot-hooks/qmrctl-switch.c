@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "file.h"
+#include "firmware.h"
+#include "guard.h"
+#include "log.h"
+#include "qmrctl.h"
+
+/* Into recovery, back out of it, and how much of it is allowed. */
+
+#define SYSTEMCTL "/usr/bin/systemctl"
+#define REBOOT_S 60
+
+static int load_state(const struct qmrctl *ctl, struct qmr_state *state, struct qmr_error *err)
+{
+	uint8_t root[16];
+
+	qmr_guard_root(&ctl->config, root);
+	return qmr_state_load(root, state, err);
+}
+
+/* Everything that the switch needs, looked at before anything is written. */
+static int require_recovery(struct qmrctl *ctl, struct qmr_error *err)
+{
+	struct qmr_firmware_entry entry;
+	struct qmrctl_image image;
+	int r;
+
+	if (ctl->config.mode == QMR_MODE_OFF || qmr_guard_cmdline_has("qmr=off"))
+		return qmr_error_set(err, -EPERM, "the mode is off");
+	r = qmr_machine_find_running(&ctl->known, &ctl->machine, err);
+	if (r == 0)
+		r = qmrctl_image_examine(ctl, &image, err);
+	if (r == 0)
+		r = qmr_firmware_examine(&entry, err);
+	if (r < 0)
+		return r;
+	r = qmr_firmware_entry_starts(entry.number, ctl->machine.esp_disk, ctl->machine.esp_partition,
+				      QMRCTL_IMAGE_FIRMWARE, err);
+	if (r == 0)
+		r = qmr_error_set(err, -ESTALE, "boot entry %04X starts something else than the recovery image; "
+				  "'qmrctl register' repairs it", entry.number);
+	return r < 0 ? r : 0;
+}
+
+int qmrctl_recover(struct qmrctl *ctl, struct qmr_error *err)
+{
+	const char *reason = ctl->reason ? ctl->reason : "asked for with qmrctl recover";
+	char *argv[] = {SYSTEMCTL, "reboot", NULL};
+	struct qmr_error why = {0};
+	struct qmr_state state;
+	int r;
+
+	if (strlen(reason) >= sizeof(state.note))
+		return qmr_error_set(err, -EINVAL, "--reason is longer than %zu bytes", sizeof(state.note) - 1);
+	r = require_recovery(ctl, &why);
+	if (r < 0)
+		return qmr_error_set(err, r == -EINVAL ? -EIO : r, "recovery cannot be started: %s; nothing was changed", why.text);
+	r = load_state(ctl, &state, &why);
+	if (r < 0 && r != -ENOENT)
+		qmr_warning("%s; beginning with an empty history", why.text);
+	r = qmr_guard_request(&state, QMR_REASON_REQUESTED, reason, &why);
+	if (r < 0)
+		return qmr_error_set(err, r, "asking for recovery: %s; if the request was recorded, 'qmrctl cancel' takes it back",
+				     why.text);
+	printf("recovery: the next boot goes into the recovery image; 'qmrctl cancel' takes it back\n");
+	(void)fflush(stdout);
+	if (ctl->no_reboot)
+		return 0;
+	r = qmrctl_run_program(argv, REBOOT_S, &why);
+	return r < 0 ? qmr_error_set(err, r, "rebooting: %s; the request stands: the next reboot goes into recovery", why.text) : 0;
+}
+
+int qmrctl_cancel(struct qmrctl *ctl, struct qmr_error *err)
+{
+	struct qmr_firmware_entry entry;
+	struct qmr_state state;
+	int cleared = 0, r = qmr_firmware_examine(&entry, err);
+
+	if (r == 0)
+		r = cleared = qmr_firmware_clear_next(entry.number, err);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	r = load_state(ctl, &state, err);
+	if (r < 0 && r != -ENOENT && !cleared)
+		return r;
+	if (r < 0 || state.stage != QMR_STAGE_SWITCHING) {
+		if (!cleared)
+			return qmr_error_set(err, -ENODATA, "no switch to recovery is pending; nothing was changed");
+		printf("cancel: BootNext no longer names recovery; no switch was recorded\n");
+		return 0;
+	}
+	/* A boot on probation is still on probation; whatever else came before, failures are counted again. */
+	state.stage = state.n_attempts && state.attempts[0].flags & QMR_ATTEMPT_PROBATION ? QMR_STAGE_PROBATION : QMR_STAGE_NONE;
+	state.switches = 0;
+	snprintf(state.note, sizeof(state.note), "switch to recovery cancelled with qmrctl cancel");
+	r = qmr_state_save(&state, err);
+	if (r == 0)
+		printf("cancel: the next boot is a normal one; stage is now %s\n", qmr_stage_name(state.stage));
+	return r;
+}
+
+static int write_mode(struct qmrctl *ctl, struct qmr_error *err)
+{
+	char path[PATH_MAX], text[64];
+	const char *slash = strrchr(ctl->config_path, '/');
+	int r, n = snprintf(path, sizeof(path), "%.*s/conf.d", slash ? (int)(slash - ctl->config_path) : 1,
+			    slash ? ctl->config_path : ".");
+
+	if (n >= (int)sizeof(path) - 32)
+		return qmr_error_set(err, -ENAMETOOLONG, "'%s' is too long", ctl->config_path);
+	r = qmr_file_mkdirs(AT_FDCWD, path, 0755, err);
+	if (r < 0)
+		return r;
+	strcpy(path + n, "/90-mode.conf");
+	snprintf(text, sizeof(text), "# written by qmrctl mode\n[policy]\nmode = %s\n", ctl->argument);
+	r = qmr_file_replace(AT_FDCWD, path, text, strlen(text), 0644, err);
+	if (r == 0)
+		r = qmr_config_load(ctl->config_path, &ctl->config, err);
+	if (r < 0)
+		return r;
+	if (strcmp(qmr_mode_name(ctl->config.mode), ctl->argument))
+		return qmr_error_set(err, -EEXIST, "'%s' says %s, but a file behind it in conf.d says %s, which counts", path,
+				     ctl->argument, qmr_mode_name(ctl->config.mode));
+	qmrctl_say(ctl, "%s, in %s", ctl->argument, path);
+	return 0;
+}
+
+int qmrctl_mode(struct qmrctl *ctl, struct qmr_error *err)
+{
+	static const struct qmrctl_step steps[] = {
+		{"machine", qmrctl_step_machine}, {"mode", write_mode}, {"initramfs", qmrctl_step_initramfs},
+		{"image", qmrctl_step_image},
+	};
+	static const struct qmrctl_step alone[] = {{"mode", write_mode}};
+	struct qmrctl_image image;
+	int known = 0;
+
+	for (int mode = QMR_MODE_OFF; mode <= QMR_MODE_AUTOMATIC; mode++)
+		known |= !strcmp(ctl->argument, qmr_mode_name(mode));
+	if (!known)
+		return qmr_error_set(err, -EINVAL, "mode '%s' is none of off, observe, collect, ask, automatic; nothing was changed",
+				     ctl->argument);
+	ctl->force = 1; /* the mode does not depend on what recovery can reach */
+	if (qmrctl_step_machine(ctl, NULL) == 0 && qmrctl_image_examine(ctl, &image, NULL) == 0)
+		return qmrctl_run_steps(ctl, "changing the mode", steps, sizeof(steps) / sizeof(*steps), err);
+	qmr_notice("no recovery image is installed: the mode is written down and will count after 'qmrctl install'");
+	return qmrctl_run_steps(ctl, "changing the mode", alone, 1, err);
+}

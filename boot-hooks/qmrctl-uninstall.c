@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <efivar/efivar.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "firmware.h"
+#include "qmrctl.h"
+
+static int remove_units(struct qmrctl *ctl, struct qmr_error *err)
+{
+	qmrctl_say(ctl, "disabled");
+	return qmrctl_units_disable(err);
+}
+
+/* The hook stays installed as long as the package: the mark tells it to leave boot-guard out. */
+static int remove_from_initramfs(struct qmrctl *ctl, struct qmr_error *err)
+{
+	static const char text[] = "# qmrctl uninstall: boot-guard stays out of the initramfs until qmrctl install\n";
+	int r = qmr_file_replace(AT_FDCWD, QMRCTL_UNINSTALLED, text, sizeof(text) - 1, 0644, err);
+
+	qmrctl_say(ctl, "made anew without boot-guard");
+	return r < 0 ? r : qmrctl_initramfs_update(err);
+}
+
+static int has_variables(struct qmrctl *ctl)
+{
+	int supported = !ctl->no_variables && efi_variables_supported();
+
+	efi_error_clear();
+	return supported;
+}
+
+static int remove_entry(struct qmrctl *ctl, struct qmr_error *err)
+{
+	if (unlink(QMRCTL_PENDING) < 0 && errno != ENOENT)
+		return qmr_error_errno(err, -errno, "removing '%s'", QMRCTL_PENDING);
+	qmrctl_say(ctl, has_variables(ctl) ? "boot entry removed" : "no EFI variable was touched");
+	return has_variables(ctl) ? qmr_firmware_unregister(err) : 0;
+}
+
+static int remove_image(struct qmrctl *ctl, struct qmr_error *err)
+{
+	char path[PATH_MAX];
+	int r = ctl->no_variables ? qmr_machine_find_built(&ctl->known, &ctl->machine, err)
+				  : qmr_machine_find_running(&ctl->known, &ctl->machine, err);
+
+	if (r == 0)
+		r = qmrctl_image_path(ctl, path, err);
+	if (r < 0)
+		return r;
+	qmrctl_say(ctl, "'%s' removed", path);
+	if (unlink(path) < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : qmr_error_errno(err, -errno, "removing '%s'", path);
+	return qmr_file_sync_dir(AT_FDCWD, ctl->machine.esp_path, err);
+}
+
+static int remove_state(struct qmrctl *ctl, struct qmr_error *err)
+{
+	qmrctl_say(ctl, has_variables(ctl) ? "deleted" : "no EFI variable was touched");
+	return has_variables(ctl) ? qmr_state_delete(err) : 0;
+}
+
+static int remove_files(struct qmrctl *ctl, struct qmr_error *err)
+{
+	qmrctl_say(ctl, ctl->purge ? "'" QMRCTL_STATE_FOLDER "' removed"
+				   : "incidents and restore points stay in '" QMRCTL_STATE_FOLDER "' (--purge removes them)");
+	return ctl->purge ? qmr_file_remove_tree(AT_FDCWD, QMRCTL_STATE_FOLDER, err) : 0;
+}
+
+int qmrctl_uninstall(struct qmrctl *ctl, struct qmr_error *err)
+{
+	/* What acts by itself goes first; at every point between, the machine boots as before or as after. */
+	static const struct qmrctl_step steps[] = {
+		{"units", remove_units}, {"initramfs", remove_from_initramfs}, {"register", remove_entry},
+		{"image", remove_image}, {"state", remove_state},              {"files", remove_files},
+	};
+
+	return qmrctl_run_steps(ctl, "uninstalling", steps, sizeof(steps) / sizeof(*steps), err);
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef QMRCTL_H
+#define QMRCTL_H
+
+#include <limits.h>
+#include <stdint.h>
+
+#include "boot-state.h"
+#include "config.h"
+#include "error.h"
+#include "esp.h"
+#include "loader-entries.h"
+
+#define QMRCTL_IMAGE "EFI/Linux/qmr-recovery.efi"               /* below the ESP */
+#define QMRCTL_IMAGE_FIRMWARE "\\EFI\\Linux\\qmr-recovery.efi"  /* the same as firmware writes it */
+#define QMRCTL_STATE_FOLDER "/var/lib/qmr"
+#define QMRCTL_PENDING QMRCTL_STATE_FOLDER "/register-pending"
+#define QMRCTL_UNINSTALLED "/etc/qmr/uninstalled" /* keeps boot-guard out of the initramfs, initramfs-tools/hook */
+#define QMRCTL_RELEASE 128                        /* a kernel release, with NUL */
+
+/* One run of the program: its options, and what was found out so far. */
+struct qmrctl {
+	const char *config_path;
+	const char *argument; /* of mode */
+	const char *reason;
+	struct qmr_machine_known known;
+	int config_given, no_variables, force, purge, no_reboot, json;
+	struct qmr_config config;
+	struct qmr_machine machine;
+	char said[512]; /* what the step that ended did, one line for people */
+};
+
+/* Steps and commands return 0 or a negative errno; a step leaves a line in said. */
+typedef int qmrctl_step_fn(struct qmrctl *ctl, struct qmr_error *err);
+
+struct qmrctl_step {
+	const char *name;
+	qmrctl_step_fn *run;
+};
+
+/* Runs steps in order, prints a line for each, and on failure says what was done before. */
+int qmrctl_run_steps(struct qmrctl *ctl, const char *what, const struct qmrctl_step *steps, size_t n_steps,
+		     struct qmr_error *err) QMR_MUST_CHECK;
+
+void qmrctl_say(struct qmrctl *ctl, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Runs a program to its end; any other exit code than 0 is an error. Its standard output is dropped. */
+int qmrctl_run_program(char *const argv[], int deadline_s, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* 1 if the files hold the same bytes, 0 if not, or if one cannot be read. */
+int qmrctl_same_file(const char *a, const char *b);
+
+/* The commands. Each prints its own result; err is logged by the caller. */
+int qmrctl_install(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_register(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_uninstall(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_recover(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_cancel(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK; /* -ENODATA: no switch was pending */
+int qmrctl_status(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_history(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_mode(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_check(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK; /* -EBADMSG: findings were printed */
+
+/* Steps that several commands share. */
+int qmrctl_step_config(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_step_machine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_step_initramfs(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_step_image(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_step_loader(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_step_register(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_step_units(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* qmrctl-initramfs.c: 0 if every initramfs carries boot-guard as it should; the message says which does not, and why. */
+int qmrctl_initramfs_examine(int *ret_images, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_initramfs_update(struct qmr_error *err) QMR_MUST_CHECK;
+
+/* qmrctl-image.c */
+struct qmrctl_image {
+	uint64_t bytes;
+	int64_t modified_unix_s;
+	char kernel[QMRCTL_RELEASE]; /* empty if the file does not say */
+};
+int qmrctl_image_path(const struct qmrctl *ctl, char ret_path[PATH_MAX], struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_image_examine(const struct qmrctl *ctl, struct qmrctl_image *ret_image, struct qmr_error *err) QMR_MUST_CHECK;
+/* Builds with that kernel and compares: 1 same, 0 other. */
+int qmrctl_image_compare(const struct qmrctl *ctl, const char *kernel, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* qmrctl-loader.c: 0 if recovery is not what systemd-boot boots every day, or if it is not used. */
+int qmrctl_loader_examine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* qmrctl-units.c: 0 if all units are enabled; the message names one that is not. */
+int qmrctl_units_examine(struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_units_disable(struct qmr_error *err) QMR_MUST_CHECK;
+
+#endif
