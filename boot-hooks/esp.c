@@ -150,7 +150,7 @@ static int probe_device(const char *device, struct device_facts *ret, struct qmr
 	blkid_probe_enable_partitions(probe, 1);
 	blkid_probe_set_partitions_flags(probe, BLKID_PARTS_ENTRY_DETAILS);
 	if (blkid_do_safeprobe(probe) < 0)
-		return qmr_error_set(err, -EINVAL, "device '%s' holds no file system that can be told for certain", device);
+		return qmr_error_set(err, -EIO, "device '%s' holds no file system that can be told for certain", device);
 	copy_value(probe, "UUID", ret->uuid, sizeof(ret->uuid));
 	copy_value(probe, "TYPE", ret->type, sizeof(ret->type));
 	copy_value(probe, "PART_ENTRY_TYPE", ret->part_type, sizeof(ret->part_type));

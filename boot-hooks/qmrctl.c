@@ -136,7 +136,7 @@ static int exit_code(const struct command *command, int r, const struct qmr_erro
 	if (r == -EBADMSG && command->run == qmrctl_check)
 		return QMR_EXIT_FAILURE; /* the findings are printed */
 	qmr_error_log("%s", err->text);
-	if (r == -ENODATA)
+	if (r == -ENODATA && command->run == qmrctl_cancel)
 		return QMR_EXIT_NOTHING;
 	return r == -EINVAL ? QMR_EXIT_USAGE : QMR_EXIT_FAILURE;
 }
