@@ -245,23 +245,31 @@ int qmr_loader_entry_parse(const char *file, const char *text, struct qmr_loader
 	return 0;
 }
 
+/* The first of several keys that is there. */
+static int get_first(const char *text, const char *const keys[], size_t n_keys, char *to, size_t size)
+{
+	int r = -ENOENT;
+
+	for (size_t i = 0; r < 0 && i < n_keys; i++)
+		r = qmr_loader_os_release_get(text, keys[i], to, size);
+	return r;
+}
+
 int qmr_loader_unified_parse(const char *file, const char *os_release, struct qmr_loader_entry *ret_entry)
 {
 	static const char *const ids[] = {"IMAGE_ID", "ID"};
+	static const char *const titles[] = {"PRETTY_NAME", "NAME"};
 	static const char *const versions[] = {"IMAGE_VERSION", "VERSION", "VERSION_ID", "BUILD_ID"};
 	struct qmr_loader_entry e = {.unified = 1};
-	int r = -ENOENT;
+	char title[128];
 
 	if (parse_name(file, ".efi", &e) < 0)
 		return -EINVAL;
-	for (size_t i = 0; r < 0 && i < sizeof(ids) / sizeof(*ids); i++)
-		r = qmr_loader_os_release_get(os_release, ids[i], e.sort_key, sizeof(e.sort_key));
-	if (r < 0)
-		return -EINVAL; /* such an image is not shown */
-	r = -ENOENT;
-	for (size_t i = 0; r < 0 && i < sizeof(versions) / sizeof(*versions); i++)
-		r = qmr_loader_os_release_get(os_release, versions[i], e.version, sizeof(e.version));
-	e.has_sort_key = 1;
+	e.has_sort_key = get_first(os_release, ids, 2, e.sort_key, sizeof(e.sort_key)) == 0;
+	if (!e.has_sort_key && get_first(os_release, titles, 2, title, sizeof(title)) < 0)
+		return -EINVAL; /* it would have no name in the menu */
+	if (get_first(os_release, versions, 4, e.version, sizeof(e.version)) < 0)
+		e.version[0] = '\0';
 	*ret_entry = e;
 	return 0;
 }

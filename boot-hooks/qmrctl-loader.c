@@ -143,6 +143,12 @@ static int refuse(struct qmr_error *err, const struct qmr_loader_entry *would, c
 			     "instead of '%s'; give all entries a sort-key yourself", would->file, is->file);
 }
 
+/* A unified image without one cannot be given one: it is inside, and may be signed. */
+static int lacks_sort_key(const struct qmr_loader_entry *entry)
+{
+	return !entry->has_sort_key && !entry->unified;
+}
+
 /* Fills menu, what is booted every day without recovery, and with it once every entry has a sort-key. */
 static int examine(const struct qmrctl *ctl, struct qmr_loader_menu *menu, const char *key, int *ret_missing,
 		   struct qmr_error *err)
@@ -166,7 +172,7 @@ static int examine(const struct qmrctl *ctl, struct qmr_loader_menu *menu, const
 	for (size_t i = 0; i < planned->n_entries; i++) {
 		struct qmr_loader_entry *e = &planned->entries[i];
 
-		if (e->has_sort_key)
+		if (!lacks_sort_key(e))
 			continue;
 		missing++;
 		e->has_sort_key = 1;
@@ -192,7 +198,7 @@ int qmrctl_step_loader(struct qmrctl *ctl, struct qmr_error *err)
 	read_sort_key(key);
 	r = examine(ctl, menu, key, &missing, err);
 	for (size_t i = 0; r == 0 && i < menu->n_entries; i++)
-		if (!menu->entries[i].has_sort_key)
+		if (lacks_sort_key(&menu->entries[i]))
 			r = write_sort_key(ctl, &menu->entries[i], key, err);
 	if (r == 0 && missing)
 		qmrctl_say(ctl, "systemd-boot: 'sort-key %s' added to %d of %zu entries, so that recovery is not the everyday one",

@@ -4,3 +4,15 @@ qmrctl_SRCS := $(addprefix boot-hooks/,qmrctl.c qmrctl-check.c qmrctl-image.c qm
 	qmrctl-loader.c qmrctl-status.c qmrctl-switch.c qmrctl-uninstall.c qmrctl-units.c esp.c firmware.c guard.c assess.c \
 	loader-entries.c uki-section.c)
 qmrctl_LIBS := efivar efiboot blkid inih jansson
+
+UNIT_TESTS += test-loader-entries test-esp
+test-loader-entries_SRCS := tests/unit/test-loader-entries.c boot-hooks/loader-entries.c boot-hooks/uki-section.c
+test-loader-entries_LIBS := cmocka
+test-esp_SRCS := tests/unit/test-esp.c boot-hooks/esp.c
+test-esp_LIBS := cmocka blkid
+
+FUZZERS += fuzz-loader-entry fuzz-mount-table fuzz-uki-section
+fuzz-loader-entry_SRCS := tests/fuzz/fuzz-loader-entry.c tests/fuzz/main.c boot-hooks/loader-entries.c boot-hooks/uki-section.c
+fuzz-mount-table_SRCS := tests/fuzz/fuzz-mount-table.c tests/fuzz/main.c boot-hooks/esp.c
+fuzz-mount-table_LIBS := blkid
+fuzz-uki-section_SRCS := tests/fuzz/fuzz-uki-section.c tests/fuzz/main.c boot-hooks/uki-section.c
