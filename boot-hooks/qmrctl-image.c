@@ -45,6 +45,10 @@ int qmrctl_image_examine(const struct qmrctl *ctl, struct qmrctl_image *ret_imag
 	if (r < 0)
 		return qmr_error_errno(err, r, "the recovery image '%s' is damaged: reading its section '.uname'", path);
 	snprintf(ret_image->kernel, sizeof(ret_image->kernel), "%s", kernel);
+	/* The ESP can be written to by others: the name goes to terminals, into JSON and onto a command line. */
+	for (char *p = ret_image->kernel; *p; p++)
+		if (*p <= ' ' || *p > '~' || *p == '/')
+			*p = '?';
 	return 0;
 }
 

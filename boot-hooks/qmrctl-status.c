@@ -92,6 +92,23 @@ static void format_time(int64_t unix_s, char ret_text[32])
 		strcpy(ret_text, "?");
 }
 
+/* Text of the variable, the image and the manifest is not ours: nothing in it may steer a terminal. */
+static void clean(char *text)
+{
+	for (unsigned char *p = (unsigned char *)text; *p; p++)
+		if (*p < 0x20 || *p == 0x7f)
+			*p = '?';
+}
+
+static void clean_all(struct status *s)
+{
+	clean(s->state.note);
+	clean(s->state.remediation);
+	for (int i = 0; i < QMR_STATE_MODULES; i++)
+		clean(s->state.modules[i]);
+	clean(s->point.kernel);
+}
+
 static json_t *error_json(const struct qmr_error *error)
 {
 	return error->code ? json_string(error->text) : json_null();
@@ -226,6 +243,7 @@ int qmrctl_status(struct qmrctl *ctl, struct qmr_error *err)
 	if (ctl->json) {
 		r = print_status_json(ctl, &s, err);
 	} else {
+		clean_all(&s);
 		printf("mode:          %s%s\n", qmr_mode_name(ctl->config.mode),
 		       qmr_guard_cmdline_has("qmr=off") ? ", and qmr=off on the kernel command line" : "");
 		if (s.config_error.code)

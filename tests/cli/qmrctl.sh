@@ -1,0 +1,310 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# qmrctl in a made-up system: a root of its own (chroot in a mount namespace over an overlay of /usr) with stand-ins for the
+# generator, systemctl and mkrecovery, so that each can fail on demand. What the real ones do is a matter of tests/vm.
+# Usage: tests/cli/qmrctl.sh -B BUILD. Needs root, or user namespaces.
+set -u
+build=$(realpath "$2")
+if [ -z "${QMR_TEST_NAMESPACE-}" ]; then
+	[ "$(id -u)" = 0 ] && map= || map=--map-root-user
+	QMR_TEST_NAMESPACE=1 exec unshare --mount --propagation private $map "$0" -B "$build"
+fi
+work=$(mktemp -d)
+trap 'umount -R "$root" 2>/dev/null; rm -rf "$work"' EXIT
+root=$work/root
+status=0
+release=6.9-test
+
+ok() { # $1: name, $2: is, $3: should be
+	if [ "$2" = "$3" ]; then
+		echo "ok $1"
+	else
+		echo "not ok $1: is '$2', should be '$3'"
+		cat "$root/tmp/out"
+		status=1
+	fi
+}
+# Runs qmrctl in the root; output in /tmp/out. Prints the exit code.
+ctl() {
+	env -i PATH=/usr/sbin:/usr/bin LC_ALL=C EFIVARFS_PATH="${variables-/nowhere/}" chroot "$root" /usr/sbin/qmrctl "$@" \
+		>"$root/tmp/out" 2>&1
+	echo $?
+}
+said() { # $1: fixed text; prints how many lines have it
+	grep -c -F -- "$1" "$root/tmp/out"
+}
+install_built() {
+	ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 "$@" install
+}
+# Everything that a run may change, content and time of writing.
+snapshot() {
+	(cd "$root" && find etc boot efi var -xdev -type f ! -path 'var/tmp/*' -printf '%p %s %T@\n' | sort)
+}
+program() { # $1: path in the root, text on standard input
+	cat >"$root/$1"
+	chmod 0755 "$root/$1"
+}
+
+make_root() {
+	mkdir -p "$root"
+	mount -t tmpfs -o mode=0755 tmpfs "$root" || { echo "not ok setup: no mount namespace"; exit 1; }
+	mkdir -p "$root"/{upper,work,usr,proc,dev,run,tmp,efi,boot,var/{lib,tmp}} "$root"/etc/{qmr/trust,qmr/conf.d}
+	mount -t overlay overlay -o "lowerdir=/usr,upperdir=$root/upper,workdir=$root/work" "$root/usr" ||
+		{ echo "not ok setup: no overlay"; exit 1; }
+	mount --rbind /proc "$root/proc" && mount --rbind /dev "$root/dev"
+	for name in bin sbin lib lib64; do ln -s usr/$name "$root/$name"; done
+	mkdir -p "$root/usr/lib/qmr" "$root/usr/lib/modules/$release"
+	mount -t tmpfs -o size=4M tmpfs "$root/efi"
+	cp "$build/qmrctl" "$root/usr/sbin/qmrctl"
+	cp "$build/boot-guard" "$root/usr/lib/qmr/boot-guard"
+	printf 'ID=debian\n' >"$root/etc/os-release"
+	printf 'UUID=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 / ext4 rw 0 1\n' >"$root/etc/fstab"
+	echo initrd >"$root/boot/initrd.img-$release"
+	stand_ins
+}
+
+stand_ins() {
+	# The "initramfs" is a tar of what Debian's hook would have put into it.
+	program usr/sbin/update-initramfs <<-EOT
+	#!/bin/sh -e
+	[ ! -e /tmp/fail-initramfs ] || { echo "no space" >&2; exit 1; }
+	t=\$(mktemp -d); mkdir -p \$t/scripts/init-top \$t/etc/qmr/conf.d \$t/usr/lib/qmr
+	m=\$t/usr/lib/modules/$release/kernel; mkdir -p \$m/fs/efivarfs \$m/drivers/firmware/efi
+	if [ ! -e /etc/qmr/uninstalled ]; then
+		[ -e /tmp/late ] && echo '/scripts/init-top/00-early "\$@"' >\$t/scripts/init-top/ORDER
+		echo '/scripts/init-top/00-qmr "\$@"' >>\$t/scripts/init-top/ORDER
+		cp /usr/lib/qmr/boot-guard \$t/usr/lib/qmr/
+		cp /etc/qmr/*.conf \$t/etc/qmr/ 2>/dev/null || :
+		cp /etc/qmr/conf.d/*.conf \$t/etc/qmr/conf.d/ 2>/dev/null || :
+		: >\$m/fs/efivarfs/efivarfs.ko.xz
+		[ -e /tmp/no-pstore ] || : >\$m/drivers/firmware/efi/efi-pstore.ko
+	fi
+	echo '/scripts/init-top/udev "\$@"' >>\$t/scripts/init-top/ORDER
+	tar -C \$t -cf /boot/initrd.img-$release .
+	rm -rf \$t
+	EOT
+	program usr/bin/unmkinitramfs <<-'EOT'
+	#!/bin/sh
+	mkdir -p "$2/main" && exec tar -C "$2/main" -xf "$1" 2>/dev/null
+	EOT
+	program usr/bin/systemctl <<-'EOT'
+	#!/bin/sh
+	[ "$1" = -q ] && shift
+	verb=$1; shift
+	echo "$verb $*" >>/tmp/systemctl.log
+	mkdir -p /etc/units
+	case $verb in
+	enable) for u; do : >/etc/units/$u; done ;;
+	disable) for u; do rm -f /etc/units/$u; done ;;
+	is-enabled) [ -e "/etc/units/$1" ] ;;
+	esac
+	EOT
+	program usr/lib/qmr/mkrecovery <<-EOT
+	#!/usr/bin/env -S python3 -I
+	import glob, os, struct, sys
+	if os.path.exists("/tmp/fail-mkrecovery"): sys.exit("no program")
+	options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+	content = [b"ID=zz-qmr-recovery\nVERSION_ID=1\n", b"$release", repr(sorted(options.items())).encode()]
+	content[2] += b"".join(open(f, "rb").read() for f in sorted(glob.glob("/etc/qmr/**/*.conf", recursive=True)))
+	content[2] += bytes(int(open("/tmp/image-bytes").read()) if os.path.exists("/tmp/image-bytes") else 1000)
+	image = bytearray(b"MZ" + bytes(58) + struct.pack("<I", 64) + b"PE\0\0" + struct.pack("<HHIIIHH", 0, 3, 0, 0, 0, 0, 0))
+	at = len(image) + 3 * 40
+	for name, data in zip((b".osrel", b".uname", b".initrd"), content):
+	    image += struct.pack("<8sIIIIIIHHI", name, len(data), 0, len(data), at, 0, 0, 0, 0, 0)
+	    at += len(data)
+	open(options["--output"], "wb").write(image + b"".join(content))
+	EOT
+}
+
+image=efi/EFI/Linux/qmr-recovery.efi
+make_root
+
+# Nothing is changed by what is refused.
+before=$(snapshot)
+printf '[policy]\nmode = always\n' >"$root/etc/qmr/qmr.conf"
+ok "a malformed configuration is refused with file, line and key" \
+	"$(install_built) $(said '/etc/qmr/qmr.conf:2: [policy] mode: none of')" "2 1"
+printf '[upload]\nurl = https://x\n' >"$root/etc/qmr/qmr.conf"
+ok "an upload url without a certificate is refused" \
+	"$(install_built) $(said "[upload] certificate names '/etc/qmr/trust/upload-cert.pem', which cannot be read")" "2 1"
+echo nonsense >"$root/etc/qmr/trust/upload-cert.pem"
+ok "a certificate that is none is refused" "$(install_built) $(said 'which is no certificate in PEM')" "2 1"
+printf '[repository]\nurl = https://x\n' >"$root/etc/qmr/qmr.conf"
+echo '{"signed": {"_type": "targets"}, "signatures": []}' >"$root/etc/qmr/trust/root.json"
+ok "root metadata of another kind is refused" "$(install_built) $(said 'which is no TUF root metadata')" "2 1"
+rm "$root"/etc/qmr/trust/*
+printf '[policy]\nmode = collect\n' >"$root/etc/qmr/qmr.conf"
+ok "without an EFI system partition: the option is named" \
+	"$(ctl --no-variables install) $(said 'give it with --esp-path')" "1 1"
+ok "without its UUID: the option is named" \
+	"$(ctl --no-variables --esp-path /efi install) $(said 'give it with --esp-uuid')" "1 1"
+ok "an ESP path that is no folder" "$(ctl --no-variables --esp-path /nope --esp-uuid A install) $(said "'/nope' is no folder")" "1 1"
+ok "no EFI variables and not told so" "$(ctl install) $(said 'offers no EFI variables')" "1 1"
+printf '/dev/mapper/vg-root / ext4 rw 0 1\n' >"$root/etc/fstab"
+ok "a root that recovery cannot reach is refused" \
+	"$(install_built --root-uuid 1 --root-fstype ext4) $(said 'cannot reach yet; --force goes on')" "1 1"
+printf 'UUID=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 / auto rw 0 1\n' >"$root/etc/fstab"
+ok "a root of unknown type: the option is named" "$(install_built) $(said 'give it with --root-fstype')" "1 1"
+printf 'UUID=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 / ext4 rw 0 1\n' >"$root/etc/fstab"
+ok "all that was refused changed nothing" \
+	"$(diff <(echo "$before" | grep -v etc/) <(snapshot | grep -v etc/))$(find "$root/etc/units" 2>/dev/null)" ""
+
+# Steps that fail.
+touch "$root/tmp/fail-initramfs"
+ok "a generator that fails: said what was done and what not" \
+	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, machine; not begun: the 4 after it")" "1 1"
+rm "$root/tmp/fail-initramfs"
+touch "$root/tmp/late"
+ok "boot-guard not the first of init-top is refused" "$(install_built) $(said "which is '/scripts/init-top/00-early'")" "1 1"
+rm "$root/tmp/late"
+touch "$root/tmp/no-pstore"
+ok "an initramfs without efi_pstore is refused" "$(install_built) $(said 'the driver efi_pstore is not in it')" "1 1"
+echo kernel/drivers/firmware/efi/efi-pstore.ko >"$root/usr/lib/modules/$release/modules.builtin"
+ok "but not where the kernel has it built in" "$(install_built)" 0
+rm "$root/tmp/no-pstore" "$root/usr/lib/modules/$release/modules.builtin"
+rm -r "$root/efi/EFI" "$root/etc/units" "$root/var/lib/qmr"
+touch "$root/tmp/fail-mkrecovery"
+ok "an image that cannot be built" "$(install_built) $(said "step 'image': '/usr/lib/qmr/mkrecovery' ended with exit code 1") $(find "$root/efi" -type f | wc -l)" "1 1 0"
+rm "$root/tmp/fail-mkrecovery"
+echo 5000000 >"$root/tmp/image-bytes"
+ok "a full ESP: the bytes needed and free are said, nothing is left behind" \
+	"$(install_built) $(grep -cE 'needs 5000[0-9]+ bytes beside the old one, and .* has [0-9]+ free' "$root/tmp/out") $(find "$root/efi" "$root/var/lib/qmr" -type f | wc -l)" "1 1 0"
+rm "$root/tmp/image-bytes"
+
+# systemd-boot beside it.
+mkdir -p "$root/efi/loader/entries"
+echo v >"$root/efi/vmlinuz"
+printf 'title Old\nlinux /vmlinuz\noptions a  b\n' >"$root/efi/loader/entries/old-1.conf"
+printf 'title New\nlinux /vmlinuz\n' >"$root/efi/loader/entries/old-2+3.conf"
+ok "install" "$(install_built)" 0
+ok "the sort-key was added, the rest is as it was" "$(cat "$root/efi/loader/entries/old-1.conf")" \
+	$'title Old\nsort-key debian\nlinux /vmlinuz\noptions a  b'
+ok "to both, and it is said" "$(grep -c 'sort-key debian' "$root/efi/loader/entries/old-2+3.conf") $(said 'added to 2 of 3 entries')" "1 1"
+ok "the image is there" "$(head -c 2 "$root/$image")" MZ
+ok "it was told root and ESP" \
+	"$(grep -ac -- "('--esp-uuid', 'ABCD-1234'), ('--output', .*('--root', '/'), ('--root-fstype', 'ext4'), ('--root-uuid', '5c8b2b4e" "$root/$image")" 1
+ok "registering is left to the first boot" "$(find "$root/var/lib/qmr" -name register-pending | wc -l)" 1
+ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-healthy.timer qmr-register.service qmr-shutdown.service "
+before=$(snapshot)
+ok "a second run changes nothing" "$(install_built) $(diff <(echo "$before") <(snapshot))" "0 "
+ok "check agrees" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said 'everything is as install left it')" "0 1"
+ok "and changes nothing" "$(diff <(echo "$before") <(snapshot))" ""
+
+# An entry that would swap places when it gets a sort-key: the owner decides.
+printf 'title Vendor\nsort-key zvendor\nlinux /vmlinuz\n' >"$root/efi/loader/entries/vendor.conf"
+sed -i '/sort-key/d' "$root"/efi/loader/entries/old-*.conf
+ok "sort-keys that would change the everyday entry are refused" \
+	"$(install_built) $(said "would boot 'old-2+3.conf' every day instead of 'vendor.conf'") $(grep -lc sort-key "$root"/efi/loader/entries/old-* | wc -l)" "1 1 0"
+rm "$root/efi/loader/entries/vendor.conf"
+ok "and added without it" "$(install_built)" 0
+mv "$root/efi/loader/entries/old-2+3.conf" "$root/efi/loader/entries/old-2+0-3.conf"
+mv "$root/efi/loader/entries/old-1.conf" "$root/efi/loader/entries/old-1+0-3.conf"
+ok "entries whose tries are used up: recovery would be the everyday one" \
+	"$(install_built) $(said "would boot recovery every day instead of 'old-2+0-3.conf'")" "1 1"
+mv "$root/efi/loader/entries/old-2+0-3.conf" "$root/efi/loader/entries/old-2.conf"
+
+# What check finds, each alone.
+finds() { # $1: name, $2: text
+	ok "check finds $1" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said "$2") $(wc -l <"$root/tmp/out")" "1 1 1"
+}
+cp -a "$root/$image" "$work/image"
+rm "$root/$image"
+finds "a missing image" "image: opening the recovery image '/efi/EFI/Linux/qmr-recovery.efi': No such file"
+echo x >"$root/$image"
+finds "a damaged image" "is damaged"
+cp "$work/image" "$root/$image"
+printf x >>"$root/$image"
+finds "another image" "image: the recovery image is not what would be built now"
+cp "$work/image" "$root/$image"
+rm "$root/etc/units/qmr-shutdown.service"
+finds "a disabled unit" "units: unit 'qmr-shutdown.service' is not enabled"
+touch "$root/etc/units/qmr-shutdown.service"
+cp "$root/usr/lib/qmr/boot-guard" "$work/boot-guard"
+printf x >>"$root/usr/lib/qmr/boot-guard"
+finds "an initramfs with another boot-guard" "it does not hold the present '/usr/lib/qmr/boot-guard'"
+cp "$work/boot-guard" "$root/usr/lib/qmr/boot-guard"
+sed -i /sort-key/d "$root/efi/loader/entries/old-2.conf"
+finds "an entry without sort-key" "loader: 1 of systemd-boot's entries have no sort-key"
+ok "install mends it" "$(install_built)" 0
+
+# The mode.
+mode() { ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 mode "$1"; }
+ok "mode" "$(mode automatic) $(grep -c 'mode = automatic' "$root/etc/qmr/conf.d/90-mode.conf") $(grep -ac 'mode = automatic' "$root/$image")" "0 1 1"
+ok "it is in the initramfs too" "$(tar -xOf "$root/boot/initrd.img-$release" ./etc/qmr/conf.d/90-mode.conf | grep -c automatic)" 1
+ok "no such mode" "$(mode sometimes) $(said 'nothing was changed') $(grep -c 'mode = automatic' "$root/etc/qmr/conf.d/90-mode.conf")" "2 1 1"
+printf '[policy]\nmode = observe\n' >"$root/etc/qmr/conf.d/95-site.conf"
+ok "a file that overrides the mode is named as the reason" "$(mode ask) $(said 'a file behind it in conf.d says observe')" "1 1"
+rm "$root/etc/qmr/conf.d/95-site.conf"
+
+# Boot state in a folder in the place of EFI variables.
+mkdir "$root/tmp/efi"
+variables=/tmp/efi/
+python3 - "$root/tmp/efi/QmrState-3f1c8b6e-6a55-4e0b-9a0c-5a7d1c0de9e4" "$(tr ' ' '\n' </proc/cmdline | sed -n s/^root=//p)" <<'EOT'
+# docs/boot-state.md by hand: three boots, the newest running, a switch pending.
+import struct, sys, uuid, zlib
+name = sys.argv[2]
+try:
+    root = uuid.UUID(name.removeprefix("UUID=")).bytes
+except ValueError:
+    root = b"".join(struct.pack("<I", zlib.crc32(name.encode(), i)) for i in range(4))
+state = bytearray(960)
+state[0:4] = b"QMRS"
+struct.pack_into("<HH", state, 4, 1, 960)
+struct.pack_into("<Q", state, 16, 7)
+state[24:40] = root
+state[40:56] = bytes(range(16))
+struct.pack_into("<IBBBBBBBB", state, 56, 3, 1, 2, 1, 0, 0, 0, 3, 0)
+for i, (outcome, phase) in enumerate(((0, 0), (3, 1), (1, 3))):
+    struct.pack_into("<QIBBHII", state, 72 + 24 * i, 1790000000 + i, 3 - i, outcome, phase, 0, 9, 0)
+state[872:877] = b"a\x1b[0m"
+struct.pack_into("<I", state, 8, zlib.crc32(state))
+open(sys.argv[1], "wb").write(struct.pack("<I", 7) + state)
+EOT
+ok "status" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 status) $(said 'mode:          ask') $(said 'switching: the next boot goes into recovery')" "0 1 1"
+ok "nothing in a note reaches the terminal as a control character" "$(grep -c $'\x1b' "$root/tmp/out")" 0
+ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 --json status >/dev/null
+ok "status --json is complete" "$(python3 - "$root/tmp/out" "$release" <<'EOT'
+import json, sys
+s = json.load(open(sys.argv[1]))
+assert s["schema"] == 1 and s["mode"] == "ask" and s["stage"] == "switching", s
+assert s["state"]["boots"] == 3 and [a["outcome"] for a in s["state"]["attempts"]] == ["open", "panic", "healthy"], s
+assert s["image"]["path"] == "/efi/EFI/Linux/qmr-recovery.efi" and s["image"]["kernel"] == sys.argv[2], s
+assert s["entry"] is None and "Quick machine recovery" in s["errors"]["entry"], s
+assert s["restore_point"] is None and s["spool"] == {"bundles": 0, "bytes": 0} and s["incidents"] == 0, s
+assert s["errors"]["state"] is None and s["errors"]["config"] is None and s["errors"]["image"] is None, s
+print("yes")
+EOT
+)" yes
+ok "history" "$(ctl history) $(grep -cE '^ +[123]  ' "$root/tmp/out")" "0 3"
+ctl --json history >/dev/null
+ok "history --json" "$(python3 -c 'import json,sys; print(len(json.load(open(sys.argv[1]))["attempts"]))' "$root/tmp/out")" 3
+ok "recover is refused without boot entry and ESP" "$(ctl recover) $(said 'recovery cannot be started') $(said 'nothing was changed')" "1 1 1"
+ok "cancel takes a recorded switch back" "$(ctl cancel) $(said 'stage is now none')" "0 1"
+ok "a second cancel has nothing to do" "$(ctl cancel)" 3
+ok "a reason that does not fit" "$(ctl --reason "$(printf 'x%.0s' {1..88})" recover)" 2
+mode off >/dev/null
+ok "recover is refused in mode off" "$(ctl recover) $(said 'the mode is off')" "1 1"
+mode ask >/dev/null
+variables=/nowhere/
+ok "status without EFI variables says so" "$(ctl status) $(said 'state:         none')" "0 1"
+
+# One at a time.
+exec 9>"$root/run/qmrctl.lock"
+flock 9
+ok "another qmrctl at work" "$(install_built) $(said 'another qmrctl is at work')" "1 1"
+ok "status does not wait for it" "$(ctl status)" 0
+exec 9>&-
+
+# And away again.
+mkdir -p "$root/var/lib/qmr/incidents/x"
+ok "uninstall" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall)" 0
+ok "image, units and mark for the first boot are gone, incidents are kept" \
+	"$(ls "$root/efi/EFI/Linux" "$root/etc/units") $(ls "$root/var/lib/qmr")" "$(printf '%s:\n\n%s:' "$root/efi/EFI/Linux" "$root/etc/units") incidents"
+ok "boot-guard is out of the initramfs" "$(tar -tf "$root/boot/initrd.img-$release" | grep -c boot-guard)" 0
+ok "uninstall --purge" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 --purge uninstall) $(ls "$root/var/lib")" "0 "
+ok "install brings it back" "$(install_built) $(tar -tf "$root/boot/initrd.img-$release" | grep -c boot-guard) $(ls "$root/etc/qmr" | tr '\n' ' ')" "0 1 conf.d qmr.conf trust "
+
+ok "no command" "$(ctl)" 2
+ok "unknown command" "$(ctl explode)" 2
+ok "an argument too many" "$(ctl status all)" 2
+exit $status
