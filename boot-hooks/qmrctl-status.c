@@ -180,12 +180,21 @@ static void print_attempt(const struct qmr_attempt *a)
 	       a->flags & QMR_ATTEMPT_PROBATION ? "  on probation" : "");
 }
 
+/* "none", with the reason unless it is that there has not been one yet. */
+static void print_none(const char *label, const struct qmr_error *why)
+{
+	if (why->code == -ENOENT)
+		printf("%-14s none yet\n", label);
+	else
+		printf("%-14s none (%s)\n", label, why->text);
+}
+
 static void print_state(const struct status *s)
 {
 	char incident[QMR_UUID_TEXT];
 
 	if (s->state_error.code)
-		printf("state:         none (%s)\n", s->state_error.text);
+		print_none("state:", &s->state_error);
 	printf("stage:         %s: %s\n", qmr_stage_name(s->state.stage), stage_words[s->state.stage]);
 	if (s->state.note[0])
 		printf("note:          %s\n", s->state.note);
@@ -222,7 +231,7 @@ static void print_rest(const struct qmrctl *ctl, const struct status *s)
 		       s->entry.n_order, s->entry.after_current ? ", directly after the running system's" : "",
 		       s->entry.is_next ? ", and the next one to be booted" : "");
 	if (s->point_error.code) {
-		printf("restore point: none (%s)\n", s->point_error.text);
+		print_none("restore point:", &s->point_error);
 	} else {
 		format_time(s->point.taken_unix_s, when);
 		printf("restore point: %" PRIu64 " of %s, kernel %s, %zu files\n", s->point.id, when, s->point.kernel,
