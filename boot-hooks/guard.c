@@ -242,9 +242,12 @@ int qmr_guard_healthy(const struct qmr_config *config, struct qmr_error *err)
 	state.attempts[0].outcome = QMR_HEALTHY;
 	state.attempts[0].phase = QMR_PHASE_HEALTHY;
 	state.attempts[0].uptime_s = uptime_s();
-	state.stage = state.stage == QMR_STAGE_PROBATION ? QMR_STAGE_HEALED : QMR_STAGE_NONE;
-	state.switches = 0;
-	state.recovery_runs = 0;
+	/* A switch that was asked for and waits for the reboot stands: BootNext is set, and recovery must learn why. */
+	if (state.stage != QMR_STAGE_SWITCHING) {
+		state.stage = state.stage == QMR_STAGE_PROBATION ? QMR_STAGE_HEALED : QMR_STAGE_NONE;
+		state.switches = 0;
+		state.recovery_runs = 0;
+	}
 	(void)uname(&uts);
 	snprintf(state.kernel, sizeof(state.kernel), "%.63s", uts.release);
 	return qmr_state_save(&state, err);

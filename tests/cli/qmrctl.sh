@@ -279,6 +279,10 @@ ok "history" "$(ctl history) $(grep -cE '^ +[123]  ' "$root/tmp/out")" "0 3"
 ctl --json history >/dev/null
 ok "history --json" "$(python3 -c 'import json,sys; print(len(json.load(open(sys.argv[1]))["attempts"]))' "$root/tmp/out")" 3
 ok "recover is refused without boot entry and ESP" "$(ctl recover) $(said 'recovery cannot be started') $(said 'nothing was changed')" "1 1 1"
+env EFIVARFS_PATH=$variables chroot "$root" /usr/lib/qmr/boot-guard healthy >"$root/tmp/out" 2>&1
+ctl --json history >/dev/null
+ok "a healthy boot does not forget the switch that waits for the reboot" \
+	"$(grep -m 1 -o '"outcome": "[a-z]*"' "$root/tmp/out") $(ctl status) $(said 'stage:         switching')" '"outcome": "healthy" 0 1'
 ok "cancel takes a recorded switch back" "$(ctl cancel) $(said 'stage is now none')" "0 1"
 ok "a second cancel has nothing to do" "$(ctl cancel)" 3
 ok "a reason that does not fit" "$(ctl --reason "$(printf 'x%.0s' {1..88})" recover)" 2
