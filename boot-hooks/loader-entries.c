@@ -229,6 +229,7 @@ int qmr_loader_entry_parse(const char *file, const char *text, struct qmr_loader
 		{"machine-id", e.machine_id, sizeof(e.machine_id)},
 		{"version", e.version, sizeof(e.version)},
 		{"architecture", e.architecture, sizeof(e.architecture)},
+		{"initrd", e.initrd, sizeof(e.initrd)},
 	};
 
 	if (parse_name(file, ".conf", &e) < 0 || !strncmp(file, "auto-", 5))

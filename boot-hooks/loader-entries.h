@@ -23,6 +23,7 @@ struct qmr_loader_entry {
 	int has_sort_key;
 	char sort_key[128], machine_id[64], version[128], architecture[16];
 	char program[256]; /* type 1: "linux" or "efi" */
+	char initrd[256];  /* type 1: the last "initrd", empty if there is none */
 };
 
 struct qmr_loader_menu {

@@ -134,14 +134,13 @@ static int examine_tree(const char *tree, const char *release, struct qmr_error 
 	return r;
 }
 
-static int examine_image(const char *image, const char *release, struct qmr_error *err)
+static int examine_image(char *image, const char *release, struct qmr_error *err)
 {
-	char tree[] = "/var/tmp/qmrctl-XXXXXX", main_tree[sizeof(tree) + 8], path[PATH_MAX];
-	char *argv[] = {UNPACK, path, tree, NULL};
+	char tree[] = "/var/tmp/qmrctl-XXXXXX", main_tree[sizeof(tree) + 8];
+	char *argv[] = {UNPACK, image, tree, NULL};
 	struct qmr_error why = {0};
 	int r;
 
-	snprintf(path, sizeof(path), "%s", image);
 	if (!mkdtemp(tree))
 		return qmr_error_errno(err, -errno, "creating a folder in '/var/tmp'");
 	r = qmrctl_run_program(argv, UNPACK_S, &why);
@@ -156,20 +155,32 @@ static int examine_image(const char *image, const char *release, struct qmr_erro
 	return r;
 }
 
+/*
+ * The next initramfs of an installed kernel: leftovers of update-initramfs (.bak, .new) name none. Returns its release,
+ * which is part of ret_path, or NULL at the end.
+ */
+static const char *next_image(DIR *dir, char ret_path[PATH_MAX])
+{
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) ||
+		    !exists("/usr/lib/modules/%s", entry->d_name + strlen(PREFIX)))
+			continue;
+		snprintf(ret_path, PATH_MAX, "/boot/%s", entry->d_name);
+		return ret_path + strlen("/boot/" PREFIX);
+	}
+	return NULL;
+}
+
 int qmrctl_initramfs_examine(int *ret_images, struct qmr_error *err)
 {
 	cleanup_closedir DIR *dir = opendir("/boot");
-	struct dirent *entry;
+	const char *release;
+	char path[PATH_MAX];
 	int images = 0, r = 0;
 
-	while (r == 0 && dir && (entry = readdir(dir))) {
-		const char *release = entry->d_name + strlen(PREFIX);
-		char path[PATH_MAX];
-
-		/* Leftovers of update-initramfs (.bak, .new) name no installed kernel. */
-		if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) || !exists("/usr/lib/modules/%s", release))
-			continue;
-		snprintf(path, sizeof(path), "/boot/%s", entry->d_name);
+	while (r == 0 && (release = next_image(dir, path))) {
 		r = examine_image(path, release, err);
 		images++;
 	}
@@ -178,6 +189,17 @@ int qmrctl_initramfs_examine(int *ret_images, struct qmr_error *err)
 	if (r == 0)
 		*ret_images = images;
 	return r;
+}
+
+int qmrctl_initramfs_is_copy(const char *path)
+{
+	cleanup_closedir DIR *dir = opendir("/boot");
+	char image[PATH_MAX];
+	int is_copy = 0;
+
+	while (!is_copy && next_image(dir, image))
+		is_copy = qmrctl_same_file(image, path);
+	return is_copy;
 }
 
 int qmrctl_initramfs_update(struct qmr_error *err)

@@ -8,6 +8,7 @@
 
 #include "cleanup.h"
 #include "file.h"
+#include "log.h"
 #include "qmrctl.h"
 
 /*
@@ -183,43 +184,72 @@ static int examine(const struct qmrctl *ctl, struct qmr_loader_menu *menu, const
 	return strcmp(after->file, before.file) || after->place != before.place ? refuse(err, after, &before) : 0;
 }
 
-int qmrctl_step_loader(struct qmrctl *ctl, struct qmr_error *err)
+/*
+ * systemd-boot reads the copies that kernel-install(8) or somebody's hook made: one that was not renewed starts a system
+ * without boot-guard, or with an old configuration.
+ */
+static int require_fresh_initrds(const struct qmrctl *ctl, const struct qmr_loader_menu *menu, struct qmr_error *err)
+{
+	for (size_t i = 0; i < menu->n_entries; i++) {
+		const struct qmr_loader_entry *e = &menu->entries[i];
+		char path[PATH_MAX];
+
+		if (!e->initrd[0] ||
+		    snprintf(path, sizeof(path), "%s/%s", place_path(ctl, e->place), e->initrd + strspn(e->initrd, "/\\")) >=
+			    (int)sizeof(path))
+			continue;
+		for (char *p = path; *p; p++)
+			if (*p == '\\')
+				*p = '/';
+		if (!qmrctl_initramfs_is_copy(path))
+			return qmr_error_set(err, -ESTALE, "'%s', which systemd-boot's entry '%s' starts, is no copy of an "
+					     "initramfs in /boot: boot-guard may be missing or old there", path, e->file);
+	}
+	return 0;
+}
+
+/* Reads the menu, refuses one in which recovery would be the everyday entry, adds what is missing if so asked. */
+static int go_through(struct qmrctl *ctl, int change, int *ret_missing, struct qmr_error *err)
 {
 	cleanup_free struct qmr_loader_menu *menu = calloc(1, sizeof(*menu));
-	int missing, r;
+	struct qmr_error stale = {0};
 	char key[128];
+	int r;
+
+	if (!menu)
+		return qmr_error_set(err, -ENOMEM, "looking at boot entries: out of memory");
+	read_sort_key(key);
+	r = examine(ctl, menu, key, ret_missing, err);
+	for (size_t i = 0; r == 0 && change && i < menu->n_entries; i++)
+		if (lacks_sort_key(&menu->entries[i]))
+			r = write_sort_key(ctl, &menu->entries[i], key, err);
+	if (r < 0 || require_fresh_initrds(ctl, menu, &stale) == 0)
+		return r;
+	if (change)
+		qmr_warning("%s; renew it", stale.text);
+	return change ? 0 : qmr_error_set(err, stale.code, "%s", stale.text);
+}
+
+int qmrctl_step_loader(struct qmrctl *ctl, struct qmr_error *err)
+{
+	int missing = 0, r;
 
 	if (!is_used(ctl)) {
 		qmrctl_say(ctl, "systemd-boot is not used; nothing to do");
 		return 0;
 	}
-	if (!menu)
-		return qmr_error_set(err, -ENOMEM, "looking at boot entries: out of memory");
-	read_sort_key(key);
-	r = examine(ctl, menu, key, &missing, err);
-	for (size_t i = 0; r == 0 && i < menu->n_entries; i++)
-		if (lacks_sort_key(&menu->entries[i]))
-			r = write_sort_key(ctl, &menu->entries[i], key, err);
+	r = go_through(ctl, 1, &missing, err);
 	if (r == 0 && missing)
-		qmrctl_say(ctl, "systemd-boot: 'sort-key %s' added to %d of %zu entries, so that recovery is not the everyday one",
-			   key, missing, menu->n_entries);
+		qmrctl_say(ctl, "systemd-boot: sort-key added to %d entries, so that recovery is not the everyday one", missing);
 	else if (r == 0)
-		qmrctl_say(ctl, "systemd-boot: recovery is not the everyday entry of %zu", menu->n_entries);
+		qmrctl_say(ctl, "systemd-boot: recovery is not the everyday entry");
 	return r;
 }
 
 int qmrctl_loader_examine(struct qmrctl *ctl, struct qmr_error *err)
 {
-	cleanup_free struct qmr_loader_menu *menu = calloc(1, sizeof(*menu));
-	int missing, r;
-	char key[128];
+	int missing = 0, r = is_used(ctl) ? go_through(ctl, 0, &missing, err) : 0;
 
-	if (!is_used(ctl))
-		return 0;
-	if (!menu)
-		return qmr_error_set(err, -ENOMEM, "looking at boot entries: out of memory");
-	read_sort_key(key);
-	r = examine(ctl, menu, key, &missing, err);
 	if (r == 0 && missing)
 		r = qmr_error_set(err, -EEXIST, "%d of systemd-boot's entries have no sort-key: recovery would be booted instead of "
 				  "them", missing);

@@ -73,6 +73,8 @@ int qmrctl_step_units(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 /* qmrctl-initramfs.c: 0 if every initramfs carries boot-guard as it should; the message says which does not, and why. */
 int qmrctl_initramfs_examine(int *ret_images, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_initramfs_update(struct qmr_error *err) QMR_MUST_CHECK;
+/* 1 if the file is a copy of one of them, 0 if of none. */
+int qmrctl_initramfs_is_copy(const char *path);
 
 /* qmrctl-image.c */
 struct qmrctl_image {

@@ -179,7 +179,7 @@ printf 'title New\nlinux /vmlinuz\n' >"$root/efi/loader/entries/old-2+3.conf"
 ok "install" "$(install_built)" 0
 ok "the sort-key was added, the rest is as it was" "$(cat "$root/efi/loader/entries/old-1.conf")" \
 	$'title Old\nsort-key debian\nlinux /vmlinuz\noptions a  b'
-ok "to both, and it is said" "$(grep -c 'sort-key debian' "$root/efi/loader/entries/old-2+3.conf") $(said 'added to 2 of 3 entries')" "1 1"
+ok "to both, and it is said" "$(grep -c 'sort-key debian' "$root/efi/loader/entries/old-2+3.conf") $(said 'sort-key added to 2 entries')" "1 1"
 ok "the image is there" "$(head -c 2 "$root/$image")" MZ
 ok "it was told root and ESP" \
 	"$(grep -ac -- "('--esp-uuid', 'ABCD-1234'), ('--output', .*('--root', '/'), ('--root-fstype', 'ext4'), ('--root-uuid', '5c8b2b4e" "$root/$image")" 1
@@ -226,6 +226,13 @@ cp "$work/boot-guard" "$root/usr/lib/qmr/boot-guard"
 sed -i /sort-key/d "$root/efi/loader/entries/old-2.conf"
 finds "an entry without sort-key" "loader: 1 of systemd-boot's entries have no sort-key"
 ok "install mends it" "$(install_built)" 0
+echo old >"$root/efi/initrd"
+printf 'initrd \\initrd\n' >>"$root/efi/loader/entries/old-2.conf"
+finds "a copy of the initramfs that was not renewed" "loader: '/efi/initrd', which systemd-boot's entry 'old-2.conf' starts, is no copy"
+ok "install says so" "$(install_built) $(said 'boot-guard may be missing or old there; renew it')" "0 1"
+cp "$root/boot/initrd.img-$release" "$root/efi/initrd"
+ok "a fresh copy is fine" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check)" 0
+sed -i /initrd/d "$root/efi/loader/entries/old-2.conf"
 
 # The mode.
 mode() { ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 mode "$1"; }
