@@ -60,6 +60,20 @@ static int set_variable(const char *name, const void *data, size_t size, struct 
 	return 0;
 }
 
+int qmr_firmware_has_secure_boot(void)
+{
+	cleanup_free uint8_t *data = NULL;
+	size_t size = 0;
+	uint32_t attributes;
+
+	if (efi_get_variable(EFI_GLOBAL_GUID, "SecureBoot", &data, &size, &attributes) < 0) {
+		data = NULL;
+		efi_error_clear();
+		return 0;
+	}
+	return size == 1 && data[0] == 1;
+}
+
 /* Reads a list of numbers (BootOrder, BootNext, BootCurrent); a missing one has none. Returns how many. */
 static int get_numbers(const char *name, uint16_t ret_numbers[ENTRIES_MAX], struct qmr_error *err)
 {

@@ -10,6 +10,9 @@
 
 #define QMR_ENTRY_NAME "Quick machine recovery"
 
+/* 1 if the firmware starts signed programs only. */
+int qmr_firmware_has_secure_boot(void);
+
 /* Finds the Boot#### entry that is ours by its description; -ENOENT if there is none. */
 int qmr_firmware_find_entry(uint16_t *ret_number, struct qmr_error *err) QMR_MUST_CHECK;
 

@@ -52,8 +52,11 @@ int qmrctl_image_examine(const struct qmrctl *ctl, struct qmrctl_image *ret_imag
 	return 0;
 }
 
-/* kernel NULL: that of a system being built, its newest one; such a build takes nothing from the running system. */
-static int build(const struct qmrctl *ctl, const char *kernel, struct qmr_error *err)
+/*
+ * kernel NULL: the newest one. as_built: as for a system that is being built, nothing of the running one goes in; otherwise
+ * mkrecovery adds its console= arguments.
+ */
+static int build(const struct qmrctl *ctl, const char *kernel, int as_built, struct qmr_error *err)
 {
 	const struct qmr_machine *m = &ctl->machine;
 	const char *argv[20] = {MKRECOVERY, "--output", BUILT, "--root-uuid", m->root_uuid, "--root-fstype", m->root_fstype,
@@ -64,8 +67,14 @@ static int build(const struct qmrctl *ctl, const char *kernel, struct qmr_error 
 		argv[n++] = "--config";
 		argv[n++] = ctl->config_path;
 	}
-	argv[n++] = kernel ? "--kernel" : "--root";
-	argv[n++] = kernel ? kernel : "/";
+	if (kernel) {
+		argv[n++] = "--kernel";
+		argv[n++] = kernel;
+	}
+	if (as_built) {
+		argv[n++] = "--root";
+		argv[n++] = "/";
+	}
 	r = qmr_file_mkdirs(AT_FDCWD, QMRCTL_STATE_FOLDER, 0700, err);
 	return r < 0 ? r : qmrctl_run_program((char *const *)argv, MKRECOVERY_S, err);
 }
@@ -111,7 +120,7 @@ int qmrctl_step_image(struct qmrctl *ctl, struct qmr_error *err)
 	(void)uname(&running); /* cannot fail with a valid pointer */
 	r = qmrctl_image_path(ctl, path, err);
 	if (r == 0)
-		r = build(ctl, ctl->no_variables ? NULL : running.release, err);
+		r = build(ctl, ctl->no_variables ? NULL : running.release, ctl->no_variables, err);
 	if (r < 0)
 		return r;
 	same = qmrctl_same_file(BUILT, path);
@@ -131,10 +140,12 @@ int qmrctl_image_compare(const struct qmrctl *ctl, const char *kernel, struct qm
 	char path[PATH_MAX];
 	int r = qmrctl_image_path(ctl, path, err);
 
-	if (r == 0)
-		r = build(ctl, ctl->no_variables ? NULL : kernel, err);
-	if (r == 0)
-		r = qmrctl_same_file(BUILT, path);
+	/* An image from before the first boot is as good as one that install made on the running system. */
+	for (int as_built = 0; r == 0 && as_built < 2; as_built++) {
+		r = build(ctl, kernel, as_built, err);
+		if (r == 0)
+			r = qmrctl_same_file(BUILT, path);
+	}
 	(void)unlink(BUILT); /* as above */
 	return r;
 }

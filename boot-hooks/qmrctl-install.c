@@ -65,19 +65,27 @@ int qmrctl_step_config(struct qmrctl *ctl, struct qmr_error *err)
 	return r;
 }
 
-int qmrctl_step_machine(struct qmrctl *ctl, struct qmr_error *err)
+static int require_firmware(const struct qmrctl *ctl, struct qmr_error *err)
 {
-	struct qmr_machine *m = &ctl->machine;
-	int r;
-
-	if (ctl->no_variables)
-		r = qmr_machine_find_built(&ctl->known, m, err);
-	else if (!efi_variables_supported()) {
+	if (!efi_variables_supported()) {
 		efi_error_clear();
 		return qmr_error_set(err, -EOPNOTSUPP, "this machine offers no EFI variables; starting without UEFI is not "
 				     "supported (for a system that is being built: --no-variables)");
-	} else
-		r = qmr_machine_find_running(&ctl->known, m, err);
+	}
+	if (qmr_firmware_has_secure_boot() && !ctl->force)
+		return qmr_error_set(err, -EOPNOTSUPP, "Secure Boot is on, and the recovery image is not signed: the firmware "
+				     "would refuse to start it; --force if you sign it yourself after each build");
+	return 0;
+}
+
+int qmrctl_step_machine(struct qmrctl *ctl, struct qmr_error *err)
+{
+	struct qmr_machine *m = &ctl->machine;
+	int r = ctl->no_variables ? 0 : require_firmware(ctl, err);
+
+	if (r == 0)
+		r = ctl->no_variables ? qmr_machine_find_built(&ctl->known, m, err)
+				      : qmr_machine_find_running(&ctl->known, m, err);
 	if (r < 0)
 		return r;
 	if (m->root_obstacle[0] && !ctl->force)

@@ -104,7 +104,9 @@ stand_ins() {
 	import glob, os, struct, sys
 	if os.path.exists("/tmp/fail-mkrecovery"): sys.exit("no program")
 	options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
-	content = [b"ID=zz-qmr-recovery\nVERSION_ID=1\n", b"$release", repr(sorted(options.items())).encode()]
+	open("/tmp/mkrecovery.log", "w").write(" ".join(sys.argv[1:]))
+	machine = [options.get("--" + o) for o in ("root-uuid", "root-fstype", "esp-uuid")] + ["--root" not in options]
+	content = [b"ID=zz-qmr-recovery\nVERSION_ID=1\n", options.get("--kernel", "$release").encode(), repr(machine).encode()]
 	content[2] += b"".join(open(f, "rb").read() for f in sorted(glob.glob("/etc/qmr/**/*.conf", recursive=True)))
 	content[2] += bytes(int(open("/tmp/image-bytes").read()) if os.path.exists("/tmp/image-bytes") else 1000)
 	image = bytearray(b"MZ" + bytes(58) + struct.pack("<I", 64) + b"PE\0\0" + struct.pack("<HHIIIHH", 0, 3, 0, 0, 0, 0, 0))
@@ -181,8 +183,9 @@ ok "the sort-key was added, the rest is as it was" "$(cat "$root/efi/loader/entr
 	$'title Old\nsort-key debian\nlinux /vmlinuz\noptions a  b'
 ok "to both, and it is said" "$(grep -c 'sort-key debian' "$root/efi/loader/entries/old-2+3.conf") $(said 'sort-key added to 2 entries')" "1 1"
 ok "the image is there" "$(head -c 2 "$root/$image")" MZ
-ok "it was told root and ESP" \
-	"$(grep -ac -- "('--esp-uuid', 'ABCD-1234'), ('--output', .*('--root', '/'), ('--root-fstype', 'ext4'), ('--root-uuid', '5c8b2b4e" "$root/$image")" 1
+ok "it was told root and ESP, and to take nothing of the running system" \
+	"$(sed 's/--output [^ ]* //' "$root/tmp/mkrecovery.log")" \
+	"--root-uuid 5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 --root-fstype ext4 --esp-uuid ABCD-1234 --root /"
 ok "registering is left to the first boot" "$(find "$root/var/lib/qmr" -name register-pending | wc -l)" 1
 ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-healthy.timer qmr-register.service qmr-shutdown.service "
 before=$(snapshot)
@@ -290,6 +293,11 @@ env EFIVARFS_PATH=$variables chroot "$root" /usr/lib/qmr/boot-guard healthy >"$r
 ctl --json history >/dev/null
 ok "a healthy boot does not forget the switch that waits for the reboot" \
 	"$(grep -m 1 -o '"outcome": "[a-z]*"' "$root/tmp/out") $(ctl status) $(said 'stage:         switching')" '"outcome": "healthy" 0 1'
+printf '\x06\0\0\0\x01' >"$root/tmp/efi/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+ok "Secure Boot is refused, the image has no signature" "$(ctl install) $(said 'Secure Boot is on') $(said 'done before it: config;')" "1 1 1"
+ok "unless it is accepted" "$(ctl --force install) $(said 'no EFI system partition is mounted')" "1 1"
+printf '\x06\0\0\0\0' >"$root/tmp/efi/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+ok "Secure Boot that is off" "$(ctl install) $(said 'no EFI system partition is mounted')" "1 1"
 ok "cancel takes a recorded switch back" "$(ctl cancel) $(said 'stage is now none')" "0 1"
 ok "a second cancel has nothing to do" "$(ctl cancel)" 3
 ok "a reason that does not fit" "$(ctl --reason "$(printf 'x%.0s' {1..88})" recover)" 2
