@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "key-file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/bio.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/pkcs12.h>
+#include <openssl/x509.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "canonical-json.h"
+#include "cleanup.h"
+#include "file.h"
+#include "hash.h"
+
+#define KEY_FILE_BYTES_MAX 16384
+
+/* What OWASP asks of PBKDF2 with SHA-256 (2023); OpenSSL's own default, 2048, is from another time. */
+#define PBKDF2_ROUNDS 600000
+
+static void cleanup_bio(BIO **bio)
+{
+	BIO_free(*bio);
+}
+
+static void cleanup_md(EVP_MD_CTX **ctx)
+{
+	EVP_MD_CTX_free(*ctx);
+}
+
+static void cleanup_pkey(EVP_PKEY **pkey)
+{
+	EVP_PKEY_free(*pkey);
+}
+
+static void cleanup_pkcs8(PKCS8_PRIV_KEY_INFO **info)
+{
+	PKCS8_PRIV_KEY_INFO_free(*info);
+}
+
+static void cleanup_sig(X509_SIG **sig)
+{
+	X509_SIG_free(*sig);
+}
+
+static int failed(struct qmr_error *err, const char *what, const char *name)
+{
+	ERR_clear_error();
+	return qmr_error_set(err, -EIO, "%s '%s' failed in OpenSSL", what, name);
+}
+
+void qmr_hex_encode(const unsigned char *data, size_t size, char *ret)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < size; i++) {
+		*ret++ = digits[data[i] >> 4];
+		*ret++ = digits[data[i] & 15];
+	}
+	*ret = '\0';
+}
+
+int qmr_hex_decode(const char *hex, unsigned char *ret_data, size_t size)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	if (strlen(hex) != 2 * size || strspn(hex, digits) != 2 * size)
+		return -EINVAL;
+	for (size_t i = 0; i < size; i++)
+		ret_data[i] = (unsigned char)((strchr(digits, hex[2 * i]) - digits) << 4 |
+					      (strchr(digits, hex[2 * i + 1]) - digits));
+	return 0;
+}
+
+json_t *qmr_key_public_json(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES])
+{
+	char hex[2 * QMR_KEY_PUBLIC_BYTES + 1];
+
+	qmr_hex_encode(public_key, QMR_KEY_PUBLIC_BYTES, hex);
+	return json_pack("{s:s, s:s, s:{s:s}}", "keytype", "ed25519", "scheme", "ed25519", "keyval", "public", hex);
+}
+
+int qmr_key_id(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES], char ret_id[QMR_KEY_ID], struct qmr_error *err)
+{
+	json_t *object = qmr_key_public_json(public_key);
+	cleanup_free char *text = NULL;
+	size_t size;
+	int r;
+
+	if (!object)
+		return qmr_error_set(err, -ENOMEM, "naming a key: out of memory");
+	r = qmr_canonical_json(object, &text, &size, err);
+	json_decref(object);
+	return r < 0 ? r : qmr_sha256(text, size, ret_id, err);
+}
+
+/* Takes the reference to pkey, also on failure. */
+static int key_from_pkey(EVP_PKEY *pkey, const char *name, struct qmr_key *ret_key, struct qmr_error *err)
+{
+	struct qmr_key key = {.pkey = pkey};
+	size_t size = sizeof(key.public_key);
+	int r;
+
+	if (EVP_PKEY_get_id(pkey) != EVP_PKEY_ED25519 ||
+	    EVP_PKEY_get_raw_public_key(pkey, key.public_key, &size) != 1 || size != sizeof(key.public_key))
+		r = qmr_error_set(err, -EBADMSG, "'%s' holds no Ed25519 key", name);
+	else
+		r = qmr_key_id(key.public_key, key.id, err);
+	if (r < 0)
+		EVP_PKEY_free(pkey);
+	else
+		*ret_key = key;
+	return r;
+}
+
+int qmr_key_generate(struct qmr_key *ret_key, struct qmr_error *err)
+{
+	EVP_PKEY *pkey = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+
+	if (!pkey)
+		return failed(err, "making a key of type", "ed25519");
+	return key_from_pkey(pkey, "the new key", ret_key, err);
+}
+
+void qmr_key_done(struct qmr_key *key)
+{
+	EVP_PKEY_free(key->pkey); /* wipes the private half */
+	memset(key, 0, sizeof(*key));
+}
+
+/* Reads a file whose content is a secret: refused if anybody but the owner may read it. */
+static int read_secret(int dirfd, const char *path, char **ret_data, size_t *ret_size, struct qmr_error *err)
+{
+	cleanup_close int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return qmr_error_errno(err, -errno, "opening '%s'", path);
+	if (st.st_mode & 077)
+		return qmr_error_set(err, -EACCES,
+				     "'%s' is open to others than its owner (mode %04o); it is not used: chmod 600 it, "
+				     "and replace the key if somebody may have read it",
+				     path, st.st_mode & 07777);
+	return qmr_file_read_fd(fd, path, KEY_FILE_BYTES_MAX, ret_data, ret_size, err);
+}
+
+int qmr_passphrase_load(const char *path, struct qmr_passphrase *ret_passphrase, struct qmr_error *err)
+{
+	char *data = NULL;
+	size_t size, length;
+	int r = read_secret(AT_FDCWD, path, &data, &size, err);
+
+	if (r < 0)
+		return r;
+	length = strcspn(data, "\r\n");
+	if (length == 0 || length > QMR_PASSPHRASE_BYTES_MAX) {
+		r = qmr_error_set(err, -EINVAL, "the first line of '%s' is no passphrase of 1 to %d bytes", path,
+				  QMR_PASSPHRASE_BYTES_MAX);
+	} else {
+		memset(ret_passphrase, 0, sizeof(*ret_passphrase));
+		memcpy(ret_passphrase->text, data, length);
+		ret_passphrase->size = length;
+	}
+	OPENSSL_cleanse(data, size);
+	free(data);
+	return r;
+}
+
+int qmr_passphrase_ask(const char *prompt, int twice, struct qmr_passphrase *ret_passphrase, struct qmr_error *err)
+{
+	struct qmr_passphrase passphrase = {.asked = 1};
+	int r = 0;
+
+	/* Without a terminal OpenSSL would read standard input instead. */
+	cleanup_close int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+
+	if (tty < 0)
+		return qmr_error_set(err, -ENOKEY, "a passphrase is needed and there is no terminal to ask on");
+	if (EVP_read_pw_string_min(passphrase.text, 1, QMR_PASSPHRASE_BYTES_MAX, prompt, twice) != 0)
+		r = qmr_error_set(err, -ENOKEY, "no passphrase was given");
+	passphrase.size = strlen(passphrase.text);
+	if (r == 0)
+		*ret_passphrase = passphrase;
+	OPENSSL_cleanse(&passphrase, sizeof(passphrase));
+	return r;
+}
+
+struct asking {
+	const char *path;
+	struct qmr_passphrase *passphrase;
+	struct qmr_error *err;
+	int used;
+	int r;
+};
+
+static int passphrase_callback(char *buffer, int room, int writing, void *data)
+{
+	struct asking *asking = data;
+	char prompt[300];
+
+	asking->used = 1;
+	if (asking->passphrase->size == 0) {
+		snprintf(prompt, sizeof(prompt), "Passphrase of %s: ", asking->path);
+		asking->r = qmr_passphrase_ask(prompt, 0, asking->passphrase, asking->err);
+		if (asking->r < 0) {
+			qmr_error_set(asking->err, asking->r, "'%s' is encrypted: a passphrase is needed and there is "
+				      "no terminal to ask on, no --passphrase-file and no QMR_PASSPHRASE", asking->path);
+			return -1;
+		}
+	}
+	if (asking->passphrase->size > (size_t)room)
+		return -1;
+	memcpy(buffer, asking->passphrase->text, asking->passphrase->size);
+	return (int)asking->passphrase->size;
+}
+
+static int decode(const char *path, const char *data, size_t size, struct qmr_passphrase *passphrase,
+		  EVP_PKEY **ret_pkey, struct asking *ret_asking, struct qmr_error *err)
+{
+	QMR_CLEANUP(cleanup_bio) BIO *bio = BIO_new_mem_buf(data, (int)size);
+
+	*ret_asking = (struct asking){.path = path, .passphrase = passphrase, .err = err};
+	if (!bio)
+		return qmr_error_set(err, -ENOMEM, "reading '%s': out of memory", path);
+	*ret_pkey = PEM_read_bio_PrivateKey(bio, NULL, passphrase_callback, ret_asking);
+	ERR_clear_error();
+	if (*ret_pkey)
+		return 0;
+	if (ret_asking->r < 0)
+		return ret_asking->r;
+	if (ret_asking->used)
+		return qmr_error_set(err, -EBADMSG, "'%s': the passphrase is wrong, or the file is damaged", path);
+	return qmr_error_set(err, -EBADMSG, "'%s' holds no private key in PEM form", path);
+}
+
+int qmr_key_load(int dirfd, const char *path, struct qmr_passphrase *passphrase, struct qmr_key *ret_key,
+		 struct qmr_error *err)
+{
+	struct asking asking;
+	EVP_PKEY *pkey = NULL;
+	char *data = NULL;
+	size_t size;
+	int r = read_secret(dirfd, path, &data, &size, err);
+
+	if (r < 0)
+		return r;
+	r = decode(path, data, size, passphrase, &pkey, &asking, err);
+	if (r == -EBADMSG && asking.used && passphrase->asked) {
+		/* The one typed for an earlier file, or a slip: asked for once more. */
+		OPENSSL_cleanse(passphrase, sizeof(*passphrase));
+		r = decode(path, data, size, passphrase, &pkey, &asking, err);
+	}
+	OPENSSL_cleanse(data, size);
+	free(data);
+	return r < 0 ? r : key_from_pkey(pkey, path, ret_key, err);
+}
+
+static int write_pem(BIO *bio, const struct qmr_key *key, const struct qmr_passphrase *passphrase)
+{
+	QMR_CLEANUP(cleanup_pkcs8) PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key->pkey);
+	QMR_CLEANUP(cleanup_sig) X509_SIG *sealed = NULL;
+
+	if (!info)
+		return 0;
+	if (!passphrase || passphrase->size == 0)
+		return PEM_write_bio_PKCS8_PRIV_KEY_INFO(bio, info);
+	sealed = PKCS8_encrypt(-1, EVP_aes_256_cbc(), passphrase->text, (int)passphrase->size, NULL, 0, PBKDF2_ROUNDS,
+			       info);
+	return sealed && PEM_write_bio_PKCS8(bio, sealed);
+}
+
+int qmr_key_save(int dirfd, const char *path, const struct qmr_key *key, const struct qmr_passphrase *passphrase,
+		 struct qmr_error *err)
+{
+	QMR_CLEANUP(cleanup_bio) BIO *bio = BIO_new(BIO_s_secmem()); /* wiped when freed */
+	char *data;
+	long size;
+
+	if (!bio || write_pem(bio, key, passphrase) != 1 || (size = BIO_get_mem_data(bio, &data)) <= 0)
+		return failed(err, "encoding the key for", path);
+	return qmr_file_replace(dirfd, path, data, (size_t)size, 0600, err);
+}
+
+int qmr_key_sign(const struct qmr_key *key, const void *data, size_t size,
+		 unsigned char ret_signature[QMR_KEY_SIGNATURE_BYTES], struct qmr_error *err)
+{
+	QMR_CLEANUP(cleanup_md) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	unsigned char signature[QMR_KEY_SIGNATURE_BYTES];
+	size_t length = sizeof(signature);
+
+	if (!ctx || EVP_DigestSignInit(ctx, NULL, NULL, NULL, key->pkey) != 1 ||
+	    EVP_DigestSign(ctx, signature, &length, data, size) != 1 || length != sizeof(signature))
+		return failed(err, "signing with key", key->id);
+	memcpy(ret_signature, signature, sizeof(signature));
+	return 0;
+}
+
+int qmr_key_verify(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES], const void *data, size_t size,
+		   const unsigned char signature[QMR_KEY_SIGNATURE_BYTES])
+{
+	QMR_CLEANUP(cleanup_md) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	QMR_CLEANUP(cleanup_pkey)
+	EVP_PKEY *pkey = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, public_key, QMR_KEY_PUBLIC_BYTES);
+	int good = ctx && pkey && EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, pkey) == 1 &&
+		   EVP_DigestVerify(ctx, signature, QMR_KEY_SIGNATURE_BYTES, data, size) == 1;
+
+	ERR_clear_error();
+	return good;
+}

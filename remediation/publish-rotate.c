@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* qmr-publish rotate and sign. */
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "json.h"
+#include "plan.h"
+#include "publish.h"
+
+/* The key that goes: the only one of the role, or the one whose id begins with --replace. */
+static int find_old(const json_t *root, enum qmr_role role, const char *prefix, char ret_keyid[QMR_KEY_ID],
+		    struct qmr_error *err)
+{
+	const json_t *keyids = qmr_root_keyids(root, role), *entry;
+	const char *found = NULL;
+	size_t i;
+
+	if (!prefix && json_array_size(keyids) != 1)
+		return qmr_error_set(err, -EINVAL, "role %s has %zu keys; name the one that goes with --replace KEYID",
+				     qmr_role_name(role), json_array_size(keyids));
+	json_array_foreach (keyids, i, entry) {
+		const char *keyid = json_string_value(entry);
+
+		if (prefix && strncmp(keyid, prefix, strlen(prefix)))
+			continue;
+		if (found)
+			return qmr_error_set(err, -EINVAL, "'%s' begins more than one key id of role %s", prefix,
+					     qmr_role_name(role));
+		found = keyid;
+	}
+	if (!found)
+		return qmr_error_set(err, -EINVAL, "role %s has no key whose id begins with '%s'", qmr_role_name(role), prefix);
+	snprintf(ret_keyid, QMR_KEY_ID, "%s", found);
+	return 0;
+}
+
+/* Root is signed for the root before it and for itself. */
+static int sign_root(struct qmr_publish_session *session, struct qmr_error *err)
+{
+	const json_t *now = session->repository.now[QMR_ROLE_ROOT];
+	json_t *next = session->repository.next[QMR_ROLE_ROOT];
+	int r = qmr_key_ring_sign(&session->ring, now, QMR_ROLE_ROOT, next, err);
+
+	if (r >= 0 && qmr_metadata_count(now, QMR_ROLE_ROOT, next, NULL) < 1)
+		return qmr_error_set(err, -ENOKEY, "no key of role root is in '%s'", session->ring.path);
+	if (r >= 0)
+		r = qmr_key_ring_sign(&session->ring, next, QMR_ROLE_ROOT, next, err);
+	return r < 0 ? r : 0;
+}
+
+/* What the new root's keys of targets would not accept is made anew, signed by old and new keys. */
+static int resign_targets(struct qmr_publish_session *session, struct qmr_error *err)
+{
+	struct qmr_repository *repository = &session->repository;
+	const json_t *roots[] = {repository->now[QMR_ROLE_ROOT], repository->next[QMR_ROLE_ROOT]};
+	int r;
+
+	if (qmr_metadata_verify(roots[1], QMR_ROLE_TARGETS, repository->now[QMR_ROLE_TARGETS], "", NULL) == 0)
+		return 0;
+	r = qmr_repository_begin(repository, QMR_ROLE_TARGETS, err);
+	for (int i = 0; r >= 0 && i < 2; i++)
+		r = qmr_key_ring_sign(&session->ring, roots[i], QMR_ROLE_TARGETS, repository->next[QMR_ROLE_TARGETS], err);
+	return r < 0 ? r : 0;
+}
+
+static int make_key(struct qmr_publish_session *session, enum qmr_role role,
+		    const struct qmr_publish_arguments *arguments, const struct qmr_key **ret_key, struct qmr_error *err)
+{
+	struct qmr_passphrase passphrase = {0};
+	int r = 0;
+
+	if (role <= QMR_ROLE_TARGETS) /* online keys have none, see init */
+		passphrase = session->ring.passphrase;
+	if (role <= QMR_ROLE_TARGETS && arguments->ask_passphrase)
+		r = qmr_publish_passphrase(arguments, 1, &passphrase, err);
+	if (r == 0)
+		r = qmr_key_ring_make(&session->ring, role, &passphrase, ret_key, err);
+	OPENSSL_cleanse(&passphrase, sizeof(passphrase));
+	return r;
+}
+
+static int rotate(struct qmr_publish_session *session, enum qmr_role role, const struct qmr_publish_arguments *arguments,
+		  const struct qmr_key **ret_key, struct qmr_error *err)
+{
+	struct qmr_repository *repository = &session->repository;
+	char old[QMR_KEY_ID];
+	int r = qmr_repository_begin(repository, QMR_ROLE_ROOT, err);
+
+	if (r == 0)
+		r = find_old(repository->next[QMR_ROLE_ROOT], role, arguments->replace, old, err);
+	/* Signed before it is changed: no key is made in vain, and it is known whether the owner's keys have a passphrase. */
+	if (r == 0)
+		r = sign_root(session, err);
+	if (r == 0)
+		json_array_clear(json_object_get(repository->next[QMR_ROLE_ROOT], "signatures"));
+	if (r == 0)
+		r = make_key(session, role, arguments, ret_key, err);
+	if (r == 0)
+		r = qmr_root_remove_key(repository->next[QMR_ROLE_ROOT], role, old, err);
+	if (r == 0)
+		r = qmr_root_add_key(repository->next[QMR_ROLE_ROOT], role, *ret_key, err);
+	if (r == 0)
+		r = sign_root(session, err);
+	if (r == 0 && role == QMR_ROLE_TARGETS)
+		r = resign_targets(session, err);
+	if (r < 0)
+		return r;
+	return qmr_publish_finish(session, 1u << QMR_ROLE_ROOT, 0, err);
+}
+
+int qmr_publish_rotate(const struct qmr_publish_arguments *arguments)
+{
+	int role = qmr_role_from_name(arguments->names[0]);
+	struct qmr_publish_session session;
+	const struct qmr_key *key = NULL;
+	struct qmr_error err = {0};
+	char name[64] = "";
+	int r;
+
+	memset(&session, 0, sizeof(session));
+	if (role < 0) {
+		session.repository.fd = session.ring.fd = -1;
+		r = qmr_error_set(&err, -EINVAL, "'%s' is no role; root, targets, snapshot, timestamp are", arguments->names[0]);
+	} else {
+		r = qmr_publish_begin(arguments, &session, &err);
+	}
+	if (r == 0)
+		r = rotate(&session, role, arguments, &key, &err);
+	if (key)
+		qmr_key_ring_name(role, key->id, name);
+	if (r >= 0)
+		printf("new key: %s/%s\n", arguments->keys, name);
+	else if (key && !(session.repository.now[QMR_ROLE_ROOT] &&
+			  qmr_root_has_key(session.repository.now[QMR_ROLE_ROOT], role, key->id)))
+		qmr_error_set(&err, err.code, "%s; the new key %s may be unused: check, and delete it if root does not name it",
+			      strdupa(err.text), name);
+	qmr_publish_done(&session);
+	return r < 0 ? qmr_publish_failed("rotating a key", &err) : r;
+}
+
+/* The plans that a signature on targets puts its name to must be there and be plans. */
+static int check_plans(const struct qmr_repository *repository, struct qmr_error *err)
+{
+	json_t *targets = json_object_get(json_object_get(repository->next[QMR_ROLE_TARGETS], "signed"), "targets"), *entry;
+	const char *target;
+
+	json_object_foreach (targets, target, entry) {
+		struct qmr_plan plan = {0};
+		int r = qmr_publish_read_plan(repository, target, entry, &plan, err);
+
+		if (r < 0)
+			return r;
+		qmr_plan_done(&plan);
+	}
+	return 0;
+}
+
+static int sign(struct qmr_publish_session *session, enum qmr_role role, const char *path, struct qmr_error *err)
+{
+	struct qmr_repository *repository = &session->repository;
+	const json_t *next_root = repository->next[QMR_ROLE_ROOT];
+	cleanup_json json_t *changes = NULL;
+	struct qmr_key key = {0};
+	int r, is_member;
+
+	if (!repository->next[role])
+		return qmr_error_set(err, -ENODATA, "nothing is staged for role %s", qmr_role_name(role));
+	if (role == QMR_ROLE_TARGETS && (r = check_plans(repository, err)) < 0)
+		return r;
+	r = qmr_key_load(AT_FDCWD, path, &session->ring.passphrase, &key, err);
+	if (r < 0)
+		return r;
+	is_member = qmr_root_has_key(repository->now[QMR_ROLE_ROOT], role, key.id) ||
+		    (next_root && qmr_root_has_key(next_root, role, key.id));
+	r = is_member ? qmr_metadata_sign(repository->next[role], &key, err)
+		      : qmr_error_set(err, -EBADMSG, "'%s' is no key of role %s; nothing was signed", path, qmr_role_name(role));
+	qmr_key_done(&key);
+	if (r < 0)
+		return r;
+	changes = qmr_publish_changes(repository, role);
+	printf("signed: %s %lld\n", qmr_role_name(role), (long long)qmr_metadata_version(repository->next[role]));
+	qmr_publish_print_changes(stdout, changes);
+	return qmr_publish_finish(session, 1u << role, 0, err);
+}
+
+int qmr_publish_sign(const struct qmr_publish_arguments *arguments)
+{
+	struct qmr_publish_session session;
+	struct qmr_error err = {0};
+	int role, r;
+
+	memset(&session, 0, sizeof(session));
+	session.repository.fd = session.ring.fd = -1;
+	if (arguments->roles == 1u << QMR_ROLE_ROOT || arguments->roles == 1u << QMR_ROLE_TARGETS) {
+		role = arguments->roles == 1u << QMR_ROLE_ROOT ? QMR_ROLE_ROOT : QMR_ROLE_TARGETS;
+		r = qmr_publish_begin(arguments, &session, &err);
+		if (r == 0)
+			r = sign(&session, role, arguments->key, &err);
+	} else {
+		r = qmr_error_set(&err, -EINVAL, "--role root or --role targets is needed: nothing else is staged");
+	}
+	qmr_publish_done(&session);
+	return r < 0 ? qmr_publish_failed("signing", &err) : r;
+}

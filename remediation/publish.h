@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef QMR_PUBLISH_H
+#define QMR_PUBLISH_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include "publish-repository.h"
+
+/* The commands of qmr-publish. Each logs its own errors and returns an exit status (docs/architecture.md). */
+
+struct qmr_publish_arguments {
+	const char *repository, *keys, *passphrase_file, *key, *root, *replace;
+	int ask_passphrase, json, warn_days; /* warn_days -1: a quarter of each role's days */
+	int days[QMR_ROLE_COUNT];
+	int n_keys[QMR_ROLE_COUNT], threshold[QMR_ROLE_COUNT];
+	unsigned int roles; /* bits (1 << role) of --role */
+	char **names;       /* operands */
+	size_t n_names;
+};
+
+int qmr_publish_init(const struct qmr_publish_arguments *arguments);
+int qmr_publish_add(const struct qmr_publish_arguments *arguments);
+int qmr_publish_remove(const struct qmr_publish_arguments *arguments);
+int qmr_publish_rotate(const struct qmr_publish_arguments *arguments);
+int qmr_publish_refresh(const struct qmr_publish_arguments *arguments);
+int qmr_publish_sign(const struct qmr_publish_arguments *arguments);
+int qmr_publish_list(const struct qmr_publish_arguments *arguments);
+int qmr_publish_check(const struct qmr_publish_arguments *arguments);
+
+/* What every changing command begins and ends with. Zeroed before; release with _done. */
+struct qmr_publish_session {
+	struct qmr_repository repository;
+	struct qmr_key_ring ring;
+};
+
+int qmr_publish_begin(const struct qmr_publish_arguments *arguments, struct qmr_publish_session *session,
+		      struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Publishes, says what was done, and warns about what expires. roles: those whose change was asked for. */
+int qmr_publish_finish(struct qmr_publish_session *session, unsigned int roles, unsigned int renew,
+		       struct qmr_error *err) QMR_MUST_CHECK;
+void qmr_publish_done(struct qmr_publish_session *session);
+
+/* Takes the passphrase from where the arguments say, or QMR_PASSPHRASE; it stays empty if there is none. */
+int qmr_publish_passphrase(const struct qmr_publish_arguments *arguments, int is_new, struct qmr_passphrase *ret,
+			   struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Logs err, with what it means for the repository, and returns the exit status for it. */
+int qmr_publish_failed(const char *what, const struct qmr_error *err);
+
+/* Reads and checks the plan that a target is. */
+struct qmr_plan;
+int qmr_publish_read_plan(const struct qmr_repository *repository, const char *target, const json_t *entry,
+			  struct qmr_plan *ret_plan, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* What next[role] changes against now[role], as [{"change", ..}] (new reference), NULL without memory. */
+json_t *qmr_publish_changes(const struct qmr_repository *repository, enum qmr_role role);
+
+/* One line for each of these. */
+void qmr_publish_print_changes(FILE *out, const json_t *changes);
+
+/* Text of a file as it may be printed: control characters become '?'. */
+void qmr_publish_print_clean(FILE *out, const char *text);
+
+#endif
