@@ -74,24 +74,27 @@ static int check_id(const struct qmr_repository *repository, const struct additi
 	return 0;
 }
 
-/* Writes the target's file, which nobody looks at before targets metadata names it, and names it in next[]. */
-static int place(struct qmr_repository *repository, const struct addition *addition, struct qmr_error *err)
+static int name_addition(struct qmr_repository *repository, const struct addition *addition, struct qmr_error *err)
 {
 	json_t *reference = NULL;
-	char path[512];
 	int r = qmr_metadata_reference(0, addition->data, addition->size, &reference, err);
 
 	if (r < 0)
 		return r;
-	r = qmr_repository_target_path(addition->target,
-				       qmr_json_string(json_object_get(reference, "hashes"), "sha256"), path, err);
-	if (r == 0)
-		r = qmr_file_replace(repository->fd, path, addition->data, addition->size, 0644, err);
-	if (r < 0)
-		json_decref(reference);
-	else if (json_object_set_new(targets_of(repository->next[QMR_ROLE_TARGETS]), addition->target, reference) < 0)
-		r = qmr_error_set(err, -ENOMEM, "naming '%s': out of memory", addition->target);
-	return r;
+	if (json_object_set_new(targets_of(repository->next[QMR_ROLE_TARGETS]), addition->target, reference) < 0)
+		return qmr_error_set(err, -ENOMEM, "naming '%s': out of memory", addition->target);
+	return 0;
+}
+
+/* A target's file, which nobody looks at before published targets metadata names it. */
+static int write_addition(const struct qmr_repository *repository, const struct addition *addition, struct qmr_error *err)
+{
+	const json_t *entry = json_object_get(targets_of(repository->next[QMR_ROLE_TARGETS]), addition->target);
+	char path[512];
+	int r = qmr_repository_target_path(addition->target, qmr_json_string(json_object_get(entry, "hashes"), "sha256"),
+					   path, err);
+
+	return r < 0 ? r : qmr_file_replace(repository->fd, path, addition->data, addition->size, 0644, err);
 }
 
 static int add_all(struct qmr_repository *repository, struct addition *additions, size_t n, struct qmr_error *err)
@@ -105,7 +108,7 @@ static int add_all(struct qmr_repository *repository, struct addition *additions
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = check_id(repository, &additions[i], err);
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = place(repository, &additions[i], err);
+		r = name_addition(repository, &additions[i], err);
 	if (r == 0 && json_equal(targets_of(repository->next[QMR_ROLE_TARGETS]), targets_of(repository->now[QMR_ROLE_TARGETS])))
 		r = qmr_error_set(err, -ENODATA, "the repository holds exactly this already");
 	return r;
@@ -126,10 +129,14 @@ static int sign_targets(struct qmr_publish_session *session, struct qmr_error *e
 	return r < 0 ? r : 0;
 }
 
-static int finish_targets(struct qmr_publish_session *session, struct qmr_error *err)
+/* Signs before anything is written, so that a key that cannot be used leaves no trace. */
+static int finish_targets(struct qmr_publish_session *session, const struct addition *additions, size_t n,
+			  struct qmr_error *err)
 {
 	int r = sign_targets(session, err);
 
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = write_addition(&session->repository, &additions[i], err);
 	return r < 0 ? r : qmr_publish_finish(session, 1u << QMR_ROLE_TARGETS, 0, err);
 }
 
@@ -148,12 +155,14 @@ int qmr_publish_add(const struct qmr_publish_arguments *arguments)
 	if (r == 0)
 		r = add_all(&session.repository, additions, arguments->n_names, &err);
 	if (r == 0)
-		r = finish_targets(&session, &err);
+		r = finish_targets(&session, additions, arguments->n_names, &err);
 	for (size_t i = 0; additions && i < arguments->n_names; i++)
 		free(additions[i].data);
 	free(additions);
+	if (r < 0)
+		r = qmr_publish_failed("adding plans", &session, &err);
 	qmr_publish_done(&session);
-	return r < 0 ? qmr_publish_failed("adding plans", &err) : r;
+	return r;
 }
 
 static int remove_all(const struct qmr_publish_arguments *arguments, struct qmr_repository *repository,
@@ -174,18 +183,19 @@ static int remove_all(const struct qmr_publish_arguments *arguments, struct qmr_
 
 int qmr_publish_remove(const struct qmr_publish_arguments *arguments)
 {
-	struct qmr_publish_session session;
+	struct qmr_publish_session session = {.repository.fd = -1, .ring.fd = -1};
 	struct qmr_error err = {0};
 	int r;
 
-	memset(&session, 0, sizeof(session));
 	r = qmr_publish_begin(arguments, &session, &err);
 	if (r == 0)
 		r = remove_all(arguments, &session.repository, &err);
 	if (r == 0)
-		r = finish_targets(&session, &err);
+		r = finish_targets(&session, NULL, 0, &err);
+	if (r < 0)
+		r = qmr_publish_failed("removing plans", &session, &err);
 	qmr_publish_done(&session);
-	return r < 0 ? qmr_publish_failed("removing plans", &err) : r;
+	return r;
 }
 
 static int refresh_root(struct qmr_publish_session *session, struct qmr_error *err)
@@ -207,11 +217,10 @@ static int refresh_root(struct qmr_publish_session *session, struct qmr_error *e
 int qmr_publish_refresh(const struct qmr_publish_arguments *arguments)
 {
 	const unsigned int online = 1u << QMR_ROLE_TIMESTAMP;
-	struct qmr_publish_session session;
+	struct qmr_publish_session session = {.repository.fd = -1, .ring.fd = -1};
 	struct qmr_error err = {0};
 	int r;
 
-	memset(&session, 0, sizeof(session));
 	r = qmr_publish_begin(arguments, &session, &err);
 	if (r == 0 && (arguments->roles & 1u << QMR_ROLE_ROOT))
 		r = refresh_root(&session, &err);
@@ -226,6 +235,8 @@ int qmr_publish_refresh(const struct qmr_publish_arguments *arguments)
 				       (arguments->roles & (1u << QMR_ROLE_SNAPSHOT | online)) |
 					       (arguments->roles ? 0 : online),
 				       &err);
+	if (r < 0)
+		r = qmr_publish_failed("refreshing", &session, &err);
 	qmr_publish_done(&session);
-	return r < 0 ? qmr_publish_failed("refreshing", &err) : r;
+	return r;
 }

@@ -196,7 +196,7 @@ int qmr_publish_init(const struct qmr_publish_arguments *arguments)
 	int status = QMR_EXIT_OK;
 
 	if (run(arguments, &session, &passphrase, &err) < 0)
-		status = qmr_publish_failed("making the repository", &err);
+		status = qmr_publish_failed("making the repository", &session, &err);
 	else
 		print_result(arguments, &session);
 	OPENSSL_cleanse(&passphrase, sizeof(passphrase));

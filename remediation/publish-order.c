@@ -152,18 +152,22 @@ static void remove_staged(const struct qmr_repository *repository, enum qmr_role
 	(void)unlinkat(repository->fd, path, 0);
 }
 
-static int write_published(const struct qmr_repository *repository, const struct attempt *attempt, struct qmr_error *err)
+static int write_published(struct qmr_repository *repository, const struct attempt *attempt, struct qmr_error *err)
 {
 	json_t *const *next = repository->next;
 	int r = 0;
 
-	/* After a cut between root and timestamp the next run finds here what it needs to go on. */
-	if (attempt->root_first && attempt->has_targets)
-		r = write_staged(repository, QMR_ROLE_TARGETS, err);
+	/* After a cut between root and timestamp the next run finds here what it needs to go on. Root is what vouches for targets. */
+	if (attempt->root_first && attempt->has_targets) {
+		r = write_staged(repository, QMR_ROLE_ROOT, err);
+		if (r == 0)
+			r = write_staged(repository, QMR_ROLE_TARGETS, err);
+	}
 	if (r == 0 && attempt->has_targets)
 		r = qmr_repository_write(repository, QMR_ROLE_TARGETS, next[QMR_ROLE_TARGETS], err);
 	if (r == 0 && attempt->has_snapshot)
 		r = qmr_repository_write(repository, QMR_ROLE_SNAPSHOT, next[QMR_ROLE_SNAPSHOT], err);
+	repository->is_visible = r == 0;
 	if (r == 0 && attempt->root_first)
 		r = qmr_repository_write(repository, QMR_ROLE_ROOT, next[QMR_ROLE_ROOT], err);
 	if (r == 0 && attempt->has_timestamp)

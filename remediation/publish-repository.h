@@ -22,6 +22,7 @@ struct qmr_repository {
 	json_t *root_before;           /* owned; the root before now[ROOT], NULL if that is the first */
 	json_t *next[QMR_ROLE_COUNT];  /* owned; NULL: as it is */
 	int is_stale[QMR_ROLE_COUNT];  /* a leftover in staged/ of what has been published */
+	int is_visible;                /* the writing of what clients look at has begun */
 };
 
 /* What qmr_repository_publish() did. */

@@ -8,6 +8,7 @@
 
 #include "cleanup.h"
 #include "json.h"
+#include "log.h"
 #include "plan.h"
 #include "publish.h"
 
@@ -115,31 +116,28 @@ static int rotate(struct qmr_publish_session *session, enum qmr_role role, const
 int qmr_publish_rotate(const struct qmr_publish_arguments *arguments)
 {
 	int role = qmr_role_from_name(arguments->names[0]);
-	struct qmr_publish_session session;
+	struct qmr_publish_session session = {.repository.fd = -1, .ring.fd = -1};
 	const struct qmr_key *key = NULL;
 	struct qmr_error err = {0};
 	char name[64] = "";
 	int r;
 
-	memset(&session, 0, sizeof(session));
-	if (role < 0) {
-		session.repository.fd = session.ring.fd = -1;
+	if (role < 0)
 		r = qmr_error_set(&err, -EINVAL, "'%s' is no role; root, targets, snapshot, timestamp are", arguments->names[0]);
-	} else {
+	else
 		r = qmr_publish_begin(arguments, &session, &err);
-	}
 	if (r == 0)
 		r = rotate(&session, role, arguments, &key, &err);
 	if (key)
 		qmr_key_ring_name(role, key->id, name);
 	if (r >= 0)
 		printf("new key: %s/%s\n", arguments->keys, name);
-	else if (key && !(session.repository.now[QMR_ROLE_ROOT] &&
-			  qmr_root_has_key(session.repository.now[QMR_ROLE_ROOT], role, key->id)))
-		qmr_error_set(&err, err.code, "%s; the new key %s may be unused: check, and delete it if root does not name it",
-			      strdupa(err.text), name);
+	else if (key)
+		qmr_warning("the new key '%s/%s' was made; delete it unless list --json names its id", arguments->keys, name);
+	if (r < 0)
+		r = qmr_publish_failed("rotating a key", &session, &err);
 	qmr_publish_done(&session);
-	return r < 0 ? qmr_publish_failed("rotating a key", &err) : r;
+	return r;
 }
 
 /* The plans that a signature on targets puts its name to must be there and be plans. */
@@ -189,12 +187,10 @@ static int sign(struct qmr_publish_session *session, enum qmr_role role, const c
 
 int qmr_publish_sign(const struct qmr_publish_arguments *arguments)
 {
-	struct qmr_publish_session session;
+	struct qmr_publish_session session = {.repository.fd = -1, .ring.fd = -1};
 	struct qmr_error err = {0};
 	int role, r;
 
-	memset(&session, 0, sizeof(session));
-	session.repository.fd = session.ring.fd = -1;
 	if (arguments->roles == 1u << QMR_ROLE_ROOT || arguments->roles == 1u << QMR_ROLE_TARGETS) {
 		role = arguments->roles == 1u << QMR_ROLE_ROOT ? QMR_ROLE_ROOT : QMR_ROLE_TARGETS;
 		r = qmr_publish_begin(arguments, &session, &err);
@@ -203,6 +199,8 @@ int qmr_publish_sign(const struct qmr_publish_arguments *arguments)
 	} else {
 		r = qmr_error_set(&err, -EINVAL, "--role root or --role targets is needed: nothing else is staged");
 	}
+	if (r < 0)
+		r = qmr_publish_failed("signing", &session, &err);
 	qmr_publish_done(&session);
-	return r < 0 ? qmr_publish_failed("signing", &err) : r;
+	return r;
 }

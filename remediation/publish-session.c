@@ -9,13 +9,23 @@
 #include "plan.h"
 #include "publish.h"
 
-int qmr_publish_failed(const char *what, const struct qmr_error *err)
+int qmr_publish_failed(const char *what, const struct qmr_publish_session *session, const struct qmr_error *err)
 {
-	qmr_error_log("%s: %s; clients see what they saw before", what, err->text);
-	return err->code == -EBADMSG  ? QMR_EXIT_REFUSED
-	       : err->code == -EINVAL ? QMR_EXIT_USAGE
-	       : err->code == -ENODATA ? QMR_EXIT_NOTHING
-				      : QMR_EXIT_FAILURE;
+	static const struct {
+		int code, status;
+	} statuses[] = {
+		{-EBADMSG, QMR_EXIT_REFUSED},
+		{-EINVAL, QMR_EXIT_USAGE},
+		{-ENODATA, QMR_EXIT_NOTHING},
+	};
+
+	qmr_error_log("%s: %s; %s", what, err->text,
+		      session->repository.is_visible ? "it may be published all the same: see check and list, and refresh"
+						     : "clients see what they saw before");
+	for (size_t i = 0; i < sizeof(statuses) / sizeof(*statuses); i++)
+		if (err->code == statuses[i].code)
+			return statuses[i].status;
+	return QMR_EXIT_FAILURE;
 }
 
 int qmr_publish_passphrase(const struct qmr_publish_arguments *arguments, int is_new, struct qmr_passphrase *ret,
@@ -39,10 +49,8 @@ int qmr_publish_passphrase(const struct qmr_publish_arguments *arguments, int is
 int qmr_publish_begin(const struct qmr_publish_arguments *arguments, struct qmr_publish_session *session,
 		      struct qmr_error *err)
 {
-	int r;
+	int r = qmr_repository_open(arguments->repository, 1, &session->repository, err);
 
-	session->repository.fd = session->ring.fd = -1;
-	r = qmr_repository_open(arguments->repository, 1, &session->repository, err);
 	if (r == 0)
 		r = qmr_key_ring_open(arguments->keys, &session->ring, err);
 	if (r == 0)

@@ -28,7 +28,7 @@ int qmr_publish_sign(const struct qmr_publish_arguments *arguments);
 int qmr_publish_list(const struct qmr_publish_arguments *arguments);
 int qmr_publish_check(const struct qmr_publish_arguments *arguments);
 
-/* What every changing command begins and ends with. Zeroed before; release with _done. */
+/* What every changing command begins and ends with. Zeroed before, descriptors -1; release with _done. */
 struct qmr_publish_session {
 	struct qmr_repository repository;
 	struct qmr_key_ring ring;
@@ -47,7 +47,7 @@ int qmr_publish_passphrase(const struct qmr_publish_arguments *arguments, int is
 			   struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Logs err, with what it means for the repository, and returns the exit status for it. */
-int qmr_publish_failed(const char *what, const struct qmr_error *err);
+int qmr_publish_failed(const char *what, const struct qmr_publish_session *session, const struct qmr_error *err);
 
 /* Reads and checks the plan that a target is. */
 struct qmr_plan;

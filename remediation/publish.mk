@@ -7,3 +7,13 @@ PUBLISH_SRCS := $(addprefix remediation/,canonical-json.c key-file.c plan.c publ
 
 qmr-publish_SRCS := $(PUBLISH_SRCS) remediation/publish.c
 qmr-publish_LIBS := jansson libcrypto
+
+UNIT_TESTS += test-key-file test-publish
+test-key-file_SRCS := tests/unit/test-key-file.c remediation/key-file.c remediation/canonical-json.c
+test-key-file_LIBS := cmocka jansson libcrypto
+test-publish_SRCS := tests/unit/test-publish.c $(PUBLISH_SRCS)
+test-publish_LIBS := cmocka jansson libcrypto
+
+FUZZERS += fuzz-publish
+fuzz-publish_SRCS := tests/fuzz/fuzz-publish.c tests/fuzz/main.c $(PUBLISH_SRCS)
+fuzz-publish_LIBS := jansson libcrypto

@@ -1,0 +1,673 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""qmr-publish from the outside: what it publishes is read by somebody else's TUF client (tuf-js, tests/cli/tuf-client.js) over
+HTTP, signatures are made and read by the openssl program, and every change is cut at every system call.
+Usage: qmr-publish.py [-B] BUILD_DIR"""
+import functools
+import glob
+import hashlib
+import http.server
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import termios
+import threading
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import faults  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROGRAM = os.path.join(os.path.abspath(sys.argv[-1]), "qmr-publish")
+TUF_JS = "3.0.1"  # the newest that runs with the Node.js of Debian 12
+MODULES = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "qmr-tests", "npm",
+                       "tuf-js-" + TUF_JS)
+ROLES = ("root", "targets", "snapshot", "timestamp")
+PLAN = {"schema": 1, "id": "p1", "title": "a test", "match": {"all": [{"incident-kind": "panic"}]},
+        "actions": [{"type": "block-module", "module": "cs-agent"}]}
+failed = False
+printed = []  # everything the program wrote
+
+
+def check(name, good, why=""):
+    global failed
+    print(f"ok {name}" if good else f"not ok {name}: {str(why)[:600]}", flush=True)
+    failed = failed or not good
+    return good
+
+
+def run(*arguments, **options):
+    """In a session of its own, so that there is no terminal to ask on."""
+    environment = dict(os.environ, LC_ALL="C", **options.pop("environment", {}))
+    done = subprocess.run([PROGRAM, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, start_new_session=True, env=environment, timeout=120)
+    printed.append(done.stdout)
+    return done.returncode, done.stdout
+
+
+def canonical(value):
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class Owner:
+    """A folder with a repository r, keys k, and plans."""
+
+    def __init__(self, *init):
+        self.path = tempfile.mkdtemp(dir=WORK)
+        self.repository, self.keys = self.path + "/r", self.path + "/k"
+        self.status, self.output = run("init", "--repository", self.repository, "--keys", self.keys, *init)
+
+    def __call__(self, command, *arguments, keys=None, **options):
+        if command not in ("list", "check", "sign"):
+            arguments = ("--keys", keys or self.keys, *arguments)
+        return run(command, "--repository", self.repository, *arguments, **options)
+
+    def plan(self, name, **changes):
+        path = os.path.join(self.path, name)
+        with open(path, "w") as file:
+            json.dump(dict(PLAN, **{"id": name[:-5], **changes}), file)
+        return path
+
+    def key(self, role, number=0):
+        return sorted(glob.glob(f"{self.keys}/{role}-*.pem"), key=os.path.getmtime)[number]
+
+    def take_away(self, *roles):
+        """A folder with the keys of these roles, which KEYDIR does not have any more."""
+        folder = tempfile.mkdtemp(dir=self.path)
+        for role in roles:
+            for path in glob.glob(f"{self.keys}/{role}-*.pem"):
+                shutil.move(path, folder)
+        return folder
+
+    def document(self, name):
+        with open(f"{self.repository}/metadata/{name}.json") as file:
+            return json.load(file)
+
+    def is_valid(self):
+        return self("check")[0] == 0
+
+    def versions(self):
+        status, out = self("list", "--json")
+        return {r: v["version"] for r, v in json.loads(out)["roles"].items()} if status == 0 else out
+
+    def names(self):
+        return [p["name"] for p in json.loads(self("list", "--json")[1])["plans"]]
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+class Client:
+    """tuf-js with a state that it keeps, and a web server on the loopback interface."""
+
+    def __init__(self, owner, root="1.root.json"):
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=owner.repository))
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.state, self.targets = tempfile.mkdtemp(dir=WORK), tempfile.mkdtemp(dir=WORK)
+        shutil.copy(f"{owner.repository}/metadata/{root}", self.state + "/root.json")
+
+    def command(self, *names):
+        return ["node", HERE + "/tuf-client.js", MODULES, f"http://127.0.0.1:{self.server.server_port}", self.state, self.targets,
+                *names]
+
+    def __call__(self, *names):
+        done = subprocess.run(self.command(*names), stdout=subprocess.PIPE, text=True, timeout=120)
+        return json.loads(done.stdout)
+
+    def done(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def both_clients(name, owner, kept, *names):
+    """A machine that has followed from the start, and one that begins now."""
+    fresh = Client(owner)
+    answers = [kept(*names), fresh(*names)]
+    fresh.done()
+    check(f"tuf-js-accepts-{name}", all(a["ok"] for a in answers), answers)
+    return answers[0].get("found", {})
+
+
+def resign(owner, name, key, **changes):
+    """Changes a published document and signs it anew with the openssl program; returns what it wrote."""
+    document = owner.document(name)
+    document["signed"].update(changes)
+    with open(WORK + "/signed", "wb") as file:
+        file.write(canonical(document["signed"]))
+    signature = subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", key, "-in", WORK + "/signed"],
+                               stdout=subprocess.PIPE, check=True).stdout
+    document["signatures"] = [{"keyid": keyid_of(key), "sig": signature.hex()}]
+    with open(f"{owner.repository}/metadata/{name}.json", "w") as file:
+        json.dump(document, file)
+
+
+def keyid_of(key):
+    der = subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-outform", "DER"], stdout=subprocess.PIPE, check=True).stdout
+    return hashlib.sha256(canonical({"keytype": "ed25519", "scheme": "ed25519",
+                                     "keyval": {"public": der[-32:].hex()}})).hexdigest()
+
+
+def test_init():
+    owner = Owner()
+    check("init", owner.status == 0, owner.output)
+    check("init-says-where-root-is", "1.root.json" in owner.output and "/etc/qmr/trust/root.json" in owner.output, owner.output)
+    check("init-says-what-is-kept-offline", re.search(r"^root: 1 of 2 keys, to be kept offline", owner.output, re.M) and
+          re.search(r"^timestamp: .*refresh", owner.output, re.M), owner.output)
+    check("init-valid", owner.is_valid(), owner("check"))
+    keys = glob.glob(owner.keys + "/*")
+    check("keys-are-closed", len(keys) == 5 and all(os.stat(k).st_mode & 0o777 == 0o600 for k in keys) and
+          os.stat(owner.keys).st_mode & 0o777 == 0o700, keys)
+    root = owner.document("1.root")
+    check("key-ids-are-what-openssl-says", all(keyid_of(k) in root["signed"]["keys"] and
+                                                keyid_of(k)[:16] in k for k in keys), root)
+    status, out = run("init", "--repository", owner.repository, "--keys", owner.path + "/k2")
+    check("init-refuses-a-repository", status == 1 and "already" in out, out)
+    status, out = run("init", "--repository", owner.path + "/r2", "--keys", owner.keys)
+    check("init-refuses-keys-that-are-there", status == 1 and "holds" in out, out)
+    other = Owner("--expires", "timestamp=1", "--expires", "root=30")
+    days = {r: v["expires"] for r, v in json.loads(other("list", "--json")[1])["roles"].items()}
+    check("init-expires", days["timestamp"] < days["snapshot"] < days["root"] < days["targets"], days)
+    status, out = other("check", "--warn-days", "2")
+    check("check-warns-before-expiry", status == 0 and "warning: timestamp expires" in out and "root" not in out, out)
+
+
+def test_usage():
+    owner = Owner()
+    for arguments in ([], ["nonsense"], ["add", "--repository", owner.repository], ["init", "--keys", "x"],
+                      ["add", "--repository", owner.repository, "--keys", owner.keys],
+                      ["check", "--repository", owner.repository, "--keys", owner.keys],
+                      ["init", "--repository", "x", "--keys", "y", "--targets-threshold", "2"],
+                      ["init", "--repository", "x", "--keys", "y", "--expires", "targets=0"],
+                      ["init", "--repository", "x", "--keys", "y", "--expires", "mirrors=3"],
+                      ["rotate", "mirrors", "--repository", owner.repository, "--keys", owner.keys],
+                      ["rotate", "root", "--repository", owner.repository, "--keys", owner.keys],
+                      ["sign", "--repository", owner.repository, "--role", "timestamp", "--key", owner.key("timestamp")]):
+        status, out = run(*arguments)
+        if status != 2:
+            check("wrong-arguments", False, (arguments, status, out))
+            return
+    check("wrong-arguments", True)
+    status, out = run("--help")
+    with open(HERE + "/../../docs/man/qmr-publish.1") as file:
+        page = file.read().replace("\\-", "-")
+    wanted = set(re.findall(r"^  (--[a-z-]+|[a-z]+(?= ))", out, re.M))
+    check("help-and-manual-agree", status == 0 and len(wanted) > 20 and all(w in page for w in wanted),
+          [w for w in wanted if w not in page])
+
+
+def test_interop():
+    owner = Owner()
+    client = Client(owner)
+    both_clients("fresh", owner, client)
+    status, out = owner("add", owner.plan("a.json"), owner.plan("b.json"))
+    check("add", status == 0 and "targets 2" in out, out)
+    found = both_clients("add", owner, client, "plans/a.json", "plans/b.json", "plans/c.json")
+    with open(owner.path + "/a.json") as file:
+        check("the-plan-arrives", found.get("plans/a.json") == file.read() and found.get("plans/c.json") is None, found)
+    check("add-again-is-nothing", owner("add", owner.path + "/a.json")[0] == 3)
+    owner.plan("a.json", title="changed")
+    check("add-replaces", owner("add", owner.path + "/a.json")[0] == 0)
+    found = both_clients("replace", owner, client, "plans/a.json")
+    check("the-new-plan-arrives", "changed" in (found.get("plans/a.json") or ""), found)
+    check("remove", owner("remove", "plans/b.json")[0] == 0)
+    check("remove-unknown", owner("remove", "b.json")[0] == 3)
+    found = both_clients("remove", owner, client, "plans/a.json", "plans/b.json")
+    check("the-plan-is-gone", found.get("plans/b.json") is None and found.get("plans/a.json"), found)
+    before = owner.versions()
+    check("refresh", owner("refresh")[0] == 0 and owner.versions() == dict(before, timestamp=before["timestamp"] + 1))
+    both_clients("refresh", owner, client)
+    for role in ("targets", "snapshot", "root"):
+        before = owner.versions()
+        status, out = owner("refresh", "--role", role)
+        check(f"refresh-{role}", status == 0 and owner.versions()[role] == before[role] + 1, out)
+    both_clients("refresh-of-each-role", owner, client, "plans/a.json")
+    for role in ROLES:
+        old = keyid_of(owner.key(role))
+        status, out = owner("rotate", role, *(("--replace", old[:12]) if role == "root" else ()))
+        check(f"rotate-{role}", status == 0 and "new key" in out and owner.is_valid(), (out, owner("check")))
+        found = both_clients(f"rotation-of-{role}", owner, client, "plans/a.json")
+        check(f"plans-stay-after-rotation-of-{role}", found.get("plans/a.json"), found)
+        root = owner.document(f"{owner.versions()['root']}.root")["signed"]
+        check(f"the-old-key-of-{role}-is-gone", old not in root["keys"] and
+              all(old not in r["keyids"] for r in root["roles"].values()), root)
+        os.unlink(owner.key(role))  # the old one is not needed for what follows
+        check(f"refresh-after-rotation-of-{role}", owner("refresh")[0] == 0 and owner("refresh", "--role", "targets")[0] == 0 and
+              owner.is_valid())
+        both_clients(f"refresh-after-rotation-of-{role}", owner, client, "plans/a.json")
+    status, out = owner("check", "--root", owner.repository + "/metadata/3.root.json")
+    check("check-from-a-later-root", status == 0, out)
+    other = Owner()
+    status, out = owner("check", "--root", other.repository + "/metadata/1.root.json")
+    check("check-from-a-foreign-root", status == 4, out)
+    client.done()
+
+
+def test_lost_keys():
+    """The old key of the role is not there: the root has to go first."""
+    for role in ("targets", "snapshot", "timestamp"):
+        owner = Owner()
+        owner("add", owner.plan("a.json"))
+        client = Client(owner)
+        client()
+        owner.take_away(role)
+        status, out = owner("rotate", role)
+        check(f"rotate-lost-{role}", status == 0 and owner.is_valid(), out)
+        both_clients(f"rotation-of-lost-{role}", owner, client, "plans/a.json")
+        client.done()
+    owner = Owner()
+    lost = owner.key("root")
+    keyid = keyid_of(lost)
+    os.unlink(lost)
+    status, out = owner("rotate", "root", "--replace", keyid)
+    check("rotate-lost-root-with-the-other", status == 0 and owner.is_valid(), out)
+    owner.take_away("root")
+    before = os.listdir(owner.keys)
+    status, out = owner("rotate", "timestamp")
+    check("rotate-without-root-key", status == 1 and os.listdir(owner.keys) == before and owner.is_valid(), out)
+
+
+def test_staged():
+    owner = Owner("--targets-keys", "2", "--targets-threshold", "2", "--root-keys", "3", "--root-threshold", "2")
+    client = Client(owner)
+    second = owner.path + "/second"
+    os.mkdir(second, 0o700)
+    shutil.move(owner.key("targets"), second)
+    before = owner.versions()
+    status, out = owner("add", owner.plan("a.json"))
+    check("one-of-two-is-staged", status == 3 and "1 signature missing" in out and owner.versions() == before, out)
+    check("staged-is-not-published", owner.is_valid() and client("plans/a.json")["found"]["plans/a.json"] is None)
+    status, out = owner("list")
+    check("list-shows-what-is-staged", "add plan plans/a.json" in out, out)
+    status, out = owner("add", owner.plan("b.json"))
+    check("a-second-change-waits", status == 1 and "staged" in out, out)
+    check("refresh-does-not-sign", owner("refresh")[0] == 0 and owner.versions()["targets"] == before["targets"])
+    status, out = owner("sign", "--role", "targets", "--key", owner.key("targets"), "--keys", owner.keys)
+    check("the-same-key-twice-is-one", status == 3 and owner.versions()["targets"] == before["targets"], out)
+    status, out = owner("sign", "--role", "targets", "--key", owner.key("root"))
+    check("key-of-another-role", status == 4 and "no key of role targets" in out, out)
+    foreign = Owner()
+    status, out = owner("sign", "--role", "targets", "--key", foreign.key("targets"))
+    check("key-of-nobody", status == 4, out)
+    status, out = owner("sign", "--role", "targets", "--key", glob.glob(second + "/*")[0])
+    check("signed-but-no-online-keys", status == 3 and "refresh" in out and "add plan plans/a.json" in out, out)
+    status, out = owner("refresh")
+    check("refresh-publishes-what-is-signed", status == 0 and "targets 2" in out and owner.is_valid(), out)
+    check("threshold-two", all(len(owner.document(n)["signatures"]) == 2 for n in ("1.root", "2.targets")))
+    both_clients("threshold-two", owner, client, "plans/a.json")
+    check("staged-is-empty", os.listdir(owner.repository + "/staged") == [])
+    check("nothing-to-sign", owner("sign", "--role", "targets", "--key", owner.key("targets"))[0] == 3)
+    shutil.move(glob.glob(second + "/*")[0], owner.keys)
+
+    # Two root keys on other desks, and a key of targets replaced: root and targets wait for each other.
+    desks = owner.take_away("root")
+    one, two, three = sorted(glob.glob(desks + "/*"))
+    shutil.copy(one, owner.keys)
+    lost = owner.key("targets")
+    lost_id = keyid_of(lost)
+    os.unlink(lost)
+    status, out = owner("rotate", "targets", "--replace", lost_id)
+    check("rotation-is-staged", status == 3 and sorted(os.listdir(owner.repository + "/staged")) ==
+          ["root.json", "targets.json"] and owner.is_valid(), out)
+    status, out = owner("sign", "--role", "root", "--key", two, "--keys", owner.keys)
+    check("rotation-is-completed", status == 0 and owner.versions()["root"] == 2 and owner.is_valid(), out)
+    both_clients("rotation-by-two", owner, client, "plans/a.json")
+    status, out = owner("rotate", "root", "--replace", keyid_of(three))
+    check("root-rotation-is-staged", status == 3, out)
+    status, out = owner("sign", "--role", "root", "--key", two)
+    check("root-rotation-is-completed", status == 0 and owner.versions()["root"] == 3 and owner.is_valid(), out)
+    both_clients("root-rotation-by-two", owner, client)
+    client.done()
+
+
+def unchanged(name, owner, wanted, expected, *arguments, **options):
+    before = faults.state(owner.repository)
+    status, out = owner(*arguments, **options)
+    check(name, status == expected and wanted in out and faults.state(owner.repository) == before, (status, out))
+
+
+def test_refusals():
+    owner = Owner()
+    good = owner.plan("good.json")
+    owner("add", owner.plan("there.json"))
+    unchanged("malformed-plan-refuses-all", owner, "actions[0].type", 4, "add", good,
+              owner.plan("bad.json", actions=[{"type": "run"}]))
+    unchanged("unknown-key-in-plan", owner, "extra", 4, "add", good, owner.plan("bad.json", extra=1))
+    unchanged("plan-too-large", owner, "larger", 1, "add", owner.plan("bad.json", title="x" * 70000))
+    unchanged("plan-missing", owner, "No such file", 1, "add", good, owner.path + "/none.json")
+    unchanged("plan-name", owner, "file name", 4, "add", shutil.copy(good, owner.path + "/a b.json"))
+    unchanged("plan-id-in-use", owner, "remove that plan first", 4, "add", owner.plan("other.json", id="there"))
+    unchanged("plan-id-twice", owner, "given twice", 4, "add", good, owner.plan("other.json", id="good"))
+    key = owner.key("targets")
+    os.chmod(key, 0o640)
+    unchanged("key-open-to-others", owner, "chmod 600", 1, "add", good)
+    os.chmod(key, 0o600)
+    shutil.copy(owner.key("root"), key)
+    unchanged("key-under-a-wrong-name", owner, "another key", 4, "add", good)
+    with open(key, "w") as file:
+        file.write("-----BEGIN PRIVATE KEY-----\nMC4CAQ==\n-----END PRIVATE KEY-----\n")
+    unchanged("damaged-key", owner, "no private key", 4, "add", good)
+    os.unlink(key)
+    unchanged("missing-key", owner, "no key of role targets", 1, "add", good)
+
+    owner = Owner()
+    online = owner.take_away("snapshot", "timestamp")
+    before = owner.versions()
+    status, out = owner("add", owner.plan("a.json"))
+    check("missing-online-keys-are-staged", status == 3 and "staged: targets 2, signed" in out and owner.versions() == before, out)
+    status, out = owner("refresh", keys=online)
+    check("the-online-machine-publishes", status == 0 and owner.names() == ["plans/a.json"] and owner.is_valid(), out)
+
+    # Whoever can write the folder puts a change in front of the owner.
+    document = owner.document("2.targets")
+    document["signed"].update(version=3, targets={})
+    os.makedirs(owner.repository + "/staged", exist_ok=True)
+    for signatures in ([], [{"keyid": document["signatures"][0]["keyid"], "sig": "00" * 64}], document["signatures"]):
+        with open(owner.repository + "/staged/targets.json", "w") as file:
+            json.dump(dict(document, signatures=signatures), file)
+        unchanged("planted-change", owner, "none of a key", 4, "sign", "--role", "targets", "--key", owner.key("targets"))
+
+
+def test_passphrase():
+    secret = WORK + "/passphrase"
+    for path, text in ((secret, "open sesame\n"), (secret + "-wrong", "sesame\n")):
+        with open(path, "w") as file:
+            file.write(text)
+        os.chmod(path, 0o600)
+    owner = Owner("--passphrase-file", secret)
+    kinds = {os.path.basename(k).split("-")[0]: open(k).readline().strip() for k in glob.glob(owner.keys + "/*")}
+    check("offline-keys-are-encrypted", kinds == {r: "-----BEGIN ENCRYPTED PRIVATE KEY-----" if r in ("root", "targets") else
+                                                   "-----BEGIN PRIVATE KEY-----" for r in ROLES}, kinds)
+    done = subprocess.run(["openssl", "pkey", "-in", owner.key("targets"), "-passin", "file:" + secret, "-noout"],
+                          stderr=subprocess.PIPE)
+    check("openssl-opens-them", done.returncode == 0, done.stderr)
+    plan = owner.plan("a.json")
+    unchanged("wrong-passphrase", owner, "passphrase is wrong", 4, "add", plan, "--passphrase-file", secret + "-wrong")
+    unchanged("no-passphrase", owner, "no terminal", 1, "add", plan)
+    check("refresh-needs-none", owner("refresh")[0] == 0)
+    os.chmod(secret, 0o644)
+    unchanged("passphrase-open-to-others", owner, "chmod 600", 1, "add", plan, "--passphrase-file", secret)
+    os.chmod(secret, 0o600)
+    status, out = owner("add", plan, "--passphrase-file", secret)
+    check("passphrase-from-file", status == 0, out)
+    status, out = owner("remove", "a.json", environment={"QMR_PASSPHRASE": "open sesame"})
+    check("passphrase-from-environment", status == 0, out)
+    status, out = owner("rotate", "targets", "--passphrase-file", secret)
+    with open(owner.key("targets", -1)) as file:
+        check("the-new-key-is-encrypted", status == 0 and "ENCRYPTED" in file.readline() and owner.is_valid(), out)
+
+    # On a terminal: first a slip, then right.
+    arguments = [PROGRAM, "add", "--repository", owner.repository, "--keys", owner.keys, plan]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(PROGRAM, arguments)
+    seen, answers = "", ["sesame\n", "open sesame\n"]
+    while select.select([terminal], [], [], 60)[0]:
+        try:
+            data = os.read(terminal, 4096).decode(errors="replace")
+        except OSError:
+            break
+        if not data:
+            break
+        seen += data
+        if answers and seen.count("Passphrase of") > 2 - len(answers):
+            while termios.tcgetattr(terminal)[3] & termios.ECHO:  # nobody types in the moment before it is off
+                threading.Event().wait(0.01)
+            os.write(terminal, answers.pop(0).encode())
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    printed.append(seen.replace("open sesame", "echoed"))
+    check("passphrase-from-terminal", status == 0 and owner.names() == ["plans/a.json"], (status, seen))
+    check("the-terminal-does-not-echo-it", "sesame" not in seen, seen)
+
+
+def test_damage():
+    owner = Owner()
+    owner("add", owner.plan("a.json"), owner.plan("b.json"))
+    files = [os.path.relpath(os.path.join(f, n), owner.repository) for f, _, names in os.walk(owner.repository) for n in names]
+    current = [f for f in files if "qmr-publish.json" not in f and not re.search(r"/1\.(targets|snapshot)", f)]
+    check("files-to-damage", len(current) == 6, current)
+    wrong = []
+    for name in current:
+        path = os.path.join(owner.repository, name)
+        with open(path, "rb") as file:
+            content = file.read()
+        # A flipped bit in the middle, a digit (JSON stays JSON), a cut, and nothing at all.
+        digit = re.search(rb'"(version|schema)": (\d)', content).start(2)
+        for bad in (content[:len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1:],
+                    content[:digit] + b"7" + content[digit + 1:], content[:-9], b"", None):
+            if bad is None:
+                os.unlink(path)
+            else:
+                with open(path, "wb") as file:
+                    file.write(bad)
+            status, out = owner("check")
+            if status != 4 or "problem" not in out:
+                wrong.append((name, bad if bad is None else len(bad), status, out))
+        with open(path, "wb") as file:
+            file.write(content)
+    check("check-finds-every-damage", not wrong, wrong)
+    check("check-after-repair", owner.is_valid())
+
+    client = Client(owner)
+    check("client-before-expiry", client()["ok"])
+    resign(owner, "timestamp", owner.key("timestamp"), expires="2026-01-02T03:04:05Z", version=9)
+    status, out = owner("check")
+    check("check-finds-expiry", status == 4 and "timestamp expired on 2026-01-02T03:04:05Z" in out, out)
+    status, out = owner("check", "--json")
+    answer = json.loads(out)
+    check("check-json", status == 4 and answer["valid"] is False and len(answer["problems"]) == 1 and
+          answer["roles"]["targets"]["version"] == 2, out)
+    check("tuf-js-finds-expiry", not client()["ok"])
+    status, out = owner("refresh")
+    check("refresh-heals-expiry", status == 0 and owner.is_valid() and client("plans/a.json")["ok"], out)
+
+    # Somebody with the web server but without keys: what they write is not built upon.
+    document = owner.document("timestamp")
+    document["signed"]["version"] += 1
+    with open(owner.repository + "/metadata/timestamp.json", "w") as file:
+        json.dump(document, file)
+    unchanged("a-forged-repository-is-not-built-upon", owner, "signatures: 0 of the 1", 4, "add", owner.plan("c.json"))
+    client.done()
+
+
+def test_two_at_once():
+    owner = Owner()
+    plans = [owner.plan(f"p{i}.json") for i in range(6)]
+    children = [subprocess.Popen([PROGRAM, "add", "--repository", owner.repository, "--keys", owner.keys, p],
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for p in plans]
+    statuses = [c.wait(timeout=60) for c in children]
+    done = [f"plans/{os.path.basename(p)}" for p, s in zip(plans, statuses) if s == 0]
+    check("two-at-once", set(statuses) <= {0, 1} and done and sorted(owner.names()) == sorted(done) and owner.is_valid(),
+          (statuses, owner.names()))
+    holder = subprocess.Popen(["flock", owner.repository, "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder.stdin.write(b"x\n")
+    holder.stdin.flush()
+    holder.stdout.read(1)  # now it has the lock
+    unchanged("the-second-is-refused", owner, "another qmr-publish", 1, "refresh")
+    check("reading-goes-on", owner.is_valid() and owner("list")[0] == 0)
+    holder.communicate()
+
+
+def test_clients_during_changes():
+    """Clients refresh without a pause while everything is changed; not one refresh fails."""
+    owner = Owner()
+    client, stop = Client(owner), WORK + "/stop"
+    node = subprocess.Popen(client.command("--until", stop), stdout=subprocess.PIPE, text=True)
+
+    def rounds():
+        try:
+            with open(stop + ".rounds") as file:
+                return int(file.read())
+        except FileNotFoundError:
+            return -1
+
+    def let_clients_pass():
+        """A root that a client has read may be one change old, not two: it would be in the middle of a rotation for long."""
+        then = rounds()
+        while rounds() < then + 2 and node.poll() is None:
+            threading.Event().wait(0.02)
+
+    statuses = []
+    let_clients_pass()
+    for i in range(4):
+        statuses += [owner("add", owner.plan(f"p{i}.json"))[0], owner("refresh")[0]]
+    for role in ROLES:
+        let_clients_pass()
+        statuses.append(owner("rotate", role, *(("--replace", keyid_of(owner.key(role))) if role == "root" else ()))[0])
+        let_clients_pass()
+        statuses += [owner("remove", f"p{ROLES.index(role)}.json")[0], owner("refresh")[0]]
+    open(stop, "w").close()
+    answer = json.loads(node.communicate(timeout=120)[0])
+    check("clients-during-changes", answer["ok"] and answer["rounds"] > 10 and set(statuses) == {0}, (answer, statuses))
+    client.done()
+
+
+class Cut:
+    """One command, cut or failing at every system call; afterwards the repository is the old or the new one."""
+
+    def __init__(self, name, owner, *command, may_break=False, again=0):
+        self.name, self.may_break, self.again = name, may_break, again
+        self.owner = owner
+        self.command = [a.replace(owner.path, "{root}") for a in command]
+        self.old = self.look(owner.path)
+        copy = tempfile.mkdtemp(dir=WORK)
+        subprocess.run(["cp", "-a", owner.path + "/.", copy], check=True)
+        done = run(*[a.replace("{root}", copy) for a in self.command])
+        self.new = self.look(copy)
+        check(f"{name}-uncut", done[0] == 0 and self.new != self.old, done)
+
+    def look(self, root):
+        """Everything a client is told, but what differs from run to run: keys, signatures, times."""
+        status, out = run("check", "--repository", root + "/r", "--json")
+        answer = json.loads(out) if status in (0, 4) else {}
+        listed = json.loads(run("list", "--repository", root + "/r", "--json")[1]) if status == 0 else {}
+        return (status, {r: v["version"] for r, v in answer.get("roles", {}).items()},
+                [p["sha256"] for p in listed.get("plans", [])])
+
+    def judge(self, root, status, output, fault):
+        seen = self.look(root)
+        if status == 0 and "KILL" not in fault and seen != self.new:
+            return f"it says done, but {seen}"
+        if seen[0] == 4 and self.may_break:  # the window of a lost key: refresh ends it
+            done = run("refresh", "--repository", root + "/r", "--keys", root + "/k")
+            seen = self.look(root)
+            return None if seen[0] == 0 else f"refresh does not repair it: {done} {seen}"
+        if seen not in (self.old, self.new) and not self.is_between(seen):
+            return f"neither old nor new: {seen}"
+        done = run(*[a.replace("{root}", root) for a in self.command])
+        if self.may_break:  # or it is all staged, and the next run of the cron job completes it
+            run("refresh", "--repository", root + "/r", "--keys", root + "/k")
+        after = run("check", "--repository", root + "/r")
+        if done[0] not in (0, 3, self.again) or after[0] != 0:
+            return f"the next run: {done} {after}"
+        if "KILL" not in fault and status != 0 and not output.strip() and not fault.startswith("write:"):
+            return "it fails without a word"
+        return None
+
+    def is_between(self, seen):
+        """A rotation whose other documents are out, signed by old and new keys, and whose root is not."""
+        return (seen[0] == 0 and seen[1]["root"] == self.old[1]["root"] and
+                all(seen[1][r] in (self.old[1][r], self.new[1][r]) for r in ROLES) and seen[2] in (self.old[2], self.new[2]))
+
+    def run(self, with_errors):
+        faulty = faults.Faults(self.owner.path, [PROGRAM, *self.command], self.judge)
+        good = faulty.report(f"{self.name}-killed-at-any-call", faulty.kills(), 15)
+        if with_errors:
+            good = faulty.report(f"{self.name}-any-call-fails", faulty.errors(), 15) and good
+        faulty.done()
+        return good
+
+
+def test_cuts():
+    global failed
+    add = Owner()
+    add("add", add.plan("a.json"))
+    where = ("--repository", "{}/r", "--keys", "{}/k")
+
+    def at(owner):
+        return [w.format(owner.path) for w in where]
+
+    cuts = [(Cut("add", add, "add", *at(add), add.plan("b.json")), True)]
+    refresh = Owner()
+    cuts.append((Cut("refresh", refresh, "refresh", *at(refresh)), False))
+    rotate = Owner()
+    rotate("add", rotate.plan("a.json"))
+    cuts.append((Cut("rotate-targets", rotate, "rotate", "targets", *at(rotate)), True))
+    lost = Owner()
+    lost("add", lost.plan("a.json"))
+    lost.take_away("targets")
+    cuts.append((Cut("rotate-lost-targets", lost, "rotate", "targets", *at(lost), may_break=True, again=1), True))
+    signing = Owner("--targets-keys", "2", "--targets-threshold", "2")
+    second = signing.path + "/second.pem"
+    shutil.move(signing.key("targets"), second)
+    signing("add", signing.plan("a.json"))
+    cuts.append((Cut("sign", signing, "sign", "--role", "targets", "--key", second, *at(signing)), False))
+    for cut, with_errors in cuts:
+        failed = not cut.run(with_errors) or failed
+
+
+def test_init_cuts():
+    """init has no old state: what it leaves is a repository, or none, and another init with an empty folder makes one."""
+    global failed
+    template = tempfile.mkdtemp(dir=WORK)
+
+    def judge(root, status, output, fault):
+        if status == 0:
+            return None if run("check", "--repository", root + "/r")[0] == 0 else "it says done, but check does not"
+        if os.path.exists(root + "/r/metadata/timestamp.json"):
+            after = run("check", "--repository", root + "/r")
+            return None if after[0] == 0 else f"{after}"
+        done = run("init", "--repository", root + "/r", "--keys", root + "/k2")
+        after = run("check", "--repository", root + "/r")
+        return None if done[0] == 0 and after[0] == 0 else f"init again: {done} {after}"
+
+    faulty = faults.Faults(template, [PROGRAM, "init", "--repository", "{root}/r", "--keys", "{root}/k"], judge)
+    failed = not faulty.report("init-killed-at-any-call", faulty.kills(), 30) or failed
+    faulty.done()
+
+
+def test_secrets():
+    """Nothing of a private key was ever printed."""
+    lines = set()
+    for path in glob.glob(WORK + "/**/*.pem", recursive=True):
+        with open(path) as file:
+            lines.update(line.strip() for line in file if len(line) > 30 and "-----" not in line)
+    text = "".join(printed)
+    check("no-secret-was-printed", len(lines) > 20 and "PRIVATE KEY" not in text and not any(line in text for line in lines) and
+          "sesame" not in text)
+
+
+def prepare():
+    """tuf-js, in a folder of the test's own."""
+    if os.path.exists(MODULES + "/node_modules/tuf-js/package.json"):
+        return
+    print(f"installing tuf-js {TUF_JS} from npm into {MODULES}", flush=True)
+    os.makedirs(MODULES, exist_ok=True)
+    subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", "--prefix", MODULES,
+                    "tuf-js@" + TUF_JS], check=True, stdin=subprocess.DEVNULL, timeout=600)
+
+
+TESTS = [test_init, test_usage, test_interop, test_lost_keys, test_staged, test_refusals, test_passphrase, test_damage,
+         test_two_at_once, test_clients_during_changes, test_cuts, test_init_cuts, test_secrets]
+
+if __name__ == "__main__":
+    WORK = tempfile.mkdtemp(prefix="qmr-publish-")
+    try:
+        prepare()
+        for test in TESTS:
+            if os.environ.get("ONLY") and test.__name__ not in os.environ["ONLY"].split() + ["test_secrets"]:
+                continue
+            try:
+                test()
+            except Exception as why:  # a test that breaks is a failure of that test alone
+                check(test.__name__, False, f"{type(why).__name__}: {why}")
+    finally:
+        shutil.rmtree(WORK, ignore_errors=True)
+    sys.exit(1 if failed else 0)
