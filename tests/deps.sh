@@ -5,7 +5,10 @@ set -eu
 
 build="gcc make pkg-config libc6-dev libefivar-dev libefiboot-dev libblkid-dev libcurl4-openssl-dev libssl-dev
 	libjansson-dev libkmod-dev libzstd-dev zlib1g-dev libinih-dev libseccomp-dev libcmocka-dev"
-cli="strace groff-base python3 e2fsprogs util-linux zstd kmod systemd-boot-efi"
+cli="strace groff-base python3 openssl e2fsprogs util-linux zstd kmod systemd-boot-efi"
+# tests/cli/qmr-publish.py: any Node.js will do, Debian's own npm is for Debian's own.
+command -v node >/dev/null || cli="$cli nodejs"
+command -v npm >/dev/null || cli="$cli npm"
 net="nginx-light libnginx-mod-http-dav-ext openssl curl zstd python3 iproute2"
 vm="qemu-system-x86 qemu-utils ovmf mmdebstrap mtools systemd-boot-efi e2fsprogs dosfstools fdisk busybox-static
 	dhcpcd5 python3 openssl zstd kmod libasan8 $net"
