@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "cleanup.h"
+#include "config.h"
+#include "fetch-plans.h"
+#include "fetch-run.h"
+#include "file.h"
+#include "json.h"
+#include "log.h"
+
+#define INCIDENT_BYTES_MAX (4u << 20)
+#define CA_BYTES_MAX (1u << 20)
+
+static const char usage[] =
+	"Usage: remediation-fetch --incident FILE --metadata DIR --out DIR [--config FILE]\n"
+	"\n"
+	"Fetches and verifies the owner's remediations, and writes the plans that match an incident.\n"
+	"\n"
+	"  --incident FILE  incident.json, what plans are matched against\n"
+	"  --metadata DIR   where verified metadata is kept between runs\n"
+	"  --out DIR        where matching plans and fetch.json are written\n"
+	"  --config FILE    configuration (default " QMR_CONFIG_PATH ")\n"
+	"  --help           this text\n"
+	"  --version        the version\n";
+
+struct arguments {
+	const char *incident, *metadata, *out, *config;
+};
+
+/* One run and what is said about it. */
+struct run {
+	struct qmr_fetch_update update;
+	struct qmr_tuf_client client;
+	struct qmr_fetch_lists lists; /* owned here */
+	int out_fd;
+};
+
+static int exit_code(int r)
+{
+	switch (r) {
+	case -EBADMSG:
+	case -EKEYREJECTED:
+		return QMR_EXIT_REFUSED;
+	case -ETIMEDOUT:
+		return QMR_EXIT_NETWORK;
+	default:
+		return QMR_EXIT_FAILURE;
+	}
+}
+
+/* What a disk may answer as well must not look like the repository's or the network's fault. */
+static int local_error(int r)
+{
+	return exit_code(r) == QMR_EXIT_FAILURE ? r : -EIO;
+}
+
+static int open_out(const char *path, struct run *run, struct qmr_error *err)
+{
+	int r = qmr_file_mkdirs(AT_FDCWD, path, 0700, err);
+
+	if (r < 0)
+		return r;
+	run->out_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (run->out_fd < 0)
+		return qmr_error_errno(err, -errno, "opening folder '%s'", path);
+	run->lists = (struct qmr_fetch_lists){json_array(), json_array(), NULL};
+	if (!run->lists.plans || !run->lists.not_matched)
+		return qmr_error_set(err, -ENOMEM, "fetching: out of memory");
+	return qmr_fetch_plans_clear(run->out_fd, err);
+}
+
+static void close_run(struct run *run)
+{
+	json_decref(run->lists.plans);
+	json_decref(run->lists.not_matched);
+	qmr_fetch_update_done(&run->update);
+	qmr_tuf_client_done(&run->client);
+	if (run->out_fd >= 0)
+		close(run->out_fd);
+}
+
+static int fetch(const struct qmr_config *config, const struct arguments *a, struct run *run, struct qmr_error *err)
+{
+	cleanup_free char *root = NULL, *ca = NULL;
+	cleanup_json json_t *incident = NULL;
+	struct qmr_fetch_store store = {.fd = -1};
+	struct qmr_fetch_job job = {
+		.url = config->repository_url, .now_unix_s = time(NULL), .timeout_s = config->transfer_s, .store = &store};
+	int r = qmr_json_load(AT_FDCWD, a->incident, INCIDENT_BYTES_MAX, &incident, err);
+
+	if (r == 0)
+		r = qmr_file_read(AT_FDCWD, config->repository_root, qmr_tuf_role_max_bytes(QMR_TUF_ROOT), &root, &job.root_size,
+				  err);
+	if (r == 0)
+		r = qmr_file_read(AT_FDCWD, config->ca, CA_BYTES_MAX, &ca, &job.ca_size, err);
+	if (r < 0)
+		return local_error(r);
+	job.root = root;
+	job.ca = ca;
+	qmr_fetch_store_open(a->metadata, &store);
+	r = qmr_fetch_run(&job, &run->client, &run->update, err);
+	qmr_fetch_store_done(&store);
+	if (r < 0)
+		return r;
+	run->lists.refused = run->update.refused;
+	r = qmr_fetch_plans_write(&run->update.plans, incident, run->out_fd, &run->lists, err);
+	return r == 0 ? 0 : local_error(r);
+}
+
+static json_t *version_of(const struct qmr_tuf_metadata *metadata)
+{
+	return metadata->json ? json_integer(metadata->version) : json_null();
+}
+
+static const char *result_name(int code)
+{
+	static const char *const names[] = {
+		[QMR_EXIT_OK] = "plans",       [QMR_EXIT_FAILURE] = "failed", [QMR_EXIT_USAGE] = "failed",
+		[QMR_EXIT_NOTHING] = "none", [QMR_EXIT_REFUSED] = "refused", [QMR_EXIT_NETWORK] = "network",
+	};
+
+	return names[code];
+}
+
+static int save_report(const struct run *run, const char *url, int code, const char *error, struct qmr_error *err)
+{
+	const struct qmr_tuf_trusted *trusted = &run->client.trusted;
+	cleanup_json json_t *empty = json_array();
+	cleanup_json json_t *versions =
+		json_pack("{s:o, s:o, s:o, s:o}", "root", version_of(&trusted->root), "timestamp", version_of(&trusted->timestamp),
+			  "snapshot", version_of(&trusted->snapshot), "targets", version_of(&trusted->targets));
+	cleanup_json json_t *report =
+		json_pack("{s:i, s:o, s:s, s:o, s:O, s:O, s:O, s:O}", "schema", 1, "url", qmr_fetch_text(url), "result",
+			  result_name(code), "error", error ? qmr_fetch_text(error) : json_null(), "versions", versions, "plans",
+			  run->lists.plans, "not_matched", run->lists.not_matched, "refused_plans",
+			  run->update.refused ? run->update.refused : empty);
+
+	if (!report)
+		return qmr_error_set(err, -ENOMEM, "writing 'fetch.json': out of memory");
+	return qmr_json_save(run->out_fd, "fetch.json", report, 0600, err);
+}
+
+static void say_plans(const struct run *run)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach (run->update.refused, i, item)
+		qmr_warning("target '%s': %s", qmr_json_string(item, "target"), qmr_json_string(item, "why"));
+	json_array_foreach (run->lists.not_matched, i, item)
+		qmr_info("plan '%s': %s", qmr_json_string(item, "id"), qmr_json_string(item, "why"));
+	json_array_foreach (run->lists.plans, i, item)
+		qmr_notice("plan '%s' is verified and matches", qmr_json_string(item, "id"));
+}
+
+static int fetch_and_report(const struct qmr_config *config, const struct arguments *a)
+{
+	static struct run run = {.out_fd = -1}; /* static: it would be a large part of the stack */
+	struct qmr_error err = {0}, why = {0};
+	int r = open_out(a->out, &run, &err), code;
+
+	if (r < 0) {
+		qmr_error_log("%s; nothing was fetched", err.text);
+		close_run(&run);
+		return QMR_EXIT_FAILURE;
+	}
+	if (!config->repository_url[0]) {
+		code = QMR_EXIT_NOTHING;
+		qmr_notice("no [repository] url is configured; nothing is fetched");
+	} else {
+		r = fetch(config, a, &run, &err);
+		code = r < 0 ? exit_code(r) : json_array_size(run.lists.plans) ? QMR_EXIT_OK : QMR_EXIT_NOTHING;
+		if (r < 0)
+			qmr_error_log("%s; no plan is used", err.text);
+		else
+			say_plans(&run);
+	}
+	if (save_report(&run, config->repository_url, code, r < 0 ? err.text : NULL, &why) < 0) {
+		qmr_error_log("%s; the result is said here only", why.text);
+		code = code == QMR_EXIT_NOTHING ? QMR_EXIT_FAILURE : code;
+	}
+	close_run(&run);
+	return code;
+}
+
+/* Returns 0, or -1 - exit code. */
+static int parse(int argc, char *argv[], struct arguments *a)
+{
+	static const struct option options[] = {
+		{"incident", required_argument, NULL, 'i'}, {"metadata", required_argument, NULL, 'm'},
+		{"out", required_argument, NULL, 'o'},	    {"config", required_argument, NULL, 'c'},
+		{"help", no_argument, NULL, 'h'},	    {"version", no_argument, NULL, 'v'},
+		{NULL, 0, NULL, 0},
+	};
+	const char **const values[] = {&a->incident, &a->metadata, &a->out, &a->config};
+	static const char letters[] = "imoc";
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		const char *letter = strchr(letters, c);
+
+		if (c == 'h' || c == 'v') {
+			fputs(c == 'h' ? usage : "remediation-fetch " QMR_VERSION "\n", stdout);
+			return -1 - QMR_EXIT_OK;
+		}
+		if (!letter)
+			return -1 - QMR_EXIT_USAGE;
+		*values[letter - letters] = optarg;
+	}
+	if (argc == optind && a->incident && a->metadata && a->out)
+		return 0;
+	qmr_error_log("give --incident, --metadata and --out, and nothing else; see --help");
+	return -1 - QMR_EXIT_USAGE;
+}
+
+int main(int argc, char *argv[])
+{
+	struct arguments arguments = {.config = QMR_CONFIG_PATH};
+	static struct qmr_config config;
+	struct qmr_error err = {0};
+	int r;
+
+	qmr_log_open("remediation-fetch", 0);
+	signal(SIGPIPE, SIG_IGN); /* a peer that closes is an error of that transfer, not our end */
+	r = parse(argc, argv, &arguments);
+	if (r < 0)
+		return -1 - r;
+	if (qmr_config_load(arguments.config, &config, &err) < 0) {
+		qmr_error_log("%s; nothing was done", err.text);
+		return QMR_EXIT_USAGE;
+	}
+	json_object_seed(0); /* from the kernel, while files can be opened */
+	return fetch_and_report(&config, &arguments);
+}

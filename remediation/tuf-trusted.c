@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tuf-trusted.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "json.h"
+
+#define cleanup_metadata __attribute__((cleanup(qmr_tuf_metadata_done)))
+
+/* Moves a metadata into its place in the set. */
+static void replace(struct qmr_tuf_metadata *place, struct qmr_tuf_metadata *metadata)
+{
+	qmr_tuf_metadata_done(place);
+	*place = *metadata;
+	memset(metadata, 0, sizeof(*metadata));
+}
+
+static int check_expiry(const struct qmr_tuf_trusted *set, const struct qmr_tuf_metadata *metadata, struct qmr_error *err)
+{
+	const char *expires = qmr_json_string(metadata->content, "expires");
+
+	if (metadata->expires_unix_s > set->now_unix_s)
+		return 0;
+	return qmr_error_set(err, -EBADMSG, "%s: version %lld expired at %s, and it is %lld s later (or the clock is wrong)",
+			     qmr_tuf_role_name(metadata->role), (long long)metadata->version, expires,
+			     (long long)(set->now_unix_s - metadata->expires_unix_s));
+}
+
+int qmr_tuf_trusted_start(struct qmr_tuf_trusted *set, const char *root, size_t size, int64_t now_unix_s,
+			  struct qmr_error *err)
+{
+	int r;
+
+	memset(set, 0, sizeof(*set));
+	set->now_unix_s = now_unix_s;
+	r = qmr_tuf_metadata_parse(QMR_TUF_ROOT, root, size, &set->root, err);
+	/* It is trusted for where it came from, but one that is not even its own would only fail later, and less clearly. */
+	return r < 0 ? r : qmr_tuf_metadata_check_signed(&set->root, &set->root, err);
+}
+
+void qmr_tuf_trusted_done(struct qmr_tuf_trusted *set)
+{
+	qmr_tuf_metadata_done(&set->root);
+	qmr_tuf_metadata_done(&set->timestamp);
+	qmr_tuf_metadata_done(&set->snapshot);
+	qmr_tuf_metadata_done(&set->targets);
+	json_decref(set->known_roles);
+	set->known_roles = NULL;
+}
+
+int qmr_tuf_trusted_add_root(struct qmr_tuf_trusted *set, const char *data, size_t size, struct qmr_error *err)
+{
+	cleanup_metadata struct qmr_tuf_metadata root = {0};
+	int r = qmr_tuf_metadata_parse(QMR_TUF_ROOT, data, size, &root, err);
+
+	if (r == 0)
+		r = qmr_tuf_metadata_check_signed(&root, &set->root, err);
+	if (r == 0)
+		r = qmr_tuf_metadata_check_signed(&root, &root, err);
+	if (r < 0)
+		return r;
+	if (root.version != set->root.version + 1)
+		return qmr_error_set(err, -EBADMSG, "root: version %lld stands where version %lld is due",
+				     (long long)root.version, (long long)set->root.version + 1);
+	replace(&set->root, &root);
+	return 0;
+}
+
+void qmr_tuf_trusted_mark_known(struct qmr_tuf_trusted *set)
+{
+	json_decref(set->known_roles);
+	set->known_roles = json_incref(json_object_get(set->root.content, "roles"));
+}
+
+static int has_keyid(const json_t *keyids, const json_t *keyid)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach (keyids, i, item)
+		if (json_equal(item, keyid))
+			return 1;
+	return 0;
+}
+
+static int has_same_keys(const json_t *roles_a, const json_t *roles_b, enum qmr_tuf_role role)
+{
+	const char *name = qmr_tuf_role_name(role);
+	const json_t *a = json_object_get(json_object_get(roles_a, name), "keyids");
+	const json_t *b = json_object_get(json_object_get(roles_b, name), "keyids");
+	const json_t *keyid;
+	size_t i;
+
+	/* Neither list holds an id twice, so equal counts make one inclusion enough. */
+	if (json_array_size(a) != json_array_size(b))
+		return 0;
+	json_array_foreach (a, i, keyid)
+		if (!has_keyid(b, keyid))
+			return 0;
+	return 1;
+}
+
+int qmr_tuf_trusted_has_rotated(const struct qmr_tuf_trusted *set)
+{
+	const json_t *now = json_object_get(set->root.content, "roles");
+
+	return set->known_roles && (!has_same_keys(set->known_roles, now, QMR_TUF_TIMESTAMP) ||
+				    !has_same_keys(set->known_roles, now, QMR_TUF_SNAPSHOT));
+}
+
+int qmr_tuf_trusted_roots_done(const struct qmr_tuf_trusted *set, struct qmr_error *err)
+{
+	return check_expiry(set, &set->root, err);
+}
+
+/* Sections 5.4.2, 5.5.3 and 5.6.3: read, and signed as the trusted root asks. */
+static int load(const struct qmr_tuf_trusted *set, enum qmr_tuf_role role, const char *data, size_t size,
+		struct qmr_tuf_metadata *ret_metadata, struct qmr_error *err)
+{
+	int r = qmr_tuf_metadata_parse(role, data, size, ret_metadata, err);
+
+	return r < 0 ? r : qmr_tuf_metadata_check_signed(ret_metadata, &set->root, err);
+}
+
+int qmr_tuf_trusted_set_timestamp(struct qmr_tuf_trusted *set, const char *data, size_t size, enum qmr_tuf_origin origin,
+				  struct qmr_error *err)
+{
+	cleanup_metadata struct qmr_tuf_metadata timestamp = {0};
+	struct qmr_tuf_file old = {0}, new = {0};
+	int r = load(set, QMR_TUF_TIMESTAMP, data, size, &timestamp, err);
+
+	if (r < 0)
+		return r;
+	if (set->timestamp.json && timestamp.version < set->timestamp.version)
+		return qmr_error_set(err, -EBADMSG, "timestamp: version %lld is older than %lld, which was seen before: a rollback",
+				     (long long)timestamp.version, (long long)set->timestamp.version);
+	if (set->timestamp.json && timestamp.version == set->timestamp.version) {
+		r = check_expiry(set, &set->timestamp, err);
+		return r < 0 ? r : 0;
+	}
+	(void)qmr_tuf_metadata_get_file(&timestamp, "snapshot.json", &new); /* there is one, or it would not have parsed */
+	if (set->timestamp.json && qmr_tuf_metadata_get_file(&set->timestamp, "snapshot.json", &old) && new.version < old.version)
+		return qmr_error_set(err, -EBADMSG,
+				     "timestamp: it names version %lld of snapshot, older than %lld, which was seen before: a rollback",
+				     (long long)new.version, (long long)old.version);
+	if (origin == QMR_TUF_FETCHED) {
+		r = check_expiry(set, &timestamp, err);
+		if (r < 0)
+			return r;
+	}
+	replace(&set->timestamp, &timestamp);
+	return 1;
+}
+
+static int check_snapshot_version(const struct qmr_tuf_trusted *set, const struct qmr_tuf_metadata *snapshot,
+				  struct qmr_error *err)
+{
+	struct qmr_tuf_file named = {0};
+
+	if (qmr_tuf_metadata_get_file(&set->timestamp, "snapshot.json", &named) && snapshot->version == named.version)
+		return 0;
+	return qmr_error_set(err, -EBADMSG, "snapshot: version %lld is not the one that timestamp names, %lld",
+			     (long long)snapshot->version, (long long)named.version);
+}
+
+/* Section 5.5.5: what was listed stays listed, with no lower version. */
+static int check_snapshot_rollback(const struct qmr_tuf_metadata *old, const struct qmr_tuf_metadata *new,
+				   struct qmr_error *err)
+{
+	const json_t *files = json_object_get(old->content, "meta"), *entry;
+	const char *name;
+
+	json_object_foreach ((json_t *)files, name, entry) {
+		int64_t version = json_integer_value(json_object_get(entry, "version"));
+		struct qmr_tuf_file file = {0};
+
+		if (!qmr_tuf_metadata_get_file(new, name, &file))
+			return qmr_error_set(err, -EBADMSG, "snapshot: it no longer lists '%.128s': a rollback", name);
+		if (file.version < version)
+			return qmr_error_set(err, -EBADMSG,
+					     "snapshot: it names version %lld of '%.128s', older than %lld, which was seen before: a rollback",
+					     (long long)file.version, name, (long long)version);
+	}
+	return 0;
+}
+
+int qmr_tuf_trusted_set_snapshot(struct qmr_tuf_trusted *set, const char *data, size_t size, enum qmr_tuf_origin origin,
+				 struct qmr_error *err)
+{
+	cleanup_metadata struct qmr_tuf_metadata snapshot = {0};
+	struct qmr_tuf_file named = {0};
+	int r = 0;
+
+	if (!qmr_tuf_metadata_get_file(&set->timestamp, "snapshot.json", &named))
+		return qmr_error_set(err, -EINVAL, "snapshot: there is no trusted timestamp yet");
+	if (origin == QMR_TUF_FETCHED)
+		r = qmr_tuf_file_check("snapshot", &named, data, size, err);
+	if (r == 0)
+		r = load(set, QMR_TUF_SNAPSHOT, data, size, &snapshot, err);
+	if (r == 0 && origin == QMR_TUF_FETCHED)
+		r = check_snapshot_version(set, &snapshot, err);
+	if (r == 0 && set->snapshot.json)
+		r = check_snapshot_rollback(&set->snapshot, &snapshot, err);
+	if (r == 0 && origin == QMR_TUF_FETCHED)
+		r = check_expiry(set, &snapshot, err);
+	if (r < 0)
+		return r;
+	replace(&set->snapshot, &snapshot);
+	return 0;
+}
+
+/* The trusted snapshot may still be a cached one, which sets lowest versions and names no file. */
+static int check_snapshot(const struct qmr_tuf_trusted *set, struct qmr_error *err)
+{
+	int r;
+
+	if (!set->snapshot.json)
+		return qmr_error_set(err, -EINVAL, "targets: there is no trusted snapshot yet");
+	r = check_snapshot_version(set, &set->snapshot, err);
+	return r < 0 ? r : check_expiry(set, &set->snapshot, err);
+}
+
+int qmr_tuf_trusted_set_targets(struct qmr_tuf_trusted *set, const char *data, size_t size, struct qmr_error *err)
+{
+	cleanup_metadata struct qmr_tuf_metadata targets = {0};
+	struct qmr_tuf_file named = {0};
+	int r = check_snapshot(set, err);
+
+	if (r < 0)
+		return r;
+	(void)qmr_tuf_metadata_get_file(&set->snapshot, "targets.json", &named); /* there is one, or it would not have parsed */
+	r = qmr_tuf_file_check("targets", &named, data, size, err);
+	if (r == 0)
+		r = load(set, QMR_TUF_TARGETS, data, size, &targets, err);
+	if (r == 0 && targets.version != named.version)
+		r = qmr_error_set(err, -EBADMSG, "targets: version %lld is not the one that snapshot names, %lld",
+				  (long long)targets.version, (long long)named.version);
+	if (r == 0)
+		r = check_expiry(set, &targets, err);
+	if (r < 0)
+		return r;
+	replace(&set->targets, &targets);
+	return 0;
+}
