@@ -10,3 +10,7 @@ remediation-fetch_LIBS := jansson libcrypto libcurl libseccomp inih
 UNIT_TESTS += test-canonical-json
 test-canonical-json_SRCS := tests/unit/test-canonical-json.c remediation/canonical-json.c
 test-canonical-json_LIBS := cmocka jansson
+
+UNIT_TESTS += test-tuf-sandbox
+test-tuf-sandbox_SRCS := tests/unit/test-tuf-sandbox.c remediation/fetch-sandbox.c
+test-tuf-sandbox_LIBS := cmocka libseccomp
