@@ -11,7 +11,7 @@ command -v node >/dev/null || cli="$cli nodejs"
 command -v npm >/dev/null || cli="$cli npm"
 net="python3-securesystemslib python3-nacl python3-cryptography nginx-light libnginx-mod-http-dav-ext openssl curl zstd python3 iproute2"
 vm="qemu-system-x86 qemu-utils ovmf mmdebstrap mtools systemd-boot-efi e2fsprogs dosfstools fdisk busybox-static
-	dhcpcd5 python3 openssl zstd kmod libasan8 $net"
+	dhcpcd5 python3 openssl zstd kmod libasan8 libelf1 dnsmasq-base $net"
 bench="cpio zstd binutils $vm"
 
 wanted=

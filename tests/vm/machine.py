@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Whole machines for tests: a Debian 12 with qmr installed as a user would install it, on a disk, under QEMU and OVMF.
+
+What a test asserts comes from here: resets counted by QEMU, files read from the guest's disk by debugfs and mtools, variables read
+from the firmware's store (firmware.py). None of that shares code with the product.
+"""
+import fcntl
+import json
+import os
+import re
+import selectors
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+import zlib
+
+import firmware
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = os.path.dirname(os.path.dirname(HERE))
+CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "qmr-tests")
+TEMPORARY = os.environ.get("TMPDIR", "/var/tmp")
+MIB = 1 << 20
+ESP_MIB, ROOT_MIB = 256, 1536
+LIMIT_S = 1200  # the last resort: software emulation on a busy machine
+
+# A small Debian with what qmr's programs link and what goes into the recovery image.
+PACKAGES = ("systemd", "systemd-sysv", "udev", "kmod", "dbus", "linux-image-amd64", "initramfs-tools", "zstd", "mount",
+            "util-linux", "e2fsprogs", "dosfstools", "systemd-boot", "systemd-boot-efi", "dhcpcd-base", "libefivar1",
+            "libefiboot1", "libblkid1", "libinih1", "libjansson4", "libkmod2", "libzstd1", "zlib1g", "libcurl4", "libssl3",
+            "libseccomp2")
+# Headers that fit the kernel come from the same archive state: mmdebstrap's own apt fetches them.
+HEADERS_HOOK = """set -eu
+cd "$(dirname "$0")/headers"
+get() { APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -q -o APT::Sandbox::User=root download "$@" >/dev/null; }
+get "linux-headers-$(ls "$1/lib/modules")"
+get $(dpkg-deb -f linux-headers-*.deb Depends | grep -oE 'linux-(headers|kbuild)-[^ ,]+')
+"""
+DIRECTOR = """#!/bin/sh
+# Does what the scenario wants of this boot. A boot is counted when it comes this far.
+n=$(cat /var/lib/director/n 2>/dev/null || echo 0); n=$((n + 1)); echo $n >/var/lib/director/n; sync
+say() { echo "test-$nonce: $*" >/dev/console; }
+healthy() {
+	until [ "$(systemctl show -P ExecMainExitTimestampMonotonic qmr-healthy.service)" != 0 ]; do sleep 1; done
+	journalctl -q -o cat -b -u qmr-healthy.service >/dev/console
+	say healthy $n
+}
+switch_off() { exec systemctl --no-block poweroff; }
+restart() { exec systemctl --no-block reboot; }
+. /var/lib/director/scenario
+say boot $n
+if command -v boot_$n >/dev/null; then boot_$n; else healthy; switch_off; fi
+"""
+DIRECTOR_UNIT = """[Unit]
+After=multi-user.target
+[Service]
+ExecStart=/usr/local/sbin/director
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def run(*command, **more):
+    """Runs a command, quiet unless it fails. Returns what it printed."""
+    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+    if done.returncode:
+        raise RuntimeError("%s: exit status %d: %s" % (" ".join(map(str, command)), done.returncode,
+                                                      (done.stderr + done.stdout)[-2000:]))
+    return done.stdout
+
+
+def write(path, content, mode=0o644):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as f:
+        f.write(content if isinstance(content, bytes) else content.encode())
+    os.chmod(path, mode)
+
+
+def base():
+    """A folder with Debian's packages as tree.tar and the headers of its kernel, made once."""
+    folder = os.path.join(CACHE, "base-%08x" % zlib.crc32(repr((PACKAGES, HEADERS_HOOK)).encode()))
+    os.makedirs(CACHE, exist_ok=True)
+    with open(os.path.join(CACHE, "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(folder):
+            print("making a Debian 12 for the virtual machines with mmdebstrap, once (about a minute, 900 MB): " + folder,
+                  flush=True)
+            with tempfile.TemporaryDirectory(dir=CACHE) as work:
+                make_base(work)
+                os.rename(work + "/done", folder)
+    return folder
+
+
+def make_base(work):
+    done = work + "/done"
+    os.makedirs(done + "/headers")
+    write(done + "/hook", HEADERS_HOOK)
+    run("mmdebstrap", "--quiet", "--format=tar", "--variant=minbase", "--include=" + ",".join(PACKAGES),
+        '--aptopt=Apt::Install-Recommends "false"', '--customize-hook=sh "%s/hook" "$1"' % done, "bookworm", done + "/tree.tar")
+    headers = done + "/headers"
+    for package in sorted(os.listdir(headers)):
+        run("dpkg-deb", "-x", headers + "/" + package, headers)
+        os.unlink(headers + "/" + package)
+
+
+def kernel_of(tree):
+    return sorted(os.listdir(tree + "/lib/modules"))[-1]
+
+
+def in_tree(tree, esp, script):
+    """Runs a script in the tree as on the machine itself: /efi is a file system of its own, which becomes the folder esp."""
+    inside = ('set -e; mount -t tmpfs tmpfs "$1/efi"; mount -t proc proc "$1/proc"; mount --rbind /dev "$1/dev"; '
+              'cp -a "$2/." "$1/efi"; chroot "$1" sh -ec "$3"; rm -rf "$2"; cp -a "$1/efi" "$2"')
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "SYSTEMD_RELAX_ESP_CHECKS": "1"}
+    return run("unshare", "-m", "sh", "-c", inside, "sh", tree, esp, script, env=environment)
+
+
+class System:
+    """A system on disk that machines are copied from: Debian, qmr by `make install` and `qmrctl install`, and what else is
+    asked for. files: path -> content (or (content, mode)) put into the tree before qmrctl runs. script: run in the tree before."""
+
+    def __init__(self, work, build, config, files=None, script="", name="system"):
+        self.root_uuid, esp_serial = str(uuid.uuid4()), os.urandom(4).hex().upper()
+        self.machine_id = uuid.uuid4().hex
+        self.tree, self.esp, self.disk = (os.path.join(work, name + suffix) for suffix in ("", ".esp", ".img"))
+        os.makedirs(self.tree)
+        os.makedirs(self.esp)
+        run("tar", "-C", self.tree, "-xf", base() + "/tree.tar", "--exclude=./dev/*")
+        self.kernel = kernel_of(self.tree)
+        run("make", "-s", "-C", SOURCE, "B=" + os.path.abspath(build), "install", "DESTDIR=" + self.tree)
+        self.settle("%s-%s" % (esp_serial[:4], esp_serial[4:]), config)
+        for path, content in (files or {}).items():
+            write(self.tree + path, *(content if isinstance(content, tuple) else (content,)))
+        in_tree(self.tree, self.esp, "bootctl --no-variables --esp-path=/efi install; depmod %s; systemctl -q enable "
+                "director.service\n%s\n" % (self.kernel, script) + INSTALL)
+        self.make_disk(esp_serial)
+        shutil.rmtree(self.tree)
+
+    def settle(self, esp_uuid, config):
+        files = {
+            "/etc/fstab": "UUID=%s / ext4 rw,errors=remount-ro 0 1\nUUID=%s /efi vfat umask=0077 0 2\n" % (self.root_uuid, esp_uuid),
+            "/etc/machine-id": self.machine_id + "\n",
+            "/etc/hostname": "machine\n",
+            "/etc/kernel/cmdline": "root=UUID=%s ro console=ttyS0 loglevel=5\n" % self.root_uuid,
+            # Small, and so quick under emulation: Debian's own choice holds the drivers of all machines.
+            "/etc/initramfs-tools/conf.d/test.conf": "MODULES=list\nCOMPRESS=zstd\n",
+            "/etc/initramfs-tools/modules": "virtio_pci\nvirtio_blk\next4\n",
+            "/etc/qmr/qmr.conf": config,
+            "/etc/systemd/system/director.service": DIRECTOR_UNIT,
+            "/usr/local/sbin/director": (DIRECTOR, 0o755),
+            "/var/lib/director/scenario": "",
+        }
+        os.makedirs(self.tree + "/efi")
+        for path, content in files.items():
+            write(self.tree + path, *(content if isinstance(content, tuple) else (content,)))
+
+    def make_disk(self, esp_serial):
+        root = self.disk + ".root"
+        with open(self.disk, "wb") as f:
+            f.truncate((ESP_MIB + ROOT_MIB + 2) * MIB)
+        run("sfdisk", "-q", self.disk, input="label: gpt\nstart=1MiB, size=%dMiB, type=U\nstart=%dMiB, size=%dMiB, type=L\n" %
+            (ESP_MIB, ESP_MIB + 1, ROOT_MIB))
+        run("mformat", "-i", self.disk + "@@1M", "-T", ESP_MIB * MIB // 512, "-h", "64", "-s", "32", "-F", "-N", esp_serial, "::")
+        run("mcopy", "-s", "-i", self.disk + "@@1M", *[os.path.join(self.esp, n) for n in os.listdir(self.esp)], "::/")
+        run("mke2fs", "-q", "-F", "-t", "ext4", "-U", self.root_uuid, "-d", self.tree, root, "%dM" % ROOT_MIB)
+        run("dd", "if=" + root, "of=" + self.disk, "bs=1M", "seek=%d" % (ESP_MIB + 1), "conv=notrunc,sparse")
+        os.unlink(root)
+
+
+INSTALL = "systemctl -q enable qmr-healthy.timer qmr-shutdown.service; update-initramfs -u -k all"
+
+
+class Disk:
+    """A disk image at rest: files of its root and of its ESP."""
+
+    def __init__(self, path):
+        self.path, self.root, self.esp = path, "%s?offset=%d" % (path, (ESP_MIB + 1) * MIB), path + "@@1M"
+
+    def debugfs(self, *requests, writing=False):
+        command = ["debugfs", "-f", "/dev/stdin"] + (["-w"] if writing else []) + [self.root]
+        done = subprocess.run(command, input="\n".join(requests) + "\n", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return done.stdout, "\n".join(done.stderr.splitlines()[1:])
+
+    def rest(self):
+        """What a machine stopped in the middle left in the journal is put in place, as its next mount would do."""
+        root = self.path + ".root"
+        with open(self.path, "r+b") as disk, open(root, "w+b") as copy:
+            disk.seek((ESP_MIB + 1) * MIB)
+            copy.write(disk.read(ROOT_MIB * MIB))
+            copy.flush()
+            subprocess.run(["e2fsck", "-p", root], stdout=subprocess.DEVNULL)
+            copy.seek(0)
+            disk.seek((ESP_MIB + 1) * MIB)
+            shutil.copyfileobj(copy, disk, MIB)
+        os.unlink(root)
+
+    def read(self, path):
+        """A file's content, None where there is none."""
+        with tempfile.NamedTemporaryFile(dir=TEMPORARY) as out:
+            _, wrong = self.debugfs('dump "%s" %s' % (path, out.name))
+            return None if wrong else out.read()
+
+    def json(self, path):
+        text = self.read(path)
+        return None if text is None else json.loads(text)
+
+    def list(self, path):
+        """Names in a folder, an empty list where there is none."""
+        lines, _ = self.debugfs('ls -p "%s"' % path)
+        names = [line.split("/")[5] for line in lines.splitlines() if line.count("/") >= 6]
+        return sorted(n for n in names if n not in (".", ".."))
+
+    def put(self, path, content):
+        with tempfile.NamedTemporaryFile(dir=TEMPORARY) as source:
+            source.write(content if isinstance(content, bytes) else content.encode())
+            source.flush()
+            folders = path.strip("/").split("/")[:-1]
+            self.debugfs(*["mkdir /" + "/".join(folders[:i + 1]) for i in range(len(folders))], 'rm "%s"' % path,
+                         'write %s "%s"' % (source.name, path), writing=True)
+        if self.read(path) is None:
+            raise RuntimeError("%s: could not write '%s'" % (self.path, path))
+
+    def esp_read(self, path):
+        done = subprocess.run(["mtype", "-i", self.esp, "::" + path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return done.stdout if done.returncode == 0 else None
+
+    def esp_put(self, path, content):
+        run_bytes = content if isinstance(content, bytes) else content.encode()
+        subprocess.run(["mcopy", "-o", "-i", self.esp, "-", "::" + path], input=run_bytes, check=True)
+
+    def esp_remove(self, path):
+        run("mdel", "-i", self.esp, "::" + path)
+
+
+class Run:
+    """What the host saw of one run of a machine. ended: shutdown, line, resets, or limit (the host's patience)."""
+
+    def __init__(self, process, qmp):
+        self.process, self.qmp = process, qmp
+        self.resets = self.host_resets = 0
+        self.console, self.ended, self.seconds = "", None, 0.0
+
+    def reset(self):
+        """The reset button."""
+        self.host_resets += 1
+        self.qmp.sendall(b'{"execute": "system_reset"}\n')
+
+    def type(self, text):
+        self.process.stdin.write(text.encode())
+        self.process.stdin.flush()
+
+    def stop(self, why):
+        self.ended = self.ended or why
+        self.process.kill()
+
+
+class Machine:
+    """A copy of a system with a firmware of its own. scenario: shell functions boot_1, boot_2 … for the director."""
+
+    def __init__(self, system, work, name, scenario=""):
+        self.nonce = os.urandom(6).hex()
+        self.folder = os.path.join(work, name)
+        os.makedirs(self.folder)
+        self.vars = self.folder + "/vars.fd"
+        run("cp", "--sparse=always", "--reflink=auto", system.disk, self.folder + "/disk.img")
+        shutil.copy("/usr/share/OVMF/OVMF_VARS_4M.fd", self.vars)
+        self.disk = Disk(self.folder + "/disk.img")
+        self.play(scenario)
+
+    def play(self, scenario):
+        """Another scenario for the same machine; its boots count from 1 again."""
+        self.disk.put("/var/lib/director/scenario", "nonce=%s\n%s" % (self.nonce, scenario))
+        self.disk.put("/var/lib/director/n", "0\n")
+
+    def variables(self):
+        return firmware.variables(self.vars)
+
+    def state(self):
+        """The boot state, None where the firmware holds none."""
+        raw = self.variables().get("QmrState")
+        return None if raw is None else firmware.read_state(raw)
+
+    def command(self, network):
+        return (["ip", "netns", "exec", network.namespace] if network else []) + [
+            "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "768", "-display", "none",
+            "-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
+            "-drive", "if=pflash,format=raw,unit=1,file=" + self.vars,
+            "-drive", "if=virtio,format=raw,cache=unsafe,file=" + self.disk.path,
+            "-nic", "tap,model=virtio-net-pci,script=no,downscript=no,ifname=" + network.tap if network else "none",
+            "-qmp", "unix:%s/qmp,server=on,wait=off" % self.folder, "-chardev", "stdio,id=serial,signal=off", "-serial",
+            "chardev:serial", "-monitor", "none", "-S"]
+
+    def boot(self, until=None, max_resets=None, watch=None, limit_s=LIMIT_S, network=None):
+        """Runs the machine until it switches itself off, a console line matches until, or it was reset max_resets times.
+        watch(run, what, text) is called for every "line", for every "reset", and about each second ("tick")."""
+        with open(self.folder + "/qemu.log", "ab") as log:
+            process = subprocess.Popen(self.command(network), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        try:
+            qmp = connect(self.folder + "/qmp", process)
+            run_ = Run(process, qmp)
+            begin = time.monotonic()
+            follow(run_, until and re.compile(until), max_resets, watch or (lambda *_: None), begin + limit_s)
+            run_.seconds = time.monotonic() - begin
+            qmp.close()
+        finally:
+            process.kill()
+            process.wait()
+        with open(self.folder + "/console.log", "a") as f:
+            f.write(run_.console)
+        if run_.ended != "shutdown":
+            self.disk.rest()
+        return run_
+
+
+def connect(path, process):
+    """The QMP socket, greeted; the machine does not run before, so no event is missed."""
+    qmp = socket.socket(socket.AF_UNIX)
+    for _ in range(600):
+        try:
+            qmp.connect(path)
+            break
+        except OSError:
+            if process.poll() is not None:
+                raise RuntimeError("QEMU ended at once, see qemu.log beside '%s'" % path)
+            time.sleep(0.05)
+    qmp.sendall(b'{"execute": "qmp_capabilities"}\n{"execute": "cont"}\n')
+    return qmp
+
+
+def follow(run_, until, max_resets, watch, limit):
+    """Reads the console and QEMU's events till the end."""
+    serial, events = b"", b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(run_.process.stdout, selectors.EVENT_READ)
+        selector.register(run_.qmp, selectors.EVENT_READ)
+        while run_.ended is None or selector.get_map():
+            if time.monotonic() > limit:
+                run_.stop("limit")
+            ready = selector.select(1)
+            if not ready:
+                watch(run_, "tick", "")
+            for key, _ in ready:
+                data = os.read(key.fd, 65536)
+                if not data:
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is run_.qmp:
+                    *lines, events = (events + data).split(b"\n")
+                    for line in lines:
+                        take_event(run_, json.loads(line), max_resets, watch)
+                else:
+                    run_.console += data.decode("ascii", "replace").replace("\r", "")
+                    *lines, serial = (serial + data).split(b"\n")
+                    for line in lines:
+                        take_line(run_, line, until, watch)
+            if not selector.get_map():
+                run_.ended = run_.ended or "died"
+
+
+def take_event(run_, event, max_resets, watch):
+    if event.get("event") == "RESET":
+        if event["data"]["guest"]:
+            run_.resets += 1
+        watch(run_, "reset", event["data"]["reason"])
+        if max_resets and run_.resets >= max_resets:
+            run_.stop("resets")
+    elif event.get("event") == "SHUTDOWN" and event["data"]["guest"]:
+        run_.ended = "shutdown"
+
+
+def take_line(run_, line, until, watch):
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line.decode("utf-8", "replace")).strip()
+    watch(run_, "line", text)
+    if until and until.search(text):
+        run_.stop("line")
