@@ -135,7 +135,7 @@ class System:
         for path, content in (files or {}).items():
             write(self.tree + path, *(content if isinstance(content, tuple) else (content,)))
         in_tree(self.tree, self.esp, "bootctl --no-variables --esp-path=/efi install; depmod %s; systemctl -q enable "
-                "director.service\n%s\n" % (self.kernel, script) + INSTALL)
+                "director.service\n%s\nqmrctl install --no-variables --esp-path /efi" % (self.kernel, script))
         self.make_disk(esp_serial)
         shutil.rmtree(self.tree)
 
@@ -168,9 +168,6 @@ class System:
         run("mke2fs", "-q", "-F", "-t", "ext4", "-U", self.root_uuid, "-d", self.tree, root, "%dM" % ROOT_MIB)
         run("dd", "if=" + root, "of=" + self.disk, "bs=1M", "seek=%d" % (ESP_MIB + 1), "conv=notrunc,sparse")
         os.unlink(root)
-
-
-INSTALL = "systemctl -q enable qmr-healthy.timer qmr-shutdown.service; update-initramfs -u -k all"
 
 
 class Disk:
