@@ -17,3 +17,9 @@ check-vm: check-build
 check-sanitize: check-build
 	tests/run.sh -B $(B) sanitize
 .PHONY: check check-net check-vm check-unit check-sanitize
+
+# A whole machine that recovers, shown live; DEMO="--no-server" or "--no-plan" shows the other ends.
+demo: all
+	tests/deps.sh vm
+	python3 tests/vm/demo.py -B $(B) $(DEMO)
+.PHONY: demo

@@ -48,7 +48,11 @@ class Owner:
         for name, source in (("ca.pem", "ca.pem"), ("upload-cert.pem", "recipient.pem")):
             with open("%s/%s" % (folder, source)) as f:
                 self.trust["/etc/qmr/trust/" + name] = f.read()
-        self.config = "[upload]\nurl = https://%s/bundles\n[repository]\nurl = https://%s/repository\n" % (HOST, HOST)
+
+    def config(self, with_repository=True):
+        """For qmr.conf of the owner's machines."""
+        text = "[upload]\nurl = https://%s/bundles\n" % HOST
+        return text + ("[repository]\nurl = https://%s/repository\n" % HOST if with_repository else "")
 
     def open(self, bundle, out):
         """Decrypts and unpacks a bundle with the owner's key."""
