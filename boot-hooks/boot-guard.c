@@ -117,8 +117,11 @@ int main(int argc, char **argv)
 		return QMR_EXIT_OK;
 	if (qmr_config_load(path, &config, &err) < 0)
 		qmr_warning("%s; going on with safe defaults (mode observe)", err.text);
-	if (config.mode == QMR_MODE_OFF)
+	if (config.mode == QMR_MODE_OFF) {
+		if (!strcmp(argv[optind], "healthy"))
+			qmr_guard_archive(); /* systemd-pstore is told not to, and firmware memory must not fill up */
 		return QMR_EXIT_OK;
+	}
 	/* A shutdown within the window ends this process, and the boot is not recorded as healthy. */
 	if (wait_first)
 		(void)sleep((unsigned int)config.stability_s);

@@ -16,11 +16,14 @@
 #include "crc32.h"
 #include "file.h"
 #include "firmware.h"
+#include "healthy.h"
 #include "log.h"
 #include "records.h"
 #include "uuid.h"
 
 #define PSTORE "/sys/fs/pstore"
+#define ARCHIVE "/var/lib/qmr/pstore"
+#define INCIDENTS "/var/lib/qmr/incidents"
 #define CMDLINE_MAX 8192
 
 static char *read_cmdline(void)
@@ -226,10 +229,41 @@ static uint32_t uptime_s(void)
 	return (uint32_t)up.tv_sec;
 }
 
+void qmr_guard_archive(void)
+{
+	struct qmr_error err = {0};
+	int n = qmr_archive_records(PSTORE, ARCHIVE, time(NULL), &err);
+
+	if (n > 0)
+		qmr_notice("%d crash records moved from the firmware's memory to '%s'", n, ARCHIVE);
+	if (n < 0)
+		qmr_warning("%s; crash records that were not moved stay in the firmware's memory", err.text);
+}
+
+/* Both are for people: the boot is healthy whatever becomes of them. */
+static void keep_evidence(const struct qmr_state *state, const char *final)
+{
+	struct qmr_error err = {0};
+
+	qmr_guard_archive();
+	if (final && qmr_report_write(INCIDENTS, state, final, time(NULL), &err) < 0)
+		qmr_warning("%s; the incident has no report", err.text);
+}
+
+/* How the open incident ended, NULL if there is none. */
+static const char *incident_end(const struct qmr_state *state)
+{
+	static const char *const ends[] = {[QMR_STAGE_RECOVERING] = "healthy", [QMR_STAGE_PROBATION] = "healed",
+					   [QMR_STAGE_GIVEN_UP] = "healthy", [QMR_STAGE_FINAL] = "healthy"};
+
+	return state->stage < sizeof(ends) / sizeof(*ends) && !qmr_uuid_is_null(state->incident) ? ends[state->stage] : NULL;
+}
+
 int qmr_guard_healthy(const struct qmr_config *config, struct qmr_error *err)
 {
 	struct utsname uts = {0};
 	struct qmr_state state;
+	const char *final;
 	uint8_t root[16];
 	int r;
 
@@ -239,6 +273,8 @@ int qmr_guard_healthy(const struct qmr_config *config, struct qmr_error *err)
 		return r;
 	if (state.n_attempts == 0 || state.attempts[0].outcome != QMR_OPEN)
 		return 0;
+	final = incident_end(&state);
+	keep_evidence(&state, final);
 	state.attempts[0].outcome = QMR_HEALTHY;
 	state.attempts[0].phase = QMR_PHASE_HEALTHY;
 	state.attempts[0].uptime_s = uptime_s();

@@ -11,6 +11,9 @@ int qmr_guard_start(const struct qmr_config *config, int dry_run, struct qmr_err
 int qmr_guard_healthy(const struct qmr_config *config, struct qmr_error *err) QMR_MUST_CHECK;
 int qmr_guard_clean_shutdown(struct qmr_error *err) QMR_MUST_CHECK;
 
+/* Moves crash records to /var/lib/qmr/pstore; failures are logged. */
+void qmr_guard_archive(void);
+
 /*
  * Begins a switch to recovery: an incident id and the reason go into the state, which is written and read back, and
  * only then is BootNext set. Does not reboot. Without a boot entry nothing is written (-ENOENT).

@@ -4,6 +4,6 @@ test-assess_SRCS := tests/unit/test-assess.c boot-hooks/assess.c
 test-assess_LIBS := cmocka inih
 
 PROGRAMS += boot-guard
-boot-guard_SRCS := boot-hooks/boot-guard.c boot-hooks/guard.c boot-hooks/assess.c boot-hooks/firmware.c
+boot-guard_SRCS := boot-hooks/boot-guard.c boot-hooks/guard.c boot-hooks/assess.c boot-hooks/firmware.c boot-hooks/healthy.c
 boot-guard_LIBS := efivar efiboot inih
 include boot-hooks/qmrctl.mk

@@ -2,7 +2,7 @@
 PROGRAMS += qmrctl
 qmrctl_SRCS := $(addprefix boot-hooks/,qmrctl.c qmrctl-check.c qmrctl-image.c qmrctl-initramfs.c qmrctl-install.c \
 	qmrctl-loader.c qmrctl-status.c qmrctl-switch.c qmrctl-uninstall.c qmrctl-units.c esp.c firmware.c guard.c assess.c \
-	loader-entries.c uki-section.c)
+	healthy.c loader-entries.c uki-section.c)
 qmrctl_LIBS := efivar efiboot blkid inih jansson
 
 UNIT_TESTS += test-loader-entries test-esp

@@ -46,6 +46,13 @@ static int open_systemd(const struct qmr_evidence_places *places, struct qmr_err
 	return qmr_file_open_in_root(places->root_fd, "/var/lib/systemd/pstore", O_RDONLY | O_DIRECTORY, 0, err);
 }
 
+static int open_archive(const struct qmr_evidence_places *places, struct qmr_error *err)
+{
+	if (places->root_fd < 0)
+		return -ENOENT;
+	return qmr_file_open_in_root(places->root_fd, "/var/lib/qmr/pstore", O_RDONLY | O_DIRECTORY, 0, err);
+}
+
 static int open_saved(const struct qmr_evidence_places *places, struct qmr_error *err)
 {
 	char path[128];
@@ -60,6 +67,7 @@ static int open_saved(const struct qmr_evidence_places *places, struct qmr_error
 static const struct source sources[] = {
 	{"pstore", open_pstore, 0, 0},
 	{"/var/lib/systemd/pstore", open_systemd, 3, 1},
+	{"/var/lib/qmr/pstore", open_archive, 1, 1},
 	{"records of an earlier run", open_saved, 0, 0},
 };
 

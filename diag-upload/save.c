@@ -195,11 +195,11 @@ static int copy_top(struct saving *saving, struct qmr_error *err)
 	if (!dir)
 		return qmr_error_errno(err, -errno, "reading the incident folder");
 	while ((entry = readdir(dir))) {
-		size_t length = strlen(entry->d_name);
+		const char *suffix = strrchr(entry->d_name, '.');
 		char name[256];
 		int r;
 
-		if (length < 6 || strcmp(entry->d_name + length - 5, ".json") ||
+		if (!suffix || suffix == entry->d_name || (strcmp(suffix, ".json") && strcmp(suffix, ".log")) ||
 		    !strcmp(entry->d_name, "incident.json") || !is_regular(saving->from_fd, entry->d_name))
 			continue;
 		r = copy_file(NULL, saving->from_fd, saving->to_fd, entry->d_name, name, err);

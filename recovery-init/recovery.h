@@ -13,7 +13,7 @@
 
 #define QMR_RUN "/run/qmr"
 #define QMR_INCIDENT QMR_RUN "/incident"
-#define QMR_PLANS QMR_RUN "/plans"
+#define QMR_PLANS QMR_INCIDENT "/plans"
 #define QMR_STATE_FILE QMR_RUN "/state" /* the bytes of docs/boot-state.md */
 #define QMR_STATE_JSON QMR_RUN "/state.json"
 #define QMR_RECOVERY_LOG QMR_RUN "/recovery.log"

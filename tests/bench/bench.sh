@@ -13,7 +13,7 @@ packages=linux-image-amd64,systemd-sysv,udev,systemd-boot-efi,e2fsprogs,dosfstoo
 packages=$packages,libefiboot1,libblkid1,libinih1,libjansson4,libssl3,libzstd1,zlib1g,libseccomp2,ca-certificates
 packages=$packages,dracut-core,dracut-network,initramfs-tools,curl,zstd,busybox,procps
 tree=$cache/bench-$(cksum <<<"$packages" | cut -d ' ' -f 1)
-programs="recovery-init dhcp-hook crash-collect diag-upload remediation-fetch remediation-apply mkrecovery"
+programs="recovery-init recovery-state dhcp-hook crash-collect diag-upload remediation-fetch remediation-apply mkrecovery"
 
 [ "$(id -u)" = 0 ] || { echo "bench.sh: needs root for chroot" >&2; exit 1; }
 "$here/../deps.sh" bench

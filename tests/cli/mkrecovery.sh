@@ -56,7 +56,7 @@ make_root() {
 	gcc -shared -fPIC -o "$root/usr/lib/qmr/private/libfoo.so" "$work/lib.c"
 	gcc -shared -fPIC -o "$root/opt/lib/libbar.so" "$work/lib.c"
 	echo /opt/lib >"$root/etc/ld.so.conf.d/opt.conf"
-	for name in dhcp-hook crash-collect diag-upload remediation-fetch remediation-apply; do
+	for name in recovery-state dhcp-hook crash-collect diag-upload remediation-fetch remediation-apply; do
 		program usr/lib/qmr/$name -DFOO=0 -DBAR=0
 	done
 	# shellcheck disable=SC2016
