@@ -8,3 +8,7 @@ dhcp-hook_SRCS := recovery-init/dhcp-hook.c
 
 recovery-state_SRCS := recovery-init/recovery-state.c recovery-init/acknowledge.c
 recovery-state_LIBS := efivar inih jansson
+
+UNIT_TESTS += test-recovery
+test-recovery_SRCS := tests/unit/test-recovery.c $(filter-out recovery-init/recovery-init.c,$(recovery-init_SRCS))
+test-recovery_LIBS := cmocka $(recovery-init_LIBS)

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "acknowledge.h"
+#include "child.h"
+#include "cleanup.h"
+#include "end.h"
+#include "file.h"
+#include "json.h"
+#include "remedy.h"
+#include "timeline.h"
+
+static struct qmr_state make_state(enum qmr_stage stage, const uint8_t *outcomes, int n)
+{
+	static const uint8_t root[16] = {1};
+	struct qmr_state state;
+
+	qmr_state_init(&state, root);
+	state.stage = (uint8_t)stage;
+	state.n_attempts = (uint8_t)n;
+	for (int i = 0; i < n; i++)
+		state.attempts[i].outcome = outcomes[i];
+	return state;
+}
+
+/* The detector's switch: its reason, incident and counts are kept. */
+static void test_acknowledge_switch(void **s)
+{
+	const uint8_t outcomes[] = {QMR_CLEAN_SHUTDOWN, QMR_PANIC, QMR_PANIC};
+	struct qmr_state state = make_state(QMR_STAGE_SWITCHING, outcomes, 3);
+
+	state.reason = QMR_REASON_DETECTOR;
+	state.switches = 2;
+	state.failed_boots = 2;
+	state.incident[3] = 7;
+	assert_int_equal(qmr_acknowledge(&state, 0, 1), 0);
+	assert_int_equal(state.stage, QMR_STAGE_RECOVERING);
+	assert_int_equal(state.reason, QMR_REASON_DETECTOR);
+	assert_int_equal(state.switches, 0);
+	assert_int_equal(state.recovery_runs, 1);
+	assert_int_equal(state.failed_boots, 2);
+	assert_int_equal(state.incident[3], 7);
+	assert_int_equal(state.attempts[0].outcome, QMR_CLEAN_SHUTDOWN);
+}
+
+/* Nobody asked: the firmware's entry or a menu; an incident begins, and a crash that nobody counted yet is. */
+static void test_acknowledge_unasked(void **s)
+{
+	const uint8_t outcomes[] = {QMR_OPEN, QMR_PANIC, QMR_HEALTHY};
+	struct qmr_state state = make_state(QMR_STAGE_NONE, outcomes, 3);
+
+	state.rungs = QMR_RUNG_REVERT;
+	strcpy(state.remediation, "old");
+	assert_int_equal(qmr_acknowledge(&state, 1, 0), 1);
+	assert_int_equal(state.reason, QMR_REASON_MENU);
+	assert_int_equal(state.attempts[0].outcome, QMR_PANIC);
+	assert_int_equal(state.failed_boots, 2);
+	assert_int_equal(state.rungs, 0);
+	assert_string_equal(state.remediation, "");
+	assert_false(qmr_uuid_is_null(state.incident));
+
+	state = make_state(QMR_STAGE_NONE, outcomes, 3);
+	assert_int_equal(qmr_acknowledge(&state, 0, 1), 1);
+	assert_int_equal(state.reason, QMR_REASON_BOOT_ORDER);
+	assert_int_equal(state.attempts[0].outcome, QMR_UNKNOWN);
+	assert_int_equal(state.failed_boots, 1);
+}
+
+/* An incident that is open goes on, one that is over does not. */
+static void test_acknowledge_incident(void **s)
+{
+	static const struct {
+		enum qmr_stage stage;
+		int begins;
+	} cases[] = {{QMR_STAGE_NONE, 1},      {QMR_STAGE_SWITCHING, 0}, {QMR_STAGE_RECOVERING, 0}, {QMR_STAGE_PROBATION, 0},
+		     {QMR_STAGE_GIVEN_UP, 1},  {QMR_STAGE_FINAL, 1},	 {QMR_STAGE_HEALED, 1}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct qmr_state state = make_state(cases[i].stage, NULL, 0);
+
+		state.incident[0] = 9;
+		state.recovery_runs = 1;
+		assert_int_equal(qmr_acknowledge(&state, 0, 0), cases[i].begins);
+		assert_int_equal(state.recovery_runs, cases[i].begins ? 1 : 2);
+	}
+}
+
+static void test_recovery_runs_do_not_wrap(void **s)
+{
+	struct qmr_state state = make_state(QMR_STAGE_RECOVERING, NULL, 0);
+
+	state.incident[0] = 1;
+	state.recovery_runs = UINT8_MAX;
+	(void)qmr_acknowledge(&state, 0, 0);
+	assert_int_equal(state.recovery_runs, UINT8_MAX);
+}
+
+static void test_mode(void **s)
+{
+	static const enum qmr_reason reasons[] = {QMR_REASON_NONE, QMR_REASON_DETECTOR, QMR_REASON_REQUESTED,
+						  QMR_REASON_MENU, QMR_REASON_BOOT_ORDER};
+
+	for (int mode = QMR_MODE_OFF; mode <= QMR_MODE_AUTOMATIC; mode++)
+		for (size_t i = 0; i < sizeof(reasons) / sizeof(*reasons); i++) {
+			int got = qmr_effective_mode(mode, reasons[i]);
+
+			/* Never more than the policy allows, but for a person at the menu, who is asked. */
+			if (mode >= QMR_MODE_COLLECT)
+				assert_int_equal(got, mode);
+			else
+				assert_int_equal(got, reasons[i] == QMR_REASON_MENU ? QMR_MODE_ASK : QMR_MODE_COLLECT);
+		}
+}
+
+static void test_end(void **s)
+{
+	static const struct {
+		const char *applied;
+		int cancelled, failed_boots, reason, policy;
+		enum qmr_stage stage;
+		enum qmr_final_condition final;
+		const char *note;
+	} cases[] = {
+		{"p", 0, 2, QMR_REASON_DETECTOR, QMR_FINAL_HALT, QMR_STAGE_PROBATION, QMR_END_NONE, ""},
+		{"", 1, 2, QMR_REASON_DETECTOR, QMR_FINAL_HALT, QMR_STAGE_FINAL, QMR_END_NORMAL_BOOT,
+		 "cancelled at the console"},
+		{"", 0, 2, QMR_REASON_DETECTOR, QMR_FINAL_HALT, QMR_STAGE_FINAL, QMR_END_HALT, "why"},
+		{"", 0, 2, QMR_REASON_DETECTOR, QMR_FINAL_MENU, QMR_STAGE_FINAL, QMR_END_MENU, "why"},
+		{"", 0, 2, QMR_REASON_MENU, QMR_FINAL_BOOT, QMR_STAGE_FINAL, QMR_END_NORMAL_BOOT, "why"},
+		/* A healthy machine whose owner asks for recovery is not halted for it. */
+		{"", 0, 0, QMR_REASON_REQUESTED, QMR_FINAL_HALT, QMR_STAGE_NONE, QMR_END_NONE,
+		 "recovery ran; no failed boot, nothing changed"},
+		{"", 0, 0, QMR_REASON_BOOT_ORDER, QMR_FINAL_HALT, QMR_STAGE_FINAL, QMR_END_HALT, "why"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct qmr_recovery recovery = {.config.final = cases[i].policy, .is_cancelled = cases[i].cancelled};
+		struct qmr_ending ending;
+
+		recovery.state.failed_boots = (uint8_t)cases[i].failed_boots;
+		recovery.state.reason = (uint8_t)cases[i].reason;
+		strcpy(recovery.applied, cases[i].applied);
+		ending = qmr_end_decide(&recovery, "why");
+		assert_int_equal(ending.stage, cases[i].stage);
+		assert_int_equal(ending.final, cases[i].final);
+		assert_string_equal(ending.note, cases[i].note);
+	}
+}
+
+static void test_results(void **s)
+{
+	assert_string_equal(qmr_result_name(qmr_result_from(0)), "ok");
+	assert_string_equal(qmr_result_name(qmr_result_from(3)), "nothing");
+	assert_string_equal(qmr_result_name(qmr_result_from(4)), "refused");
+	assert_string_equal(qmr_result_name(qmr_result_from(5)), "network");
+	assert_string_equal(qmr_result_name(qmr_result_from(139)), "failed");
+	assert_string_equal(qmr_result_name(qmr_result_from(-ENOENT)), "failed");
+	assert_string_equal(qmr_result_name(qmr_result_from(-ETIMEDOUT)), "late");
+}
+
+static void test_timeline(void **s)
+{
+	struct qmr_state state = make_state(QMR_STAGE_RECOVERING, NULL, 0);
+	struct qmr_timeline timeline = {.started_unix_s = 5};
+	cleanup_json json_t *old = NULL;
+	struct qmr_timeline_step *step;
+
+	state.reason = QMR_REASON_DETECTOR;
+	for (int run = 1; run <= 20; run++) {
+		json_t *json;
+
+		state.recovery_runs = (uint8_t)run;
+		timeline.n_steps = 0;
+		for (int i = 0; i < QMR_TIMELINE_STEPS + 5; i++)
+			step = qmr_timeline_begin(&timeline, "collect");
+		step->result = QMR_RESULT_LATE;
+		strcpy(step->text, "\xff not UTF-8");
+		json = qmr_timeline_to_json(&timeline, old, &state, "probation");
+		assert_non_null(json);
+		json_decref(old);
+		old = json;
+	}
+	/* The newest 16 runs, each with all its steps; text that is none is left out. */
+	json_t *runs = json_object_get(old, "runs");
+	json_t *last = json_array_get(runs, json_array_size(runs) - 1);
+	json_t *steps = json_object_get(last, "steps");
+
+	assert_int_equal(json_array_size(runs), QMR_TIMELINE_RUNS);
+	assert_int_equal(json_integer_value(json_object_get(last, "run")), 20);
+	assert_int_equal(json_integer_value(json_object_get(json_array_get(runs, 0), "run")), 5);
+	assert_string_equal(qmr_json_string(last, "reason"), "detector");
+	assert_int_equal(json_array_size(steps), QMR_TIMELINE_STEPS);
+	assert_string_equal(qmr_json_string(json_array_get(steps, QMR_TIMELINE_STEPS - 1), "result"), "late");
+	assert_string_equal(qmr_json_string(json_array_get(steps, QMR_TIMELINE_STEPS - 1), "text"), "");
+}
+
+/* Another schema's runs are not carried on as ours. */
+static void test_timeline_other_schema(void **s)
+{
+	struct qmr_state state = make_state(QMR_STAGE_RECOVERING, NULL, 0);
+	struct qmr_timeline timeline = {0};
+	cleanup_json json_t *old = json_pack("{s:i, s:[i]}", "schema", 2, "runs", 1);
+	cleanup_json json_t *json = qmr_timeline_to_json(&timeline, old, &state, "halt");
+
+	assert_int_equal(json_array_size(json_object_get(json, "runs")), 1);
+}
+
+static void test_plans(void **s)
+{
+	static const char *const names[] = {"01-b.json", "00-a.b-c.json", "fetch.json", "x-y.json", "02-.json", "03-z.txt",
+					    "04-", "05-0123456789012345678901234567890123456789012345678901234567890123.json"};
+	char folder[] = "/tmp/qmr-plans-XXXXXX";
+	struct qmr_plan_file plans[QMR_PLANS_MAX];
+	cleanup_close int fd = -1;
+	char path[200];
+
+	assert_non_null(mkdtemp(folder));
+	fd = open(folder, O_RDONLY | O_DIRECTORY);
+	assert_int_equal(qmr_plans_list(fd, plans), 0);
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
+		assert_int_equal(close(open(path, O_CREAT | O_WRONLY, 0600)), 0);
+	}
+	assert_int_equal(qmr_plans_list(fd, plans), 2);
+	assert_string_equal(plans[0].id, "a.b-c");
+	assert_string_equal(plans[0].name, "00-a.b-c.json");
+	assert_string_equal(plans[1].id, "b");
+	assert_int_equal(qmr_file_remove_tree(AT_FDCWD, folder, NULL), 0);
+	assert_int_equal(qmr_plans_list(-1, plans), 0);
+}
+
+static int answer_fine(void *context, void *answer, struct qmr_error *err)
+{
+	memcpy(answer, context, 5);
+	return 3;
+}
+
+static int answer_error(void *context, void *answer, struct qmr_error *err)
+{
+	return qmr_error_set(err, -ENODEV, "no such thing");
+}
+
+static int answer_crash(void *context, void *answer, struct qmr_error *err)
+{
+	(void)signal(SIGSEGV, SIG_DFL); /* a sanitizer would report it and exit */
+	(void)raise(SIGSEGV);
+	return 0;
+}
+
+static int answer_never(void *context, void *answer, struct qmr_error *err)
+{
+	(void)signal(SIGTERM, SIG_IGN);
+	(void)sleep(600);
+	return 0;
+}
+
+static void test_call(void **s)
+{
+	struct qmr_error err = {0};
+	char answer[8] = "";
+
+	assert_int_equal(qmr_child_call(answer_fine, "abcd", 60000, answer, 5, &err), 3);
+	assert_string_equal(answer, "abcd");
+	assert_int_equal(qmr_child_call(answer_error, NULL, 60000, answer, 5, &err), -ENODEV);
+	assert_string_equal(err.text, "no such thing");
+	assert_string_equal(answer, "abcd");
+	assert_int_equal(qmr_child_call(answer_crash, NULL, 60000, answer, 5, &err), -EIO);
+	assert_int_equal(qmr_child_call(answer_never, NULL, 50, answer, 5, &err), -ETIMEDOUT);
+	assert_int_equal(qmr_child_call(answer_fine, "abcd", 60000, answer, 4097, &err), -EINVAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_acknowledge_switch), cmocka_unit_test(test_acknowledge_unasked),
+		cmocka_unit_test(test_acknowledge_incident), cmocka_unit_test(test_recovery_runs_do_not_wrap),
+		cmocka_unit_test(test_mode), cmocka_unit_test(test_end), cmocka_unit_test(test_results),
+		cmocka_unit_test(test_timeline), cmocka_unit_test(test_timeline_other_schema),
+		cmocka_unit_test(test_plans), cmocka_unit_test(test_call),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
