@@ -104,6 +104,7 @@ static const struct step {
 	{"fetch", "Looking for a signed remediation", 0,
 	 NEED_GO_ON | NEED_REPOSITORY | NEED_INCIDENT | NEED_NETWORK, qmr_step_fetch},
 	{"apply", "Repairing", 300, NEED_GO_ON | NEED_CHANGES | NEED_WRITABLE | NEED_INCIDENT, qmr_step_apply},
+	{"loader", "Renewing the boot entries' tries", 60, NEED_GO_ON | NEED_DEVICE, qmr_step_loader},
 };
 
 static const char *unmet(const struct qmr_recovery *recovery, unsigned int wanted)
@@ -138,17 +139,24 @@ static void run_step(const struct step *step, struct qmr_recovery *recovery, str
 		; /* orphans are ours */
 }
 
-/* Why nothing was repaired: the apply step says, or the first one whose failure kept it from running. */
+/*
+ * Why nothing was repaired: the first step of the system's disk that failed, else what the apply step says. What servers and networks do
+ * decides nothing.
+ */
 static const char *find_why(const struct qmr_timeline *timeline)
 {
-	for (unsigned int i = 0; i < timeline->n_steps; i++) {
-		const struct qmr_timeline_step *step = &timeline->steps[i];
+	static const char *const decide[] = {"devices", "mount-root-ro", "collect", "check-root", "resume", "save", "apply"};
 
-		if (step->result == QMR_RESULT_FAILED || step->result == QMR_RESULT_LATE)
-			if (strcmp(step->name, "network") && strcmp(step->name, "upload") && strcmp(step->name, "fetch"))
+	for (size_t i = 0; i < sizeof(decide) / sizeof(*decide); i++)
+		for (unsigned int k = 0; k < timeline->n_steps; k++) {
+			const struct qmr_timeline_step *step = &timeline->steps[k];
+
+			if (!strcmp(step->name, decide[i]) &&
+			    (step->result == QMR_RESULT_FAILED || step->result == QMR_RESULT_LATE ||
+			     !strcmp(step->name, "apply")))
 				return step->text;
-	}
-	return timeline->n_steps ? timeline->steps[timeline->n_steps - 1].text : "";
+		}
+	return "";
 }
 
 static void mount_or_warn(const char *type, const char *path, const char *options, unsigned long flags)
