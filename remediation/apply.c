@@ -92,6 +92,22 @@ static int open_clean(int root_fd, struct qmr_transactions *ret_transactions, st
 	return r < 0 ? -EIO : 0;
 }
 
+/* 0 with the result printed if the plan was applied in this incident already, -ENOENT if not. */
+static int print_repeated(const struct qmr_transactions *transactions, const char *plan, const char *incident,
+			  struct qmr_error *err)
+{
+	struct qmr_journal journal = {0};
+	int r = incident ? qmr_transaction_find(transactions, plan, incident, &journal, err) : -ENOENT;
+
+	if (r < 0)
+		return r;
+	qmr_notice("'%s' was applied in this incident before, by transaction %llu; nothing is left to do", plan,
+		   (unsigned long long)journal.id);
+	r = print_result(&journal, err);
+	qmr_journal_done(&journal);
+	return r;
+}
+
 static int run_and_print(const struct qmr_transactions *transactions,
 			 const struct qmr_changes *changes, const char *plan, const char *incident,
 			 const json_t *plan_json, struct qmr_error *err)
@@ -129,10 +145,13 @@ static int apply_plan(int root_fd, const struct qmr_plan *plan, const json_t *in
 
 	if (r < 0)
 		return r;
-	r = qmr_engines_plan(&context, plan, &changes, err);
-	if (r == 0)
-		r = run_and_print(&transactions, &changes, plan->id,
-				  qmr_json_string(incident, "id"), plan->json, err);
+	r = print_repeated(&transactions, plan->id, qmr_json_string(incident, "id"), err);
+	if (r == -ENOENT) {
+		r = qmr_engines_plan(&context, plan, &changes, err);
+		if (r == 0)
+			r = run_and_print(&transactions, &changes, plan->id,
+					  qmr_json_string(incident, "id"), plan->json, err);
+	}
 	qmr_changes_done(&changes);
 	qmr_transactions_close(&transactions);
 	return r;
@@ -176,10 +195,13 @@ static int run_revert(int root_fd, const struct arguments *arguments, struct qmr
 	r = open_clean(root_fd, &transactions, err);
 	if (r < 0)
 		return r;
-	r = qmr_revert_plan(root_fd, incident, &changes, err);
-	if (r == 0)
-		r = run_and_print(&transactions, &changes, "local-revert",
-				  qmr_json_string(incident, "id"), record, err);
+	r = print_repeated(&transactions, "local-revert", qmr_json_string(incident, "id"), err);
+	if (r == -ENOENT) {
+		r = qmr_revert_plan(root_fd, incident, &changes, err);
+		if (r == 0)
+			r = run_and_print(&transactions, &changes, "local-revert",
+					  qmr_json_string(incident, "id"), record, err);
+	}
 	qmr_changes_done(&changes);
 	qmr_transactions_close(&transactions);
 	return r;

@@ -302,3 +302,30 @@ int qmr_transaction_run(const struct qmr_transactions *transactions,
 		qmr_journal_done(&journal);
 	return r;
 }
+
+int qmr_transaction_find(const struct qmr_transactions *transactions, const char *plan, const char *incident,
+			 struct qmr_journal *ret_journal, struct qmr_error *err)
+{
+	cleanup_free uint64_t *ids = NULL;
+	int n = qmr_numbered_list(transactions->fd, &ids, err);
+	uint64_t undone = 0; /* the older transaction that the last one seen took back */
+
+	for (int i = n - 1; i >= 0; i--) {
+		cleanup_close int folder = open_folder(transactions->fd, ids[i], err);
+		struct qmr_journal journal = {0};
+		unsigned long long id;
+		int r = folder < 0 ? folder : qmr_journal_load(folder, ids[i], &journal, err);
+
+		if (r < 0)
+			return r;
+		if (journal.state == QMR_JOURNAL_COMMITTED && ids[i] != undone && !strcmp(journal.plan, plan) &&
+		    !strcmp(journal.incident, incident)) {
+			*ret_journal = journal;
+			return 0;
+		}
+		if (journal.state == QMR_JOURNAL_COMMITTED && ids[i] != undone && sscanf(journal.plan, "undo-%llu", &id) == 1)
+			undone = id;
+		qmr_journal_done(&journal);
+	}
+	return n < 0 ? n : -ENOENT;
+}

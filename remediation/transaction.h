@@ -74,6 +74,13 @@ int qmr_transaction_run(const struct qmr_transactions *transactions,
 			const json_t *plan_json, struct qmr_journal *ret_journal,
 			struct qmr_error *err) QMR_MUST_CHECK;
 
+/*
+ * Finds the newest committed transaction of a plan for an incident that was not undone: a power cut after the commit must not make the
+ * next run do something else. -ENOENT if there is none. The caller frees *ret_journal with qmr_journal_done().
+ */
+int qmr_transaction_find(const struct qmr_transactions *transactions, const char *plan, const char *incident,
+			 struct qmr_journal *ret_journal, struct qmr_error *err) QMR_MUST_CHECK;
+
 /* The changes that bring back what was before transaction id; -ENOENT, or -EBADMSG unless it is
  * committed. */
 int qmr_transaction_inverse(const struct qmr_transactions *transactions, uint64_t id,

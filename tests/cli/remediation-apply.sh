@@ -105,6 +105,18 @@ test_revert() {
 	check revert-leaves-unlinked "the link changed" test "$(readlink "$W/r/opt/v/ch/current")" = n.bin
 	check revert-keeps-what-it-removes "no undo copy" test -n "$(grep -lx new "$W"/r/var/lib/qmr/transactions/1/undo/*)"
 	sed 's/"link": "[^"]*"/"link": null/' "$W/incident.json" >"$W/unlinked.json"
+	# A cut after the commit: the next run says what was done, and does nothing else.
+	echo later >"$W/r/opt/v/ch/c.bin"
+	check revert-repeated "printed something else" \
+		test "$(apply revert --root "$W/r" --incident "$W/incident.json" 2>/dev/null)" = "$out"
+	check revert-repeated-changes-nothing "c.bin was touched" test "$(cat "$W/r/opt/v/ch/c.bin")" = later
+	sed 's/000000000001/000000000002/' "$W/incident.json" >"$W/next.json"
+	apply revert --root "$W/r" --incident "$W/next.json" >/dev/null 2>&1
+	check revert-next-incident "c.bin is not restored" test "$(hash_of "$W/r/opt/v/ch/c.bin")" = "$OLD_HASH"
+	apply undo --root "$W/r" --id 2 >/dev/null 2>&1
+	apply revert --root "$W/r" --incident "$W/next.json" >/dev/null 2>&1
+	check revert-after-undo "c.bin is not restored" test "$(hash_of "$W/r/opt/v/ch/c.bin")" = "$OLD_HASH"
+	fresh
 	apply revert --root "$W/r" --incident "$W/unlinked.json" >/dev/null 2>&1
 	check revert-nothing-linked "exit status $?" test $? = 3
 	fresh
