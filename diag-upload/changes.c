@@ -114,6 +114,10 @@ static int compare_file(void *user, const char *path, int parent_fd, const char 
 	const struct qmr_saved_file *saved = qmr_restore_point_find(c->point, path);
 	struct stat st;
 
+	if (!saved && qmr_restore_point_was_skipped(c->point, path)) {
+		qmr_note(c->notes, "comparing '%s': the restore point left it out", path);
+		return 0;
+	}
 	if (saved)
 		c->seen[saved - c->point->files] = 1;
 	if (fstatat(parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {

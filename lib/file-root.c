@@ -34,7 +34,7 @@ int qmr_file_open_in_root(int root_fd, const char *path, int flags, mode_t mode,
 
 static int open_folder(int root_fd, const char *path, int create, struct qmr_error *err)
 {
-	int fd = qmr_file_open_in_root(root_fd, path, O_RDONLY | O_DIRECTORY, 0, create ? NULL : err);
+	int fd = qmr_file_open_in_root(root_fd, path, O_RDONLY | O_DIRECTORY, 0, err);
 	char name[256];
 
 	if (fd != -ENOENT || !create)

@@ -159,6 +159,7 @@ static int parse_manifest(const json_t *manifest, uint64_t id, struct qmr_restor
 	point->id = id;
 	point->taken_unix_s = number;
 	snprintf(point->kernel, sizeof(point->kernel), "%s", kernel ? kernel : "");
+	point->skipped = json_incref(json_object_get(manifest, "skipped"));
 	return parse_files(json_object_get(manifest, "files"), point, err);
 }
 
@@ -169,6 +170,7 @@ void qmr_restore_point_done(struct qmr_restore_point *point)
 		free(point->files[i].target);
 	}
 	free(point->files);
+	json_decref(point->skipped);
 	memset(point, 0, sizeof(*point));
 }
 
@@ -268,4 +270,18 @@ const struct qmr_saved_file *qmr_restore_point_find(const struct qmr_restore_poi
 	if (!point->n_files)
 		return NULL;
 	return bsearch(&key, point->files, point->n_files, sizeof(*point->files), compare_files);
+}
+
+int qmr_restore_point_was_skipped(const struct qmr_restore_point *point, const char *path)
+{
+	const json_t *entry;
+	size_t i;
+
+	json_array_foreach (point->skipped, i, entry) {
+		const char *skipped = qmr_json_string(entry, "path");
+
+		if (skipped && !strcmp(skipped, path))
+			return 1;
+	}
+	return 0;
 }

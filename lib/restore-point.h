@@ -2,6 +2,7 @@
 #ifndef QMR_RESTORE_POINT_H
 #define QMR_RESTORE_POINT_H
 
+#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,7 @@ struct qmr_restore_point {
 	char kernel[64];
 	struct qmr_saved_file *files; /* sorted by path */
 	size_t n_files;
+	json_t *skipped; /* owned; what was left out, objects with path and why; NULL: nothing */
 };
 
 /* Loads the newest restore point with a valid manifest; -ENOENT if there is none. Release with _done. */
@@ -38,6 +40,9 @@ int qmr_restore_point_load(int root_fd, uint64_t id, struct qmr_restore_point *r
 
 /* Frees what the point owns; a zeroed one is fine. */
 void qmr_restore_point_done(struct qmr_restore_point *point);
+
+/* 1 if the point left path out, because of its size for instance: then it only looks as if it had been added. */
+int qmr_restore_point_was_skipped(const struct qmr_restore_point *point, const char *path);
 
 /* Borrowed entry of path, NULL if the point does not hold it. */
 const struct qmr_saved_file *qmr_restore_point_find(const struct qmr_restore_point *point, const char *path);

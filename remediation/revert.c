@@ -11,12 +11,10 @@
 #include "log.h"
 #include "restore-point.h"
 
-#define MANIFEST_BYTES_MAX (64u << 20)
 
 struct revert {
 	int root_fd;
 	struct qmr_restore_point point;
-	json_t *manifest; /* owned; for what the restore point left out */
 	struct qmr_changes *changes;
 	size_t n_linked;
 };
@@ -24,39 +22,11 @@ struct revert {
 static int load_point(struct revert *revert, const json_t *incident, struct qmr_error *err)
 {
 	const json_t *id = json_object_get(incident, "restore_point");
-	cleanup_close int fd = -1;
-	char path[128];
-	int r;
 
-	if (json_is_integer(id) && json_integer_value(id) > 0)
-		r = qmr_restore_point_load(revert->root_fd, (uint64_t)json_integer_value(id),
-					   &revert->point, err);
-	else
-		r = qmr_error_set(err, -EBADMSG, "the incident names no restore point");
-	if (r < 0)
-		return r;
-	snprintf(path, sizeof(path), QMR_RESTORE_POINTS "/%llu",
-		 (unsigned long long)revert->point.id);
-	fd = qmr_file_open_in_root(revert->root_fd, path, O_RDONLY | O_DIRECTORY, 0, err);
-	return fd < 0 ? fd
-		      : qmr_json_load(fd, "manifest.json", MANIFEST_BYTES_MAX, &revert->manifest,
-				      err);
-}
-
-/* A file that the restore point left out, because of its size for instance, only looks as if it had
- * been added. */
-static int was_skipped(const struct revert *revert, const char *path)
-{
-	const json_t *entry;
-	size_t i;
-
-	json_array_foreach (json_object_get(revert->manifest, "skipped"), i, entry) {
-		const char *skipped = qmr_json_string(entry, "path");
-
-		if (skipped && !strcmp(skipped, path))
-			return 1;
-	}
-	return 0;
+	if (!json_is_integer(id) || json_integer_value(id) <= 0)
+		return qmr_error_set(err, -EBADMSG, "the incident names no restore point");
+	return qmr_restore_point_load(revert->root_fd, (uint64_t)json_integer_value(id),
+				      &revert->point, err);
 }
 
 /* A remediation's own block list is no part of the fault, though its text names the culprit. */
@@ -73,7 +43,7 @@ static int remove_added(struct revert *revert, const char *path, const char *sha
 	struct qmr_node now, nothing = {0};
 	int r, other;
 
-	if (was_skipped(revert, path)) {
+	if (qmr_restore_point_was_skipped(&revert->point, path)) {
 		qmr_warning(
 			"reverting '%s': the restore point left it out, so it is not new; it stays",
 			path);
@@ -157,7 +127,6 @@ int qmr_revert_plan(int root_fd, const json_t *incident, struct qmr_changes *cha
 	if (r == 0 && !revert.n_linked)
 		r = qmr_error_set(err, -ENOENT,
 				  "no change that is linked to the culprit can be reverted");
-	json_decref(revert.manifest);
 	qmr_restore_point_done(&revert.point);
 	return r;
 }

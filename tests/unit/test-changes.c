@@ -121,6 +121,17 @@ static void test_kinds_of_change(void **state)
 	assert_int_equal(64, strlen(changes.items[2].new_sha256));
 }
 
+/* Too large for the restore point then, small enough now: not new. */
+static void test_left_out_is_not_added(void **state)
+{
+	write_file("/opt/v/a", "was there");
+	write_file("/opt/v/b", "was not");
+	point.skipped = json_pack("[{s:s, s:s}]", "path", "/opt/v/a", "why", "larger than 16 MiB");
+	find(1);
+	assert_change(0, "/opt/v/b", QMR_CHANGE_ADDED, QMR_LINK_NONE);
+	assert_int_equal(1, json_array_size(notes));
+}
+
 static void test_same_size_and_time_is_still_compared(void **state)
 {
 	struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
@@ -218,7 +229,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		T(test_nothing_changed), T(test_kinds_of_change), T(test_same_size_and_time_is_still_compared),
+		T(test_nothing_changed), T(test_kinds_of_change), T(test_left_out_is_not_added),
+		T(test_same_size_and_time_is_still_compared),
 		T(test_large_files), T(test_links), T(test_sole_change), T(test_other_modules_options_do_not_count),
 		T(test_json_has_strongest_first_and_is_bounded),
 	};
