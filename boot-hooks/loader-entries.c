@@ -165,7 +165,7 @@ static int parse_name(const char *file, const char *suffix, struct qmr_loader_en
 		return 0;
 	entry->tries_left = left;
 	entry->tries_done = done;
-	strcpy(entry->id + (plus - file), entry->id + (length - suffix_length));
+	memmove(entry->id + (plus - file), entry->id + (length - suffix_length), suffix_length + 1);
 	return 0;
 }
 
