@@ -43,6 +43,29 @@ for program in "$build"/*; do
 		not_ok "$name" "--help lists no options, or not at the beginning of lines"
 	fi
 done
+# qmr.conf(5) against the table of lib/config.c: section, key, default ("" where it has none or an empty one).
+config_keys() {
+	sed -nE 's/^\t(INT|TEXT|OTHER)\("([a-z]+)", "([a-z_]+)",.*, (NULL|"([^"]*)")\),$/\2 \3 \5/p' lib/config.c
+}
+page_keys() {
+	sed 's/\\-/-/g' docs/man/qmr.conf.5 | awk '
+		/^\.SH \[/ { section = substr($2, 2, length($2) - 2) }
+		/^\.SH [^[]/ { section = "" }
+		/^\.T[PQ]/ { tag = 1; next }
+		tag && section {
+			tag = 0
+			gsub(/["\\]/, "")
+			if ($1 == ".B" && $3 == "=") print section, $2, $4
+			else if ($1 == ".BI") print section, $2, ""
+			else if ($1 == ".BR") { sub(/^\.BR /, ""); n = split($0, names, / , /); for (i = 1; i <= n; i++) { gsub(/ /, "", names[i]); print section, names[i], "" } }
+		}'
+}
+difference=$(diff <(config_keys | sort) <(page_keys | sort) | grep '^[<>]' | tr '\n' ';')
+if [ -z "$difference" ] && [ "$(config_keys | wc -l)" -gt 20 ]; then
+	echo "ok qmr.conf: lib/config.c and docs/man/qmr.conf.5 have the same keys and defaults"
+else
+	not_ok qmr.conf "only in lib/config.c (<) or only in docs/man/qmr.conf.5 (>): $difference"
+fi
 [ "$count" -gt 0 ] || not_ok man "no program in '$build'"
 for page in docs/man/*.[158]; do
 	wrong=$(MANROFFSEQ='' groff -man -Tutf8 -ww "$page" 2>&1 >/dev/null | head -3)
