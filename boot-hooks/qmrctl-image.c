@@ -98,13 +98,17 @@ static int require_space(const char *path, uint64_t bytes, struct qmr_error *err
 static int place(struct qmrctl *ctl, const char *path, struct qmr_error *err)
 {
 	cleanup_free char *data = NULL;
-	char folder[PATH_MAX];
+	char folder[PATH_MAX], leftover[PATH_MAX + 16];
 	size_t size;
 	int r = qmr_file_read(AT_FDCWD, BUILT, IMAGE_BYTES_MAX, &data, &size, err);
 
 	snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(path, '/') - path), path);
+	snprintf(leftover, sizeof(leftover), "%s.qmr-new", path);
 	if (r == 0)
 		r = qmr_file_mkdirs(AT_FDCWD, folder, 0755, err);
+	/* What a power cut left of qmr_file_replace() must not count as used space. */
+	if (r == 0 && unlink(leftover) < 0 && errno != ENOENT)
+		r = qmr_error_errno(err, -errno, "removing '%s'", leftover);
 	if (r == 0)
 		r = require_space(path, size, err);
 	return r == 0 ? qmr_file_replace(AT_FDCWD, path, data, size, 0644, err) : r;

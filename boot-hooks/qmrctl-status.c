@@ -36,7 +36,7 @@ struct status {
 static const char *const stage_words[] = {
 	[QMR_STAGE_NONE] = "nothing is being done about failed boots",
 	[QMR_STAGE_SWITCHING] = "the next boot goes into recovery",
-	[QMR_STAGE_RECOVERING] = "recovery has begun, and this boot is not known to be its outcome",
+	[QMR_STAGE_RECOVERING] = "recovery began and did not record how it ended",
 	[QMR_STAGE_PROBATION] = "a remediation was applied; the machine has to prove healthy",
 	[QMR_STAGE_GIVEN_UP] = "recovery could not start or could not help; a healthy boot begins anew",
 	[QMR_STAGE_FINAL] = "recovery has ended for this incident; a healthy boot begins anew",

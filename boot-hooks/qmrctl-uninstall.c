@@ -72,10 +72,13 @@ static int remove_files(struct qmrctl *ctl, struct qmr_error *err)
 
 int qmrctl_uninstall(struct qmrctl *ctl, struct qmr_error *err)
 {
-	/* What acts by itself goes first; at every point between, the machine boots as before or as after. */
+	/*
+	 * What the firmware acts on goes first: a generator that fails then keeps boot-guard, which finds nothing to switch to.
+	 * The state goes after boot-guard, which would write it again.
+	 */
 	static const struct qmrctl_step steps[] = {
-		{"units", remove_units}, {"initramfs", remove_from_initramfs}, {"register", remove_entry},
-		{"image", remove_image}, {"state", remove_state},              {"files", remove_files},
+		{"units", remove_units},           {"register", remove_entry}, {"image", remove_image},
+		{"initramfs", remove_from_initramfs}, {"state", remove_state}, {"files", remove_files},
 	};
 
 	return qmrctl_run_steps(ctl, "uninstalling", steps, sizeof(steps) / sizeof(*steps), err);

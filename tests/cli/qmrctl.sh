@@ -174,11 +174,12 @@ ok "a full ESP: the bytes needed and free are said, nothing is left behind" \
 rm "$root/tmp/image-bytes"
 
 # systemd-boot beside it.
-mkdir -p "$root/efi/loader/entries"
+mkdir -p "$root/efi/loader/entries" "$root/efi/EFI/Linux"
 echo v >"$root/efi/vmlinuz"
 printf 'title Old\nlinux /vmlinuz\noptions a  b\n' >"$root/efi/loader/entries/old-1.conf"
 printf 'title New\nlinux /vmlinuz\n' >"$root/efi/loader/entries/old-2+3.conf"
-ok "install" "$(install_built)" 0
+head -c 5000000 /dev/zero >"$root/$image.qmr-new" 2>/dev/null # all that is free
+ok "install, over what a power cut left on the ESP" "$(install_built) $(find "$root/efi" -name '*.qmr-new')" "0 "
 ok "the sort-key was added, the rest is as it was" "$(cat "$root/efi/loader/entries/old-1.conf")" \
 	$'title Old\nsort-key debian\nlinux /vmlinuz\noptions a  b'
 ok "to both, and it is said" "$(grep -c 'sort-key debian' "$root/efi/loader/entries/old-2+3.conf") $(said 'sort-key added to 2 entries')" "1 1"
@@ -316,6 +317,10 @@ exec 9>&-
 
 # And away again.
 mkdir -p "$root/var/lib/qmr/incidents/x"
+touch "$root/tmp/fail-initramfs"
+ok "uninstall with a generator that fails: the image is gone all the same" \
+	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall) $(said "done before it: units, register, image") $(ls "$root/efi/EFI/Linux")" "1 1 "
+rm "$root/tmp/fail-initramfs"
 ok "uninstall" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall)" 0
 ok "image, units and mark for the first boot are gone, incidents are kept" \
 	"$(ls "$root/efi/EFI/Linux" "$root/etc/units") $(ls "$root/var/lib/qmr")" "$(printf '%s:\n\n%s:' "$root/efi/EFI/Linux" "$root/etc/units") incidents"
