@@ -5,7 +5,9 @@ qmrctl_SRCS := $(addprefix boot-hooks/,qmrctl.c qmrctl-check.c qmrctl-image.c qm
 	healthy.c loader-entries.c uki-section.c)
 qmrctl_LIBS := efivar efiboot blkid inih jansson
 
-UNIT_TESTS += test-loader-entries test-esp
+UNIT_TESTS += test-firmware test-loader-entries test-esp
+test-firmware_SRCS := tests/unit/test-firmware.c boot-hooks/firmware.c
+test-firmware_LIBS := cmocka efivar efiboot
 test-loader-entries_SRCS := tests/unit/test-loader-entries.c boot-hooks/loader-entries.c boot-hooks/uki-section.c
 test-loader-entries_LIBS := cmocka
 test-esp_SRCS := tests/unit/test-esp.c boot-hooks/esp.c
