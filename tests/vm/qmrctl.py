@@ -31,8 +31,10 @@ boot_1() {
 	step uninstall qmrctl --purge uninstall
 	step left left
 	step uninstall-again qmrctl --purge uninstall
-	sed -i /^sort-key/d /efi/loader/entries/*.conf
 	step install qmrctl install
+	sed -i /^sort-key/d /efi/loader/entries/*.conf
+	step check-finds qmrctl check
+	step install-sorts qmrctl install
 	step install-again qmrctl install
 	step check qmrctl check
 	step status qmrctl --json status
@@ -52,7 +54,8 @@ boot_3() {
 	switch_off
 }
 """
-EXITS = {"pending": 2, "first-check": 0, "uninstall": 0, "left": 1, "uninstall-again": 0, "install": 0, "install-again": 0, "check": 0,
+EXITS = {"pending": 2, "first-check": 0, "uninstall": 0, "left": 1, "uninstall-again": 0, "install": 0, "check-finds": 1,
+         "install-sorts": 0, "install-again": 0, "check": 0,
          "status": 0, "recover-later": 0, "next": 0, "cancel": 0, "cancelled": 2, "cancel-again": 3, "mode": 0, "recover": 0,
          "history": 0}
 
