@@ -1,16 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# qmrctl in a made-up system: a root of its own (chroot in a mount namespace over an overlay of /usr) with stand-ins for the
+# qmrctl in a made-up system: a root of its own (chroot in a mount namespace) with stand-ins for the
 # generator, systemctl and mkrecovery, so that each can fail on demand. What the real ones do is a matter of tests/vm.
 # Usage: tests/cli/qmrctl.sh -B BUILD. Needs root, or user namespaces.
 set -u
 build=$(realpath "$2")
-if [ -z "${QMR_TEST_NAMESPACE-}" ]; then
+# The mounts are gone with the namespace, and only then is the folder removed: rm must never meet the host's files.
+if [ -z "${QMR_TEST_FOLDER-}" ]; then
+	work=$(mktemp -d)
+	trap 'rm -rf --one-file-system "$work"' EXIT
 	[ "$(id -u)" = 0 ] && map= || map=--map-root-user
-	QMR_TEST_NAMESPACE=1 exec unshare --mount --propagation private $map "$0" -B "$build"
+	QMR_TEST_FOLDER=$work unshare --mount --propagation private $map "$0" -B "$build"
+	exit $?
 fi
-work=$(mktemp -d)
-trap 'umount -R "$root" 2>/dev/null; rm -rf "$work"' EXIT
+work=$QMR_TEST_FOLDER
 root=$work/root
 status=0
 release=6.9-test
@@ -41,6 +44,7 @@ snapshot() {
 	(cd "$root" && find etc boot efi var -xdev -type f ! -path 'var/tmp/*' -printf '%p %s %T@\n' | sort)
 }
 program() { # $1: path in the root, text on standard input
+	rm -f "$root/$1"
 	cat >"$root/$1"
 	chmod 0755 "$root/$1"
 }
@@ -48,10 +52,13 @@ program() { # $1: path in the root, text on standard input
 make_root() {
 	mkdir -p "$root"
 	mount -t tmpfs -o mode=0755 tmpfs "$root" || { echo "not ok setup: no mount namespace"; exit 1; }
-	mkdir -p "$root"/{upper,work,usr,proc,dev,run,tmp,efi,boot,var/{lib,tmp}} "$root"/etc/{qmr/trust,qmr/conf.d}
-	mount -t overlay overlay -o "lowerdir=/usr,upperdir=$root/upper,workdir=$root/work" "$root/usr" ||
-		{ echo "not ok setup: no overlay"; exit 1; }
-	mount --rbind /proc "$root/proc" && mount --rbind /dev "$root/dev"
+	mkdir -p "$root"/{host,usr/{bin,sbin,lib},proc,dev,run,tmp,efi,boot,var/{lib,tmp}} "$root"/etc/{qmr/trust,qmr/conf.d}
+	# The host's programs and libraries, as links: an overlay could not be written to in a user namespace.
+	touch "$root/dev/null" "$root/dev/urandom"
+	mount --rbind /usr "$root/host" && mount --rbind /proc "$root/proc" && mount --bind /dev/null "$root/dev/null" &&
+		mount --bind /dev/urandom "$root/dev/urandom" || { echo "not ok setup: no bind mounts"; exit 1; }
+	for folder in bin sbin lib; do (cd /usr/$folder && ls -A) | sed "s|^|/host/$folder/|" | xargs ln -s -t "$root/usr/$folder"; done
+	ln -s /host/lib64 "$root/usr/lib64" && ln -s /host/share "$root/usr/share" && rm -f "$root"/usr/lib/{qmr,modules}
 	for name in bin sbin lib lib64; do ln -s usr/$name "$root/$name"; done
 	mkdir -p "$root/usr/lib/qmr" "$root/usr/lib/modules/$release"
 	mount -t tmpfs -o size=4M tmpfs "$root/efi"
