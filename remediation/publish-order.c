@@ -55,12 +55,7 @@ static void choose_signed(const struct qmr_repository *repository, struct attemp
 		attempt->has_targets = targets_are_ready(repository, next);
 		return;
 	}
-	/*
-	 * A root that waits for signatures and changes the keys of targets keeps the new targets waiting too: published
-	 * alone they would be out of reach for the signatures that are still missing.
-	 */
-	if (!next || verifies(next, QMR_ROLE_TARGETS, targets))
-		attempt->has_targets = targets_are_ready(repository, now);
+	attempt->has_targets = targets_are_ready(repository, now);
 }
 
 /* A new version of an online role; 0, or 1 if its keys are not at hand. */

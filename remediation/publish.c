@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "log.h"
@@ -241,6 +242,7 @@ int main(int argc, char **argv)
 
 	qmr_log_open("qmr-publish", 0);
 	umask(022);
+	(void)prctl(PR_SET_DUMPABLE, 0); /* private keys do not go into a core file; works without as well */
 	memcpy(arguments.days, qmr_publish_days, sizeof(arguments.days));
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--help"))

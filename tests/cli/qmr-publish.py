@@ -293,6 +293,15 @@ def test_staged():
     check("the-same-key-twice-is-one", status == 3 and owner.versions()["targets"] == before["targets"], out)
     status, out = owner("sign", "--role", "targets", "--key", owner.key("root"))
     check("key-of-another-role", status == 4 and "no key of role targets" in out, out)
+    placed = glob.glob(owner.repository + "/targets/plans/*.a.json")[0]
+    os.rename(placed, owner.path + "/hidden")
+    status, out = owner("sign", "--role", "targets", "--key", glob.glob(second + "/*")[0])
+    check("no-signature-on-a-missing-plan", status == 4 and "missing" in out, out)
+    with open(placed, "w") as file:
+        file.write("{}")
+    status, out = owner("sign", "--role", "targets", "--key", glob.glob(second + "/*")[0])
+    check("no-signature-on-a-changed-plan", status == 4 and "length" in out, out)
+    os.rename(owner.path + "/hidden", placed)
     foreign = Owner()
     status, out = owner("sign", "--role", "targets", "--key", foreign.key("targets"))
     check("key-of-nobody", status == 4, out)
@@ -467,6 +476,13 @@ def test_damage():
     check("tuf-js-finds-expiry", not client()["ok"])
     status, out = owner("refresh")
     check("refresh-heals-expiry", status == 0 and owner.is_valid() and client("plans/a.json")["ok"], out)
+
+    owner("rotate", "timestamp")
+    for version in (1, 2):  # an older root, which the right keys did sign, as the next one
+        shutil.copy(f"{owner.repository}/metadata/{version}.root.json", owner.repository + "/metadata/3.root.json")
+        status, out = owner("check")
+        check(f"root-{version}-is-not-root-3", status == 4 and "3.root.json': version" in out, out)
+    os.unlink(owner.repository + "/metadata/3.root.json")
 
     # Somebody with the web server but without keys: what they write is not built upon.
     document = owner.document("timestamp")
