@@ -260,6 +260,29 @@ int qmr_key_load(int dirfd, const char *path, struct qmr_passphrase *passphrase,
 	return r < 0 ? r : key_from_pkey(pkey, path, ret_key, err);
 }
 
+int qmr_key_load_public(const char *path, struct qmr_key *ret_key, struct qmr_error *err)
+{
+	QMR_CLEANUP(cleanup_bio) BIO *bio = NULL;
+	cleanup_free char *data = NULL;
+	EVP_PKEY *pkey;
+	size_t size;
+	int r = qmr_file_read(AT_FDCWD, path, KEY_FILE_BYTES_MAX, &data, &size, err);
+
+	if (r < 0)
+		return r;
+	bio = BIO_new_mem_buf(data, (int)size);
+	pkey = bio ? PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL) : NULL;
+	ERR_clear_error();
+	if (!pkey)
+		return qmr_error_set(err, -EBADMSG, "'%s' holds no public key in PEM form", path);
+	r = key_from_pkey(pkey, path, ret_key, err);
+	if (r == 0) {
+		EVP_PKEY_free(ret_key->pkey);
+		ret_key->pkey = NULL;
+	}
+	return r;
+}
+
 static int write_pem(BIO *bio, const struct qmr_key *key, const struct qmr_passphrase *passphrase)
 {
 	QMR_CLEANUP(cleanup_pkcs8) PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key->pkey);

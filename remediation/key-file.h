@@ -18,7 +18,7 @@
 #define QMR_PASSPHRASE_BYTES_MAX 1023
 
 struct qmr_key {
-	struct evp_pkey_st *pkey; /* owned; the private half is in here */
+	struct evp_pkey_st *pkey; /* owned; the private half is in here; NULL: there is only the public one */
 	unsigned char public_key[QMR_KEY_PUBLIC_BYTES];
 	char id[QMR_KEY_ID];
 };
@@ -40,6 +40,9 @@ void qmr_key_done(struct qmr_key *key);
  */
 int qmr_key_load(int dirfd, const char *path, struct qmr_passphrase *passphrase, struct qmr_key *ret_key,
 		 struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Reads a public key in PEM form (openssl pkey -pubout); the result cannot sign. -EBADMSG: it is none, or not Ed25519. */
+int qmr_key_load_public(const char *path, struct qmr_key *ret_key, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Writes a private key durably, mode 0600; encrypted (PBES2, AES-256) if the passphrase, NULL allowed, is not empty. */
 int qmr_key_save(int dirfd, const char *path, const struct qmr_key *key, const struct qmr_passphrase *passphrase,

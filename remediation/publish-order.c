@@ -55,7 +55,12 @@ static void choose_signed(const struct qmr_repository *repository, struct attemp
 		attempt->has_targets = targets_are_ready(repository, next);
 		return;
 	}
-	attempt->has_targets = targets_are_ready(repository, now);
+	/*
+	 * A root that waits and changes who signs targets keeps the new targets waiting too: published alone, with the
+	 * signatures that the old root asks for, they could not be given those that are still missing.
+	 */
+	if (!next || verifies(next, QMR_ROLE_TARGETS, targets))
+		attempt->has_targets = targets_are_ready(repository, now);
 }
 
 /* A new version of an online role; 0, or 1 if its keys are not at hand. */

@@ -65,48 +65,107 @@ static int resign_targets(struct qmr_publish_session *session, struct qmr_error 
 	r = qmr_repository_begin(repository, QMR_ROLE_TARGETS, err);
 	for (int i = 0; r >= 0 && i < 2; i++)
 		r = qmr_key_ring_sign(&session->ring, roots[i], QMR_ROLE_TARGETS, repository->next[QMR_ROLE_TARGETS], err);
+	/* None of its keys is here: root waits until one of them makes targets anew, with refresh --role targets. */
+	if (r >= 0 && json_array_size(json_object_get(repository->next[QMR_ROLE_TARGETS], "signatures")) == 0) {
+		json_decref(repository->next[QMR_ROLE_TARGETS]);
+		repository->next[QMR_ROLE_TARGETS] = NULL;
+	}
 	return r < 0 ? r : 0;
 }
 
-static int make_key(struct qmr_publish_session *session, enum qmr_role role,
-		    const struct qmr_publish_arguments *arguments, const struct qmr_key **ret_key, struct qmr_error *err)
+/* What rotate does to one role. */
+struct rotation {
+	enum qmr_role role;
+	int has_old, has_new;
+	char old[QMR_KEY_ID];   /* the key that goes */
+	struct qmr_key foreign; /* the public half of one that was made elsewhere */
+	int is_foreign;
+	char made[64];          /* file of the key that was made here, empty if none was */
+};
+
+static int plan_rotation(const struct qmr_publish_arguments *arguments, const json_t *root, struct rotation *rotation,
+			 struct qmr_error *err)
+{
+	const char *out = arguments->drop ? arguments->drop : arguments->replace;
+	int only_threshold = arguments->new_threshold && !arguments->add && !out && !arguments->public_key;
+	int r = 0;
+
+	if (arguments->new_threshold && rotation->role > QMR_ROLE_TARGETS)
+		return qmr_error_set(err, -EINVAL, "the threshold of %s is 1: one machine renews it by itself",
+				     qmr_role_name(rotation->role));
+	if (!!arguments->add + !!arguments->drop + !!arguments->replace > 1 || (arguments->drop && arguments->public_key))
+		return qmr_error_set(err, -EINVAL, "--add, --drop and --replace exclude each other, and --drop brings no key");
+	rotation->has_old = !arguments->add && !only_threshold;
+	rotation->has_new = !arguments->drop && !only_threshold;
+	rotation->is_foreign = arguments->public_key != NULL;
+	if (rotation->has_old)
+		r = find_old(root, rotation->role, out, rotation->old, err);
+	if (r == 0 && rotation->is_foreign)
+		r = qmr_key_load_public(arguments->public_key, &rotation->foreign, err);
+	if (r == 0 && rotation->is_foreign && qmr_root_has_key(root, rotation->role, rotation->foreign.id))
+		r = qmr_error_set(err, -EINVAL, "'%s' is a key of role %s already", arguments->public_key,
+				  qmr_role_name(rotation->role));
+	return r;
+}
+
+static int make_key(struct qmr_publish_session *session, const struct qmr_publish_arguments *arguments,
+		    struct rotation *rotation, const struct qmr_key **ret_key, struct qmr_error *err)
 {
 	struct qmr_passphrase passphrase = {0};
 	int r = 0;
 
-	if (role <= QMR_ROLE_TARGETS) /* online keys have none, see init */
+	if (rotation->role <= QMR_ROLE_TARGETS) /* online keys have none, see init */
 		passphrase = session->ring.passphrase;
-	if (role <= QMR_ROLE_TARGETS && arguments->ask_passphrase)
+	if (rotation->role <= QMR_ROLE_TARGETS && arguments->ask_passphrase)
 		r = qmr_publish_passphrase(arguments, 1, &passphrase, err);
 	if (r == 0)
-		r = qmr_key_ring_make(&session->ring, role, &passphrase, ret_key, err);
+		r = qmr_key_ring_make(&session->ring, rotation->role, &passphrase, ret_key, err);
+	if (r == 0)
+		qmr_key_ring_name(rotation->role, (*ret_key)->id, rotation->made);
 	OPENSSL_cleanse(&passphrase, sizeof(passphrase));
 	return r;
 }
 
-static int rotate(struct qmr_publish_session *session, enum qmr_role role, const struct qmr_publish_arguments *arguments,
-		  const struct qmr_key **ret_key, struct qmr_error *err)
+static int change_root(struct qmr_publish_session *session, const struct qmr_publish_arguments *arguments,
+		       struct rotation *rotation, struct qmr_error *err)
+{
+	json_t *root = session->repository.next[QMR_ROLE_ROOT];
+	const struct qmr_key *key = &rotation->foreign;
+	int r = 0;
+
+	if (rotation->has_new && !rotation->is_foreign)
+		r = make_key(session, arguments, rotation, &key, err);
+	if (r == 0 && rotation->has_old)
+		r = qmr_root_remove_key(root, rotation->role, rotation->old, err);
+	if (r == 0 && rotation->has_new)
+		r = qmr_root_add_key(root, rotation->role, key, err);
+	if (r == 0 && arguments->new_threshold)
+		r = qmr_root_set_threshold(root, rotation->role, arguments->new_threshold, err);
+	if (r == 0 && qmr_metadata_check_form(QMR_ROLE_ROOT, root, "the new root", err) < 0)
+		r = qmr_error_set(err, -EINVAL, "role %s would have %zu keys and threshold %d; nothing was done",
+				  qmr_role_name(rotation->role), json_array_size(qmr_root_keyids(root, rotation->role)),
+				  qmr_root_threshold(root, rotation->role));
+	return r;
+}
+
+static int rotate(struct qmr_publish_session *session, const struct qmr_publish_arguments *arguments,
+		  struct rotation *rotation, struct qmr_error *err)
 {
 	struct qmr_repository *repository = &session->repository;
-	char old[QMR_KEY_ID];
 	int r = qmr_repository_begin(repository, QMR_ROLE_ROOT, err);
 
 	if (r == 0)
-		r = find_old(repository->next[QMR_ROLE_ROOT], role, arguments->replace, old, err);
+		r = plan_rotation(arguments, repository->next[QMR_ROLE_ROOT], rotation, err);
 	/* Signed before it is changed: no key is made in vain, and it is known whether the owner's keys have a passphrase. */
 	if (r == 0)
 		r = sign_root(session, err);
 	if (r == 0)
 		json_array_clear(json_object_get(repository->next[QMR_ROLE_ROOT], "signatures"));
 	if (r == 0)
-		r = make_key(session, role, arguments, ret_key, err);
-	if (r == 0)
-		r = qmr_root_remove_key(repository->next[QMR_ROLE_ROOT], role, old, err);
-	if (r == 0)
-		r = qmr_root_add_key(repository->next[QMR_ROLE_ROOT], role, *ret_key, err);
+		r = change_root(session, arguments, rotation, err);
 	if (r == 0)
 		r = sign_root(session, err);
-	if (r == 0 && role == QMR_ROLE_TARGETS)
+	if (r == 0 && rotation->role == QMR_ROLE_TARGETS)
 		r = resign_targets(session, err);
 	if (r < 0)
 		return r;
@@ -117,9 +176,8 @@ int qmr_publish_rotate(const struct qmr_publish_arguments *arguments)
 {
 	int role = qmr_role_from_name(arguments->names[0]);
 	struct qmr_publish_session session = {.repository.fd = -1, .ring.fd = -1};
-	const struct qmr_key *key = NULL;
+	struct rotation rotation = {.role = role};
 	struct qmr_error err = {0};
-	char name[64] = "";
 	int r;
 
 	if (role < 0)
@@ -127,13 +185,12 @@ int qmr_publish_rotate(const struct qmr_publish_arguments *arguments)
 	else
 		r = qmr_publish_begin(arguments, &session, &err);
 	if (r == 0)
-		r = rotate(&session, role, arguments, &key, &err);
-	if (key)
-		qmr_key_ring_name(role, key->id, name);
-	if (r >= 0)
-		printf("new key: %s/%s\n", arguments->keys, name);
-	else if (key)
-		qmr_warning("the new key '%s/%s' was made; delete it unless list --json names its id", arguments->keys, name);
+		r = rotate(&session, arguments, &rotation, &err);
+	if (r >= 0 && *rotation.made)
+		printf("new key: %s/%s\n", arguments->keys, rotation.made);
+	else if (*rotation.made)
+		qmr_warning("the new key '%s/%s' was made; delete it unless list --json names its id", arguments->keys,
+			    rotation.made);
 	if (r < 0)
 		r = qmr_publish_failed("rotating a key", &session, &err);
 	qmr_publish_done(&session);

@@ -27,7 +27,7 @@ static const char usage[] =
 	"  list               print plans, versions and what is staged\n"
 	"  refresh            renew timestamp, and snapshot when it is old; publish what is staged and signed (cron job)\n"
 	"  check              verify everything as a client does\n"
-	"  rotate ROLE        replace a key of root, targets, snapshot or timestamp\n"
+	"  rotate ROLE        replace, add or drop a key of root, targets, snapshot or timestamp, or change a threshold\n"
 	"  sign               add a signature to a staged change of root or targets\n\n"
 	"  --repository DIR         folder of the repository\n"
 	"  --keys KEYDIR            folder of private keys\n"
@@ -40,6 +40,10 @@ static const char usage[] =
 	"  --targets-threshold N    init: signatures that targets needs (1)\n"
 	"  --role ROLE              refresh: renew this role now; sign: the role that is signed for\n"
 	"  --replace KEYID          rotate: the key that goes (the beginning of its id)\n"
+	"  --add                    rotate: the new key comes in addition\n"
+	"  --drop KEYID             rotate: this key goes, and none comes\n"
+	"  --threshold N            rotate: signatures that root or targets needs from now on\n"
+	"  --public PUBLIC.pem      rotate: the new key is this one, whose private half stays where it was made\n"
 	"  --key KEY.pem            sign: the private key\n"
 	"  --root ROOT.json         check: the root that machines trust (default metadata/1.root.json)\n"
 	"  --warn-days N            check: warn about what expires within N days (a quarter of its time)\n"
@@ -64,6 +68,10 @@ static const struct option options[] = {
 	{"targets-threshold", required_argument, NULL, OPT_TARGETS_THRESHOLD},
 	{"role", required_argument, NULL, 'r'},
 	{"replace", required_argument, NULL, 'o'},
+	{"add", no_argument, NULL, 'A'},
+	{"drop", required_argument, NULL, 'D'},
+	{"threshold", required_argument, NULL, 'T'},
+	{"public", required_argument, NULL, 'P'},
 	{"key", required_argument, NULL, 'f'},
 	{"root", required_argument, NULL, 't'},
 	{"warn-days", required_argument, NULL, 'w'},
@@ -80,7 +88,7 @@ static const struct command commands[] = {
 	{"list", "", "j", 0, 0, qmr_publish_list},
 	{"refresh", "k", "pr", 0, 0, qmr_publish_refresh},
 	{"check", "", "jtw", 0, 0, qmr_publish_check},
-	{"rotate", "k", "pao", 1, 1, qmr_publish_rotate},
+	{"rotate", "k", "paoADTP", 1, 1, qmr_publish_rotate},
 	{"sign", "rf", "kp", 0, 0, qmr_publish_sign},
 };
 
@@ -121,23 +129,51 @@ static int parse_expires(const char *text, struct qmr_publish_arguments *argumen
 	return role < 0 ? -1 : parse_number(equals + 1, 1, 36500, &arguments->days[role]);
 }
 
+/* Options that are a string or a flag, and where they go. */
+static const struct {
+	int letter;
+	int is_flag;
+	size_t offset;
+} places[] = {
+	{'d', 0, offsetof(struct qmr_publish_arguments, repository)},
+	{'k', 0, offsetof(struct qmr_publish_arguments, keys)},
+	{'p', 0, offsetof(struct qmr_publish_arguments, passphrase_file)},
+	{'o', 0, offsetof(struct qmr_publish_arguments, replace)},
+	{'D', 0, offsetof(struct qmr_publish_arguments, drop)},
+	{'P', 0, offsetof(struct qmr_publish_arguments, public_key)},
+	{'f', 0, offsetof(struct qmr_publish_arguments, key)},
+	{'t', 0, offsetof(struct qmr_publish_arguments, root)},
+	{'a', 1, offsetof(struct qmr_publish_arguments, ask_passphrase)},
+	{'A', 1, offsetof(struct qmr_publish_arguments, add)},
+	{'j', 1, offsetof(struct qmr_publish_arguments, json)},
+};
+
+/* -1: it is none of them, or its argument is empty, which has been said. */
+static int place_option(int c, struct qmr_publish_arguments *arguments)
+{
+	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
+		char *place = (char *)arguments + places[i].offset;
+
+		if (places[i].letter != c)
+			continue;
+		if (places[i].is_flag) {
+			*(int *)place = 1;
+		} else if (*optarg) {
+			*(const char **)place = optarg;
+		} else {
+			qmr_error_log("an option has an empty argument");
+			return -1;
+		}
+		return 0;
+	}
+	return -1; /* getopt has said why */
+}
+
 static int parse_option(int c, struct qmr_publish_arguments *arguments)
 {
 	int role;
 
 	switch (c) {
-	case 'd':
-		arguments->repository = optarg;
-		return 0;
-	case 'k':
-		arguments->keys = optarg;
-		return 0;
-	case 'p':
-		arguments->passphrase_file = optarg;
-		return 0;
-	case 'a':
-		arguments->ask_passphrase = 1;
-		return 0;
 	case 'e':
 		return parse_expires(optarg, arguments);
 	case OPT_ROOT_KEYS:
@@ -148,28 +184,18 @@ static int parse_option(int c, struct qmr_publish_arguments *arguments)
 	case OPT_TARGETS_THRESHOLD:
 		role = c == OPT_ROOT_THRESHOLD ? QMR_ROLE_ROOT : QMR_ROLE_TARGETS;
 		return parse_number(optarg, 1, QMR_METADATA_KEYS_MAX, &arguments->threshold[role]);
+	case 'T':
+		return parse_number(optarg, 1, QMR_METADATA_KEYS_MAX, &arguments->new_threshold);
+	case 'w':
+		return parse_number(optarg, 0, 36500, &arguments->warn_days);
 	case 'r':
 		role = parse_role(optarg);
 		arguments->roles |= role < 0 ? 0 : 1u << role;
 		return role < 0 ? -1 : 0;
-	case 'o':
-		arguments->replace = optarg;
-		return *optarg ? 0 : -1;
-	case 'f':
-		arguments->key = optarg;
-		return 0;
-	case 't':
-		arguments->root = optarg;
-		return 0;
-	case 'w':
-		return parse_number(optarg, 0, 36500, &arguments->warn_days);
-	case 'j':
-		arguments->json = 1;
-		return 0;
 	case 'c':
 		return 0;
 	default:
-		return -1; /* getopt has said why */
+		return place_option(c, arguments);
 	}
 }
 

@@ -10,8 +10,10 @@
 /* The commands of qmr-publish. Each logs its own errors and returns an exit status (docs/architecture.md). */
 
 struct qmr_publish_arguments {
-	const char *repository, *keys, *passphrase_file, *key, *root, *replace;
-	int ask_passphrase, json, warn_days; /* warn_days -1: a quarter of each role's days */
+	const char *repository, *keys, *passphrase_file, *key, *root, *replace, *drop, *public_key;
+	int ask_passphrase, add, json;
+	int warn_days;     /* -1: a quarter of each role's days */
+	int new_threshold; /* of rotate; 0: as it is */
 	int days[QMR_ROLE_COUNT];
 	int n_keys[QMR_ROLE_COUNT], threshold[QMR_ROLE_COUNT];
 	unsigned int roles; /* bits (1 << role) of --role */

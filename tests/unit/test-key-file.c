@@ -143,6 +143,26 @@ static void bad_files_are_refused(void **state)
 	assert_null(key.pkey);
 }
 
+static void a_public_key_is_enough_for_an_id(void **state)
+{
+	/* openssl pkey -pubout of the known key */
+	static const char public_pem[] = "-----BEGIN PUBLIC KEY-----\n"
+					 "MCowBQYDK2VwAyEA/FHNjmIYoaONpH7QAjDwWAgW7RO6MwOsXeuRFUiQgCU=\n"
+					 "-----END PUBLIC KEY-----\n";
+	char folder[64] = "", path[128];
+	struct qmr_key key = {0};
+	int fd = *(int *)*state;
+
+	assert_true(readlinkat(fd, "path", folder, sizeof(folder) - 1) > 0);
+	snprintf(path, sizeof(path), "%s/known.pub", folder);
+	put(fd, "known.pub", public_pem, 0644);
+	assert_int_equal(qmr_key_load_public(path, &key, NULL), 0);
+	assert_string_equal(key.id, "e45b8d1fab21a7a7550adbca559eade41e36a398f14a577f8766ec32bf237101");
+	assert_null(key.pkey);
+	put(fd, "known.pub", known_pem, 0600);
+	assert_int_equal(qmr_key_load_public(path, &key, NULL), -EBADMSG);
+}
+
 static void hexadecimal_is_exact(void **unused)
 {
 	static const char *const bad[] = {"", "0", "000", "0g", "0A", "00 ", " 00"};
@@ -187,6 +207,7 @@ int main(void)
 		cmocka_unit_test(a_known_key_signs_as_the_standard_says),
 		cmocka_unit_test(what_is_saved_is_loaded),
 		cmocka_unit_test(bad_files_are_refused),
+		cmocka_unit_test(a_public_key_is_enough_for_an_id),
 		cmocka_unit_test(hexadecimal_is_exact),
 		cmocka_unit_test(a_passphrase_is_the_first_line),
 	};

@@ -258,6 +258,17 @@ static void every_command_in_turn(void **unused)
 	assert_int_equal(call(&owner, qmr_publish_rotate, root), QMR_EXIT_USAGE); /* which of the two? */
 	owner.arguments.replace = "zz";
 	assert_int_equal(call(&owner, qmr_publish_rotate, targets), QMR_EXIT_USAGE);
+	owner.arguments.replace = NULL;
+	owner.arguments.add = 1;
+	owner.arguments.new_threshold = 3;
+	assert_int_equal(call(&owner, qmr_publish_rotate, targets), QMR_EXIT_OK);
+	owner.arguments.add = 0;
+	owner.arguments.new_threshold = 1;
+	assert_int_equal(call(&owner, qmr_publish_rotate, targets), QMR_EXIT_OK);
+	owner.arguments.public_key = owner.plan;
+	assert_int_equal(call(&owner, qmr_publish_rotate, root), QMR_EXIT_USAGE);
+	owner.arguments.add = 1;
+	assert_int_equal(call(&owner, qmr_publish_rotate, root), QMR_EXIT_REFUSED);
 	assert_int_equal(call(&owner, qmr_publish_remove, name), QMR_EXIT_OK);
 	assert_int_equal(call(&owner, qmr_publish_remove, name), QMR_EXIT_NOTHING);
 	owner.arguments.roles = 1u << QMR_ROLE_ROOT | 1u << QMR_ROLE_TARGETS;
