@@ -20,7 +20,9 @@
 
 #define KEY_FILE_BYTES_MAX 16384
 
-/* What OWASP asks of PBKDF2 with SHA-256 (2023); OpenSSL's own default, 2048, is from another time. */
+/*
+ * What OWASP asks of PBKDF2 with SHA-256 (2023); OpenSSL's own default, 2048, is from another time.
+ */
 #define PBKDF2_ROUNDS 600000
 
 static void cleanup_bio(BIO **bio)
@@ -82,10 +84,12 @@ json_t *qmr_key_public_json(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES]
 	char hex[2 * QMR_KEY_PUBLIC_BYTES + 1];
 
 	qmr_hex_encode(public_key, QMR_KEY_PUBLIC_BYTES, hex);
-	return json_pack("{s:s, s:s, s:{s:s}}", "keytype", "ed25519", "scheme", "ed25519", "keyval", "public", hex);
+	return json_pack("{s:s, s:s, s:{s:s}}", "keytype", "ed25519", "scheme", "ed25519", "keyval",
+			 "public", hex);
 }
 
-int qmr_key_id(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES], char ret_id[QMR_KEY_ID], struct qmr_error *err)
+int qmr_key_id(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES], char ret_id[QMR_KEY_ID],
+	       struct qmr_error *err)
 {
 	json_t *object = qmr_key_public_json(public_key);
 	cleanup_free char *text = NULL;
@@ -100,14 +104,16 @@ int qmr_key_id(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES], char ret_id
 }
 
 /* Takes the reference to pkey, also on failure. */
-static int key_from_pkey(EVP_PKEY *pkey, const char *name, struct qmr_key *ret_key, struct qmr_error *err)
+static int key_from_pkey(EVP_PKEY *pkey, const char *name, struct qmr_key *ret_key,
+			 struct qmr_error *err)
 {
 	struct qmr_key key = {.pkey = pkey};
 	size_t size = sizeof(key.public_key);
 	int r;
 
 	if (EVP_PKEY_get_id(pkey) != EVP_PKEY_ED25519 ||
-	    EVP_PKEY_get_raw_public_key(pkey, key.public_key, &size) != 1 || size != sizeof(key.public_key))
+	    EVP_PKEY_get_raw_public_key(pkey, key.public_key, &size) != 1 ||
+	    size != sizeof(key.public_key))
 		r = qmr_error_set(err, -EBADMSG, "'%s' holds no Ed25519 key", name);
 	else
 		r = qmr_key_id(key.public_key, key.id, err);
@@ -134,22 +140,26 @@ void qmr_key_done(struct qmr_key *key)
 }
 
 /* Reads a file whose content is a secret: refused if anybody but the owner may read it. */
-static int read_secret(int dirfd, const char *path, char **ret_data, size_t *ret_size, struct qmr_error *err)
+static int read_secret(int dirfd, const char *path, char **ret_data, size_t *ret_size,
+		       struct qmr_error *err)
 {
-	cleanup_close int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	cleanup_close int fd =
+		openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return qmr_error_errno(err, -errno, "opening '%s'", path);
 	if (st.st_mode & 077)
 		return qmr_error_set(err, -EACCES,
-				     "'%s' is open to others than its owner (mode %04o); it is not used: chmod 600 it, "
+				     "'%s' is open to others than its owner (mode %04o); it is not "
+				     "used: chmod 600 it, "
 				     "and replace the key if somebody may have read it",
 				     path, st.st_mode & 07777);
 	return qmr_file_read_fd(fd, path, KEY_FILE_BYTES_MAX, ret_data, ret_size, err);
 }
 
-int qmr_passphrase_load(const char *path, struct qmr_passphrase *ret_passphrase, struct qmr_error *err)
+int qmr_passphrase_load(const char *path, struct qmr_passphrase *ret_passphrase,
+			struct qmr_error *err)
 {
 	char *data = NULL;
 	size_t size, length;
@@ -159,7 +169,8 @@ int qmr_passphrase_load(const char *path, struct qmr_passphrase *ret_passphrase,
 		return r;
 	length = strcspn(data, "\r\n");
 	if (length == 0 || length > QMR_PASSPHRASE_BYTES_MAX) {
-		r = qmr_error_set(err, -EINVAL, "the first line of '%s' is no passphrase of 1 to %d bytes", path,
+		r = qmr_error_set(err, -EINVAL,
+				  "the first line of '%s' is no passphrase of 1 to %d bytes", path,
 				  QMR_PASSPHRASE_BYTES_MAX);
 	} else {
 		memset(ret_passphrase, 0, sizeof(*ret_passphrase));
@@ -171,7 +182,8 @@ int qmr_passphrase_load(const char *path, struct qmr_passphrase *ret_passphrase,
 	return r;
 }
 
-int qmr_passphrase_ask(const char *prompt, int twice, struct qmr_passphrase *ret_passphrase, struct qmr_error *err)
+int qmr_passphrase_ask(const char *prompt, int twice, struct qmr_passphrase *ret_passphrase,
+		       struct qmr_error *err)
 {
 	struct qmr_passphrase passphrase = {.asked = 1};
 	int r = 0;
@@ -180,8 +192,10 @@ int qmr_passphrase_ask(const char *prompt, int twice, struct qmr_passphrase *ret
 	cleanup_close int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
 
 	if (tty < 0)
-		return qmr_error_set(err, -ENOKEY, "a passphrase is needed and there is no terminal to ask on");
-	if (EVP_read_pw_string_min(passphrase.text, 1, QMR_PASSPHRASE_BYTES_MAX, prompt, twice) != 0)
+		return qmr_error_set(err, -ENOKEY,
+				     "a passphrase is needed and there is no terminal to ask on");
+	if (EVP_read_pw_string_min(passphrase.text, 1, QMR_PASSPHRASE_BYTES_MAX, prompt, twice) !=
+	    0)
 		r = qmr_error_set(err, -ENOKEY, "no passphrase was given");
 	passphrase.size = strlen(passphrase.text);
 	if (r == 0)
@@ -208,8 +222,11 @@ static int passphrase_callback(char *buffer, int room, int writing, void *data)
 		snprintf(prompt, sizeof(prompt), "Passphrase of %s: ", asking->path);
 		asking->r = qmr_passphrase_ask(prompt, 0, asking->passphrase, asking->err);
 		if (asking->r < 0) {
-			qmr_error_set(asking->err, asking->r, "'%s' is encrypted: a passphrase is needed and there is "
-				      "no terminal to ask on, no --passphrase-file and no QMR_PASSPHRASE", asking->path);
+			qmr_error_set(
+				asking->err, asking->r,
+				"'%s' is encrypted: a passphrase is needed and there is "
+				"no terminal to ask on, no --passphrase-file and no QMR_PASSPHRASE",
+				asking->path);
 			return -1;
 		}
 	}
@@ -219,8 +236,9 @@ static int passphrase_callback(char *buffer, int room, int writing, void *data)
 	return (int)asking->passphrase->size;
 }
 
-static int decode(const char *path, const char *data, size_t size, struct qmr_passphrase *passphrase,
-		  EVP_PKEY **ret_pkey, struct asking *ret_asking, struct qmr_error *err)
+static int decode(const char *path, const char *data, size_t size,
+		  struct qmr_passphrase *passphrase, EVP_PKEY **ret_pkey, struct asking *ret_asking,
+		  struct qmr_error *err)
 {
 	QMR_CLEANUP(cleanup_bio) BIO *bio = BIO_new_mem_buf(data, (int)size);
 
@@ -234,12 +252,13 @@ static int decode(const char *path, const char *data, size_t size, struct qmr_pa
 	if (ret_asking->r < 0)
 		return ret_asking->r;
 	if (ret_asking->used)
-		return qmr_error_set(err, -EBADMSG, "'%s': the passphrase is wrong, or the file is damaged", path);
+		return qmr_error_set(err, -EBADMSG,
+				     "'%s': the passphrase is wrong, or the file is damaged", path);
 	return qmr_error_set(err, -EBADMSG, "'%s' holds no private key in PEM form", path);
 }
 
-int qmr_key_load(int dirfd, const char *path, struct qmr_passphrase *passphrase, struct qmr_key *ret_key,
-		 struct qmr_error *err)
+int qmr_key_load(int dirfd, const char *path, struct qmr_passphrase *passphrase,
+		 struct qmr_key *ret_key, struct qmr_error *err)
 {
 	struct asking asking;
 	EVP_PKEY *pkey = NULL;
@@ -292,19 +311,20 @@ static int write_pem(BIO *bio, const struct qmr_key *key, const struct qmr_passp
 		return 0;
 	if (!passphrase || passphrase->size == 0)
 		return PEM_write_bio_PKCS8_PRIV_KEY_INFO(bio, info);
-	sealed = PKCS8_encrypt(-1, EVP_aes_256_cbc(), passphrase->text, (int)passphrase->size, NULL, 0, PBKDF2_ROUNDS,
-			       info);
+	sealed = PKCS8_encrypt(-1, EVP_aes_256_cbc(), passphrase->text, (int)passphrase->size, NULL,
+			       0, PBKDF2_ROUNDS, info);
 	return sealed && PEM_write_bio_PKCS8(bio, sealed);
 }
 
-int qmr_key_save(int dirfd, const char *path, const struct qmr_key *key, const struct qmr_passphrase *passphrase,
-		 struct qmr_error *err)
+int qmr_key_save(int dirfd, const char *path, const struct qmr_key *key,
+		 const struct qmr_passphrase *passphrase, struct qmr_error *err)
 {
 	QMR_CLEANUP(cleanup_bio) BIO *bio = BIO_new(BIO_s_secmem()); /* wiped when freed */
 	char *data;
 	long size;
 
-	if (!bio || write_pem(bio, key, passphrase) != 1 || (size = BIO_get_mem_data(bio, &data)) <= 0)
+	if (!bio || write_pem(bio, key, passphrase) != 1 ||
+	    (size = BIO_get_mem_data(bio, &data)) <= 0)
 		return failed(err, "encoding the key for", path);
 	return qmr_file_replace(dirfd, path, data, (size_t)size, 0600, err);
 }
@@ -323,12 +343,13 @@ int qmr_key_sign(const struct qmr_key *key, const void *data, size_t size,
 	return 0;
 }
 
-int qmr_key_verify(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES], const void *data, size_t size,
-		   const unsigned char signature[QMR_KEY_SIGNATURE_BYTES])
+int qmr_key_verify(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES], const void *data,
+		   size_t size, const unsigned char signature[QMR_KEY_SIGNATURE_BYTES])
 {
 	QMR_CLEANUP(cleanup_md) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	QMR_CLEANUP(cleanup_pkey)
-	EVP_PKEY *pkey = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, public_key, QMR_KEY_PUBLIC_BYTES);
+	EVP_PKEY *pkey = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, public_key,
+						     QMR_KEY_PUBLIC_BYTES);
 	int good = ctx && pkey && EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, pkey) == 1 &&
 		   EVP_DigestVerify(ctx, signature, QMR_KEY_SIGNATURE_BYTES, data, size) == 1;
 

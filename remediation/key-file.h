@@ -8,8 +8,9 @@
 #include "error.h"
 
 /*
- * Ed25519 keys, as The Update Framework names them, and their private halves as PEM files (PKCS#8, RFC 5958 and 8410),
- * which openssl pkey reads too. Secrets live in OpenSSL's objects and in struct qmr_passphrase only, and are wiped.
+ * Ed25519 keys, as The Update Framework names them, and their private halves as PEM files (PKCS#8,
+ * RFC 5958 and 8410), which openssl pkey reads too. Secrets live in OpenSSL's objects and in struct
+ * qmr_passphrase only, and are wiped.
  */
 
 #define QMR_KEY_ID 65 /* with NUL: SHA-256 of the public key object's canonical JSON */
@@ -18,7 +19,7 @@
 #define QMR_PASSPHRASE_BYTES_MAX 1023
 
 struct qmr_key {
-	struct evp_pkey_st *pkey; /* owned; the private half is in here; NULL: there is only the public one */
+	struct evp_pkey_st *pkey; /* owned; holds the private half; NULL: there is none */
 	unsigned char public_key[QMR_KEY_PUBLIC_BYTES];
 	char id[QMR_KEY_ID];
 };
@@ -34,39 +35,52 @@ int qmr_key_generate(struct qmr_key *ret_key, struct qmr_error *err) QMR_MUST_CH
 void qmr_key_done(struct qmr_key *key);
 
 /*
- * Reads a private key. Refuses (-EACCES) a file that group or others may read. An encrypted one takes the passphrase; if that
- * is empty, it is asked for on the terminal and kept in it. -EBADMSG: no Ed25519 key, or a wrong passphrase. -ENOKEY: it is
- * encrypted and there is neither passphrase nor terminal.
+ * Reads a private key. Refuses (-EACCES) a file that group or others may read. An encrypted one
+ * takes the passphrase; if that is empty, it is asked for on the terminal and kept in it. -EBADMSG:
+ * no Ed25519 key, or a wrong passphrase. -ENOKEY: it is encrypted and there is neither passphrase
+ * nor terminal.
  */
-int qmr_key_load(int dirfd, const char *path, struct qmr_passphrase *passphrase, struct qmr_key *ret_key,
-		 struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_key_load(int dirfd, const char *path, struct qmr_passphrase *passphrase,
+		 struct qmr_key *ret_key, struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Reads a public key in PEM form (openssl pkey -pubout); the result cannot sign. -EBADMSG: it is none, or not Ed25519. */
-int qmr_key_load_public(const char *path, struct qmr_key *ret_key, struct qmr_error *err) QMR_MUST_CHECK;
+/*
+ * Reads a public key in PEM form (openssl pkey -pubout); the result cannot sign. -EBADMSG: it is
+ * none, or not Ed25519.
+ */
+int qmr_key_load_public(const char *path, struct qmr_key *ret_key,
+			struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Writes a private key durably, mode 0600; encrypted (PBES2, AES-256) if the passphrase, NULL allowed, is not empty. */
-int qmr_key_save(int dirfd, const char *path, const struct qmr_key *key, const struct qmr_passphrase *passphrase,
-		 struct qmr_error *err) QMR_MUST_CHECK;
+/*
+ * Writes a private key durably, mode 0600; encrypted (PBES2, AES-256) if the passphrase, NULL
+ * allowed, is not empty.
+ */
+int qmr_key_save(int dirfd, const char *path, const struct qmr_key *key,
+		 const struct qmr_passphrase *passphrase, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Signs with the private half (RFC 8032, no prehash). */
 int qmr_key_sign(const struct qmr_key *key, const void *data, size_t size,
-		 unsigned char ret_signature[QMR_KEY_SIGNATURE_BYTES], struct qmr_error *err) QMR_MUST_CHECK;
+		 unsigned char ret_signature[QMR_KEY_SIGNATURE_BYTES],
+		 struct qmr_error *err) QMR_MUST_CHECK;
 
 /* 1 if the signature is the key's over data, 0 if not. */
-int qmr_key_verify(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES], const void *data, size_t size,
-		   const unsigned char signature[QMR_KEY_SIGNATURE_BYTES]);
+int qmr_key_verify(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES], const void *data,
+		   size_t size, const unsigned char signature[QMR_KEY_SIGNATURE_BYTES]);
 
 /* The public key object of root metadata (new reference), NULL without memory; and its id. */
 json_t *qmr_key_public_json(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES]);
 int qmr_key_id(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES], char ret_id[QMR_KEY_ID],
 	       struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Lower-case hexadecimal; ret has 2 * size + 1 bytes. The reverse: 0, or -EINVAL unless it is exactly size bytes. */
+/*
+ * Lower-case hexadecimal; ret has 2 * size + 1 bytes. The reverse: 0, or -EINVAL unless it is
+ * exactly size bytes.
+ */
 void qmr_hex_encode(const unsigned char *data, size_t size, char *ret);
 int qmr_hex_decode(const char *hex, unsigned char *ret_data, size_t size) QMR_MUST_CHECK;
 
 /* The first line of a file that only its owner may read. */
-int qmr_passphrase_load(const char *path, struct qmr_passphrase *ret_passphrase, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_passphrase_load(const char *path, struct qmr_passphrase *ret_passphrase,
+			struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Asks on the terminal without echo; twice is for a new one. -ENOKEY without a terminal. */
 int qmr_passphrase_ask(const char *prompt, int twice, struct qmr_passphrase *ret_passphrase,

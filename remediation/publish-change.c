@@ -36,8 +36,10 @@ static int read_addition(const char *path, struct addition *ret, struct qmr_erro
 	int r;
 
 	if (!qmr_target_name_is_valid(name))
-		return qmr_error_set(err, -EBADMSG, "'%s': the file name is not 6 to 180 of A-Za-z0-9._- with .json at the end",
-				     path);
+		return qmr_error_set(
+			err, -EBADMSG,
+			"'%s': the file name is not 6 to 180 of A-Za-z0-9._- with .json at the end",
+			path);
 	snprintf(ret->target, sizeof(ret->target), "%s%s", QMR_TARGET_PREFIX, name);
 	r = qmr_file_read(AT_FDCWD, path, QMR_PLAN_BYTES_MAX, &ret->data, &ret->size, err);
 	if (r < 0)
@@ -51,7 +53,8 @@ static int read_addition(const char *path, struct addition *ret, struct qmr_erro
 }
 
 /* Machines remember by id which plans they tried. */
-static int check_id(const struct qmr_repository *repository, const struct addition *addition, struct qmr_error *err)
+static int check_id(const struct qmr_repository *repository, const struct addition *addition,
+		    struct qmr_error *err)
 {
 	json_t *targets = targets_of(repository->next[QMR_ROLE_TARGETS]), *entry;
 	const char *target;
@@ -68,48 +71,61 @@ static int check_id(const struct qmr_repository *repository, const struct additi
 		is_used = !strcmp(plan.id, addition->id);
 		qmr_plan_done(&plan);
 		if (is_used)
-			return qmr_error_set(err, -EBADMSG, "'%s': id: '%s' is that of %s; remove that plan first",
+			return qmr_error_set(err, -EBADMSG,
+					     "'%s': id: '%s' is that of %s; remove that plan first",
 					     addition->target, addition->id, target);
 	}
 	return 0;
 }
 
-static int name_addition(struct qmr_repository *repository, const struct addition *addition, struct qmr_error *err)
+static int name_addition(struct qmr_repository *repository, const struct addition *addition,
+			 struct qmr_error *err)
 {
 	json_t *reference = NULL;
 	int r = qmr_metadata_reference(0, addition->data, addition->size, &reference, err);
 
 	if (r < 0)
 		return r;
-	if (json_object_set_new(targets_of(repository->next[QMR_ROLE_TARGETS]), addition->target, reference) < 0)
+	if (json_object_set_new(targets_of(repository->next[QMR_ROLE_TARGETS]), addition->target,
+				reference) < 0)
 		return qmr_error_set(err, -ENOMEM, "naming '%s': out of memory", addition->target);
 	return 0;
 }
 
 /* A target's file, which nobody looks at before published targets metadata names it. */
-static int write_addition(const struct qmr_repository *repository, const struct addition *addition, struct qmr_error *err)
+static int write_addition(const struct qmr_repository *repository, const struct addition *addition,
+			  struct qmr_error *err)
 {
-	const json_t *entry = json_object_get(targets_of(repository->next[QMR_ROLE_TARGETS]), addition->target);
+	const json_t *entry =
+		json_object_get(targets_of(repository->next[QMR_ROLE_TARGETS]), addition->target);
 	char path[512];
-	int r = qmr_repository_target_path(addition->target, qmr_json_string(json_object_get(entry, "hashes"), "sha256"),
-					   path, err);
+	int r = qmr_repository_target_path(
+		addition->target, qmr_json_string(json_object_get(entry, "hashes"), "sha256"), path,
+		err);
 
-	return r < 0 ? r : qmr_file_replace(repository->fd, path, addition->data, addition->size, 0644, err);
+	return r < 0 ? r
+		     : qmr_file_replace(repository->fd, path, addition->data, addition->size, 0644,
+					err);
 }
 
-static int add_all(struct qmr_repository *repository, struct addition *additions, size_t n, struct qmr_error *err)
+static int add_all(struct qmr_repository *repository, struct addition *additions, size_t n,
+		   struct qmr_error *err)
 {
 	int r = qmr_repository_begin(repository, QMR_ROLE_TARGETS, err);
 
 	for (size_t i = 0; r == 0 && i < n; i++)
 		for (size_t j = 0; r == 0 && j < i; j++)
-			if (!strcmp(additions[i].target, additions[j].target) || !strcmp(additions[i].id, additions[j].id))
-				r = qmr_error_set(err, -EBADMSG, "'%s': its name or id is given twice", additions[i].target);
+			if (!strcmp(additions[i].target, additions[j].target) ||
+			    !strcmp(additions[i].id, additions[j].id))
+				r = qmr_error_set(err, -EBADMSG,
+						  "'%s': its name or id is given twice",
+						  additions[i].target);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = check_id(repository, &additions[i], err);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = name_addition(repository, &additions[i], err);
-	if (r == 0 && json_equal(targets_of(repository->next[QMR_ROLE_TARGETS]), targets_of(repository->now[QMR_ROLE_TARGETS])))
+	if (r == 0 && json_equal(targets_of(repository->next[QMR_ROLE_TARGETS]),
+				 targets_of(repository->now[QMR_ROLE_TARGETS])))
 		r = qmr_error_set(err, -ENODATA, "the repository holds exactly this already");
 	return r;
 }
@@ -122,16 +138,18 @@ static int sign_targets(struct qmr_publish_session *session, struct qmr_error *e
 				  repository->next[QMR_ROLE_TARGETS], err);
 
 	if (r >= 0 && repository->next[QMR_ROLE_ROOT])
-		r = qmr_key_ring_sign(&session->ring, repository->next[QMR_ROLE_ROOT], QMR_ROLE_TARGETS,
-				      repository->next[QMR_ROLE_TARGETS], err);
-	if (r >= 0 && json_array_size(json_object_get(repository->next[QMR_ROLE_TARGETS], "signatures")) == 0)
-		return qmr_error_set(err, -ENOKEY, "no key of role targets is in '%s'", session->ring.path);
+		r = qmr_key_ring_sign(&session->ring, repository->next[QMR_ROLE_ROOT],
+				      QMR_ROLE_TARGETS, repository->next[QMR_ROLE_TARGETS], err);
+	if (r >= 0 &&
+	    json_array_size(json_object_get(repository->next[QMR_ROLE_TARGETS], "signatures")) == 0)
+		return qmr_error_set(err, -ENOKEY, "no key of role targets is in '%s'",
+				     session->ring.path);
 	return r < 0 ? r : 0;
 }
 
 /* Signs before anything is written, so that a key that cannot be used leaves no trace. */
-static int finish_targets(struct qmr_publish_session *session, const struct addition *additions, size_t n,
-			  struct qmr_error *err)
+static int finish_targets(struct qmr_publish_session *session, const struct addition *additions,
+			  size_t n, struct qmr_error *err)
 {
 	int r = sign_targets(session, err);
 
@@ -165,8 +183,8 @@ int qmr_publish_add(const struct qmr_publish_arguments *arguments)
 	return r;
 }
 
-static int remove_all(const struct qmr_publish_arguments *arguments, struct qmr_repository *repository,
-		      struct qmr_error *err)
+static int remove_all(const struct qmr_publish_arguments *arguments,
+		      struct qmr_repository *repository, struct qmr_error *err)
 {
 	int r = qmr_repository_begin(repository, QMR_ROLE_TARGETS, err);
 
@@ -174,7 +192,8 @@ static int remove_all(const struct qmr_publish_arguments *arguments, struct qmr_
 		const char *slash = strrchr(arguments->names[i], '/');
 		char target[300];
 
-		snprintf(target, sizeof(target), "%s%s", QMR_TARGET_PREFIX, slash ? slash + 1 : arguments->names[i]);
+		snprintf(target, sizeof(target), "%s%s", QMR_TARGET_PREFIX,
+			 slash ? slash + 1 : arguments->names[i]);
 		if (json_object_del(targets_of(repository->next[QMR_ROLE_TARGETS]), target) < 0)
 			r = qmr_error_set(err, -ENODATA, "there is no plan '%s'", target);
 	}
@@ -207,10 +226,12 @@ static int refresh_root(struct qmr_publish_session *session, struct qmr_error *e
 		r = qmr_key_ring_sign(&session->ring, repository->now[QMR_ROLE_ROOT], QMR_ROLE_ROOT,
 				      repository->next[QMR_ROLE_ROOT], err);
 	if (r >= 0)
-		r = qmr_key_ring_sign(&session->ring, repository->next[QMR_ROLE_ROOT], QMR_ROLE_ROOT,
-				      repository->next[QMR_ROLE_ROOT], err);
-	if (r >= 0 && json_array_size(json_object_get(repository->next[QMR_ROLE_ROOT], "signatures")) == 0)
-		return qmr_error_set(err, -ENOKEY, "no key of role root is in '%s'", session->ring.path);
+		r = qmr_key_ring_sign(&session->ring, repository->next[QMR_ROLE_ROOT],
+				      QMR_ROLE_ROOT, repository->next[QMR_ROLE_ROOT], err);
+	if (r >= 0 &&
+	    json_array_size(json_object_get(repository->next[QMR_ROLE_ROOT], "signatures")) == 0)
+		return qmr_error_set(err, -ENOKEY, "no key of role root is in '%s'",
+				     session->ring.path);
 	return r < 0 ? r : 0;
 }
 
@@ -229,7 +250,10 @@ int qmr_publish_refresh(const struct qmr_publish_arguments *arguments)
 		if (r == 0)
 			r = sign_targets(&session, &err);
 	}
-	/* Offline roles are renewed where there may be no online key: timestamp is renewed then by the daily run. */
+	/*
+	 * Offline roles are renewed where there may be no online key: timestamp is renewed then by
+	 * the daily run.
+	 */
 	if (r == 0)
 		r = qmr_publish_finish(&session, arguments->roles,
 				       (arguments->roles & (1u << QMR_ROLE_SNAPSHOT | online)) |

@@ -26,7 +26,8 @@ static int is_reference(const json_t *reference)
 	const char *hash = qmr_json_string(json_object_get(reference, "hashes"), "sha256");
 	const json_t *length = json_object_get(reference, "length");
 
-	return json_is_integer(length) && json_integer_value(length) >= 0 && hash && strlen(hash) == QMR_SHA256_HEX - 1 &&
+	return json_is_integer(length) && json_integer_value(length) >= 0 && hash &&
+	       strlen(hash) == QMR_SHA256_HEX - 1 &&
 	       strspn(hash, "0123456789abcdef") == QMR_SHA256_HEX - 1;
 }
 
@@ -45,30 +46,35 @@ static int check_signatures(const json_t *signatures, const char *name, struct q
 
 static int check_key(const char *keyid, const json_t *key, const char *name, struct qmr_error *err)
 {
-	const char *type = qmr_json_string(key, "keytype"), *scheme = qmr_json_string(key, "scheme");
+	const char *type = qmr_json_string(key, "keytype"),
+		   *scheme = qmr_json_string(key, "scheme");
 	const char *public_hex = qmr_json_string(json_object_get(key, "keyval"), "public");
 	unsigned char public_key[QMR_KEY_PUBLIC_BYTES];
 	char is[QMR_KEY_ID];
 	int r;
 
-	if (!type || strcmp(type, "ed25519") || !scheme || strcmp(scheme, "ed25519") || !public_hex ||
-	    qmr_hex_decode(public_hex, public_key, sizeof(public_key)) < 0)
+	if (!type || strcmp(type, "ed25519") || !scheme || strcmp(scheme, "ed25519") ||
+	    !public_hex || qmr_hex_decode(public_hex, public_key, sizeof(public_key)) < 0)
 		return refuse(err, name, "keys", "an entry that is no Ed25519 key");
 	r = qmr_key_id(public_key, is, err);
 	if (r < 0)
 		return r;
 	/* One key under two ids would count twice towards a threshold. */
-	return strcmp(is, keyid) ? refuse(err, name, "keys", "an id that is not the key's hash") : 0;
+	return strcmp(is, keyid) ? refuse(err, name, "keys", "an id that is not the key's hash")
+				 : 0;
 }
 
-static int check_role(const json_t *role, const json_t *keys, const char *name, const char *field, struct qmr_error *err)
+static int check_role(const json_t *role, const json_t *keys, const char *name, const char *field,
+		      struct qmr_error *err)
 {
-	const json_t *keyids = json_object_get(role, "keyids"), *threshold = json_object_get(role, "threshold");
+	const json_t *keyids = json_object_get(role, "keyids"),
+		     *threshold = json_object_get(role, "threshold");
 	size_t n = json_array_size(keyids);
 
 	if (n < 1 || n > QMR_METADATA_KEYS_MAX)
 		return refuse(err, name, field, "not 1 to 16 keys");
-	if (!json_is_integer(threshold) || json_integer_value(threshold) < 1 || (size_t)json_integer_value(threshold) > n)
+	if (!json_is_integer(threshold) || json_integer_value(threshold) < 1 ||
+	    (size_t)json_integer_value(threshold) > n)
 		return refuse(err, name, field, "threshold: not from 1 to the number of keys");
 	for (size_t i = 0; i < n; i++) {
 		const char *keyid = json_string_value(json_array_get(keyids, i));
@@ -90,14 +96,15 @@ static int check_root(const json_t *part, const char *name, struct qmr_error *er
 
 	if (!json_is_true(json_object_get(part, "consistent_snapshot")))
 		return refuse(err, name, "consistent_snapshot", "not true");
-	if (!json_is_object(keys) || json_object_size(keys) > QMR_ROLE_COUNT * QMR_METADATA_KEYS_MAX)
+	if (!json_is_object(keys) ||
+	    json_object_size(keys) > QMR_ROLE_COUNT * QMR_METADATA_KEYS_MAX)
 		return refuse(err, name, "keys", "not an object of at most 64");
 	json_object_foreach (keys, keyid, key)
 		if (r == 0)
 			r = check_key(keyid, key, name, err);
 	for (int i = 0; r == 0 && i < QMR_ROLE_COUNT; i++)
-		r = check_role(json_object_get(json_object_get(part, "roles"), qmr_role_name(i)), keys, name,
-			       qmr_role_name(i), err);
+		r = check_role(json_object_get(json_object_get(part, "roles"), qmr_role_name(i)),
+			       keys, name, qmr_role_name(i), err);
 	return r;
 }
 
@@ -106,8 +113,10 @@ static int check_meta(const json_t *part, const char *file, const char *name, st
 {
 	const json_t *meta = json_object_get(part, "meta"), *entry = json_object_get(meta, file);
 
-	if (json_object_size(meta) != 1 || !is_version(json_object_get(entry, "version")) || !is_reference(entry))
-		return refuse(err, name, "meta", "not exactly one file with version, length and SHA-256");
+	if (json_object_size(meta) != 1 || !is_version(json_object_get(entry, "version")) ||
+	    !is_reference(entry))
+		return refuse(err, name, "meta",
+			      "not exactly one file with version, length and SHA-256");
 	return 0;
 }
 
@@ -116,7 +125,8 @@ int qmr_target_name_is_valid(const char *name)
 	size_t n = strlen(name);
 
 	return n > strlen(".json") && n <= TARGET_NAME_BYTES_MAX && name[0] != '.' &&
-	       strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n &&
+	       strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") ==
+		       n &&
 	       !strcmp(name + n - strlen(".json"), ".json");
 }
 
@@ -128,7 +138,8 @@ static int check_targets(const json_t *part, const char *name, struct qmr_error 
 	if (!json_is_object(targets))
 		return refuse(err, name, "targets", "not an object");
 	if (json_object_get(part, "delegations"))
-		return refuse(err, name, "delegations", "qmr-publish makes none and cannot keep those of others");
+		return refuse(err, name, "delegations",
+			      "qmr-publish makes none and cannot keep those of others");
 	json_object_foreach (targets, path, entry) {
 		if (strncmp(path, QMR_TARGET_PREFIX, strlen(QMR_TARGET_PREFIX)) ||
 		    !qmr_target_name_is_valid(path + strlen(QMR_TARGET_PREFIX)))
@@ -139,10 +150,12 @@ static int check_targets(const json_t *part, const char *name, struct qmr_error 
 	return 0;
 }
 
-int qmr_metadata_check_form(enum qmr_role role, const json_t *document, const char *name, struct qmr_error *err)
+int qmr_metadata_check_form(enum qmr_role role, const json_t *document, const char *name,
+			    struct qmr_error *err)
 {
 	const json_t *part = json_object_get(document, "signed");
-	const char *type = qmr_json_string(part, "_type"), *spec = qmr_json_string(part, "spec_version");
+	const char *type = qmr_json_string(part, "_type"),
+		   *spec = qmr_json_string(part, "spec_version");
 	const char *expires = qmr_json_string(part, "expires");
 	int64_t unix_s;
 	int r = check_signatures(json_object_get(document, "signatures"), name, err);

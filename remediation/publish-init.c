@@ -33,7 +33,10 @@ static int make_folders(const char *path, struct qmr_error *err)
 	return r < 0 ? r : qmr_file_sync_dir(fd, "..", err);
 }
 
-/* Keys are made in an empty folder, so that it is clear which of the files belong to this repository. */
+/*
+ * Keys are made in an empty folder, so that it is clear which of the files belong to this
+ * repository.
+ */
 static int make_key_folder(const char *path, struct qmr_error *err)
 {
 	cleanup_closedir DIR *dir = NULL;
@@ -47,37 +50,50 @@ static int make_key_folder(const char *path, struct qmr_error *err)
 		return qmr_error_errno(err, -errno, "opening the folder of keys '%s'", path);
 	while ((entry = readdir(dir)))
 		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
-			return qmr_error_set(err, -EEXIST, "the folder of keys '%s' holds '%s'; nothing was done, name an empty "
-					     "or new one", path, entry->d_name);
+			return qmr_error_set(err, -EEXIST,
+					     "the folder of keys '%s' holds '%s'; nothing was "
+					     "done, name an empty "
+					     "or new one",
+					     path, entry->d_name);
 	return 0;
 }
 
 /* Asked with the lock held: of two at once the second finds the first one's work. */
-static int refuse_existing(const struct qmr_publish_session *session, const char *path, struct qmr_error *err)
+static int refuse_existing(const struct qmr_publish_session *session, const char *path,
+			   struct qmr_error *err)
 {
-	if (faccessat(session->repository.fd, "metadata/timestamp.json", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return qmr_error_set(err, -EEXIST, "'%s' is a repository already; nothing was done", path);
+	if (faccessat(session->repository.fd, "metadata/timestamp.json", F_OK,
+		      AT_SYMLINK_NOFOLLOW) == 0)
+		return qmr_error_set(err, -EEXIST, "'%s' is a repository already; nothing was done",
+				     path);
 	return 0;
 }
 
-static int make_root(const struct qmr_publish_arguments *arguments, struct qmr_publish_session *session,
-		     const struct qmr_passphrase *passphrase, struct qmr_error *err)
+static int make_root(const struct qmr_publish_arguments *arguments,
+		     struct qmr_publish_session *session, const struct qmr_passphrase *passphrase,
+		     struct qmr_error *err)
 {
 	struct qmr_repository *repository = &session->repository;
-	json_t *root = qmr_metadata_new(QMR_ROLE_ROOT, 1, qmr_repository_expiry(repository, QMR_ROLE_ROOT));
+	json_t *root = qmr_metadata_new(QMR_ROLE_ROOT, 1,
+					qmr_repository_expiry(repository, QMR_ROLE_ROOT));
 	int r = 0;
 
 	repository->now[QMR_ROLE_ROOT] = root;
-	if (!root || json_object_set_new(json_object_get(root, "signed"), "consistent_snapshot", json_true()) < 0)
+	if (!root || json_object_set_new(json_object_get(root, "signed"), "consistent_snapshot",
+					 json_true()) < 0)
 		return qmr_error_set(err, -ENOMEM, "making metadata: out of memory");
 	for (int role = 0; role < QMR_ROLE_COUNT; role++) {
-		/* A cron job uses the online keys, and a passphrase beside them would protect nothing. */
+		/*
+		 * A cron job uses the online keys, and a passphrase beside them would protect
+		 * nothing.
+		 */
 		int offline = role <= QMR_ROLE_TARGETS;
 
 		for (int i = 0; r == 0 && i < arguments->n_keys[role]; i++) {
 			const struct qmr_key *key = NULL;
 
-			r = qmr_key_ring_make(&session->ring, role, offline ? passphrase : NULL, &key, err);
+			r = qmr_key_ring_make(&session->ring, role, offline ? passphrase : NULL,
+					      &key, err);
 			if (r == 0)
 				r = qmr_root_add_key(root, role, key, err);
 		}
@@ -87,7 +103,10 @@ static int make_root(const struct qmr_publish_arguments *arguments, struct qmr_p
 	return r;
 }
 
-/* Root first and timestamp last: without it this is not yet a repository, and init can be run again. */
+/*
+ * Root first and timestamp last: without it this is not yet a repository, and init can be run
+ * again.
+ */
 static int make_first(struct qmr_publish_session *session, struct qmr_error *err)
 {
 	static const struct {
@@ -107,25 +126,30 @@ static int make_first(struct qmr_publish_session *session, struct qmr_error *err
 		json_t **document = &repository->now[order[i].role];
 
 		if (!*document)
-			*document = qmr_metadata_new(order[i].role, 1, qmr_repository_expiry(repository, order[i].role));
+			*document = qmr_metadata_new(
+				order[i].role, 1, qmr_repository_expiry(repository, order[i].role));
 		if (!*document)
 			return qmr_error_set(err, -ENOMEM, "making metadata: out of memory");
 		if (order[i].role == QMR_ROLE_TARGETS)
-			json_object_set_new(json_object_get(*document, "signed"), "targets", json_object());
+			json_object_set_new(json_object_get(*document, "signed"), "targets",
+					    json_object());
 		if (order[i].file)
-			r = qmr_repository_refer(*document, order[i].file, repository->now[order[i].referred], err);
+			r = qmr_repository_refer(*document, order[i].file,
+						 repository->now[order[i].referred], err);
 		if (r == 0)
-			r = qmr_key_ring_sign(&session->ring, repository->now[QMR_ROLE_ROOT], order[i].role, *document, err);
+			r = qmr_key_ring_sign(&session->ring, repository->now[QMR_ROLE_ROOT],
+					      order[i].role, *document, err);
 		if (r == 0)
-			r = qmr_metadata_check_form(order[i].role, *document, qmr_role_name(order[i].role), err);
+			r = qmr_metadata_check_form(order[i].role, *document,
+						    qmr_role_name(order[i].role), err);
 		if (r == 0)
 			r = qmr_repository_write(repository, order[i].role, *document, err);
 	}
 	return r;
 }
 
-static int save_policy(const struct qmr_publish_arguments *arguments, struct qmr_repository *repository,
-		       struct qmr_error *err)
+static int save_policy(const struct qmr_publish_arguments *arguments,
+		       struct qmr_repository *repository, struct qmr_error *err)
 {
 	cleanup_json json_t *days = json_object();
 	cleanup_json json_t *policy = NULL;
@@ -140,20 +164,24 @@ static int save_policy(const struct qmr_publish_arguments *arguments, struct qmr
 	return qmr_json_save(repository->fd, "qmr-publish.json", policy, 0644, err);
 }
 
-static void print_result(const struct qmr_publish_arguments *arguments, const struct qmr_publish_session *session)
+static void print_result(const struct qmr_publish_arguments *arguments,
+			 const struct qmr_publish_session *session)
 {
 	const json_t *root = session->repository.now[QMR_ROLE_ROOT];
 
 	printf("The repository is in %s; serve its folders metadata and targets.\n"
-	       "Machines trust it through %s/metadata/1.root.json: install that as /etc/qmr/trust/root.json.\n",
+	       "Machines trust it through %s/metadata/1.root.json: install that as "
+	       "/etc/qmr/trust/root.json.\n",
 	       arguments->repository, arguments->repository);
 	for (int role = 0; role < QMR_ROLE_COUNT; role++) {
 		const json_t *keyids = qmr_root_keyids(root, role), *keyid;
 		size_t i;
 
 		printf("%s: %d of %zu key%s, %s, metadata valid for %d days\n", qmr_role_name(role),
-		       qmr_root_threshold(root, role), json_array_size(keyids), json_array_size(keyids) == 1 ? "" : "s",
-		       role <= QMR_ROLE_TARGETS ? "to be kept offline" : "for the machine that runs \"refresh\" every day",
+		       qmr_root_threshold(root, role), json_array_size(keyids),
+		       json_array_size(keyids) == 1 ? "" : "s",
+		       role <= QMR_ROLE_TARGETS ? "to be kept offline"
+						: "for the machine that runs \"refresh\" every day",
 		       arguments->days[role]);
 		json_array_foreach (keyids, i, keyid) {
 			char name[64];

@@ -15,7 +15,8 @@ int qmr_key_ring_open(const char *path, struct qmr_key_ring *ring, struct qmr_er
 	if (!path)
 		return 0;
 	ring->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return ring->fd < 0 ? qmr_error_errno(err, -errno, "opening the folder of keys '%s'", path) : 0;
+	return ring->fd < 0 ? qmr_error_errno(err, -errno, "opening the folder of keys '%s'", path)
+			    : 0;
 }
 
 void qmr_key_ring_done(struct qmr_key_ring *ring)
@@ -45,8 +46,9 @@ void qmr_key_ring_name(enum qmr_role role, const char *keyid, char ret_name[64])
 	snprintf(ret_name, 64, "%s-%.16s.pem", qmr_role_name(role), keyid);
 }
 
-int qmr_key_ring_make(struct qmr_key_ring *ring, enum qmr_role role, const struct qmr_passphrase *passphrase,
-		      const struct qmr_key **ret_key, struct qmr_error *err)
+int qmr_key_ring_make(struct qmr_key_ring *ring, enum qmr_role role,
+		      const struct qmr_passphrase *passphrase, const struct qmr_key **ret_key,
+		      struct qmr_error *err)
 {
 	struct qmr_key key = {0};
 	char name[64];
@@ -67,8 +69,8 @@ int qmr_key_ring_make(struct qmr_key_ring *ring, enum qmr_role role, const struc
 }
 
 /* *ret_key stays NULL if the key is not at hand. */
-static int find(struct qmr_key_ring *ring, enum qmr_role role, const char *keyid, const struct qmr_key **ret_key,
-		struct qmr_error *err)
+static int find(struct qmr_key_ring *ring, enum qmr_role role, const char *keyid,
+		const struct qmr_key **ret_key, struct qmr_error *err)
 {
 	struct qmr_key key = {0};
 	char name[64];
@@ -80,14 +82,16 @@ static int find(struct qmr_key_ring *ring, enum qmr_role role, const char *keyid
 			return 0;
 		}
 	qmr_key_ring_name(role, keyid, name);
-	if (ring->fd < 0 || (faccessat(ring->fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT))
+	if (ring->fd < 0 ||
+	    (faccessat(ring->fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT))
 		return 0;
 	r = qmr_key_load(ring->fd, name, &ring->passphrase, &key, err);
 	if (r < 0)
 		return r;
 	if (strcmp(key.id, keyid)) {
 		qmr_key_done(&key);
-		return qmr_error_set(err, -EBADMSG, "'%s/%s' holds another key than its name says", ring->path, name);
+		return qmr_error_set(err, -EBADMSG, "'%s/%s' holds another key than its name says",
+				     ring->path, name);
 	}
 	r = qmr_key_ring_take(ring, &key, err);
 	if (r == 0)
@@ -95,8 +99,8 @@ static int find(struct qmr_key_ring *ring, enum qmr_role role, const char *keyid
 	return r;
 }
 
-int qmr_key_ring_sign(struct qmr_key_ring *ring, const json_t *root, enum qmr_role role, json_t *document,
-		      struct qmr_error *err)
+int qmr_key_ring_sign(struct qmr_key_ring *ring, const json_t *root, enum qmr_role role,
+		      json_t *document, struct qmr_error *err)
 {
 	const json_t *keyids = qmr_root_keyids(root, role), *keyid;
 	int threshold = qmr_root_threshold(root, role);

@@ -6,8 +6,8 @@
 #include "publish-metadata.h"
 
 /*
- * The private keys at hand: a folder of files ROLE-<first 16 digits of the key id>.pem. A key is read, and its
- * passphrase asked for, when it is first needed.
+ * The private keys at hand: a folder of files ROLE-<first 16 digits of the key id>.pem. A key is
+ * read, and its passphrase asked for, when it is first needed.
  */
 
 #define QMR_KEY_RING_MAX 64
@@ -21,24 +21,30 @@ struct qmr_key_ring {
 };
 
 /* Opens the folder; path may be NULL: a ring without keys. Release with _done, which wipes. */
-int qmr_key_ring_open(const char *path, struct qmr_key_ring *ring, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_key_ring_open(const char *path, struct qmr_key_ring *ring,
+		      struct qmr_error *err) QMR_MUST_CHECK;
 void qmr_key_ring_done(struct qmr_key_ring *ring);
 
 /* Gives a key to the ring, which owns it from now on, also on failure. */
-int qmr_key_ring_take(struct qmr_key_ring *ring, struct qmr_key *key, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_key_ring_take(struct qmr_key_ring *ring, struct qmr_key *key,
+		      struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Makes a key and its file, encrypted if passphrase is given; *ret_key is borrowed from the ring. */
-int qmr_key_ring_make(struct qmr_key_ring *ring, enum qmr_role role, const struct qmr_passphrase *passphrase,
-		      const struct qmr_key **ret_key, struct qmr_error *err) QMR_MUST_CHECK;
+/*
+ * Makes a key and its file, encrypted if passphrase is given; *ret_key is borrowed from the ring.
+ */
+int qmr_key_ring_make(struct qmr_key_ring *ring, enum qmr_role role,
+		      const struct qmr_passphrase *passphrase, const struct qmr_key **ret_key,
+		      struct qmr_error *err) QMR_MUST_CHECK;
 
 /* The file's name in the folder. */
 void qmr_key_ring_name(enum qmr_role role, const char *keyid, char ret_name[64]);
 
 /*
- * Signs document with keys at hand that root gives to the role, until its threshold is reached. Returns how many
- * signatures are missing then, 0: none; negative: a key that is there cannot be used.
+ * Signs document with keys at hand that root gives to the role, until its threshold is reached.
+ * Returns how many signatures are missing then, 0: none; negative: a key that is there cannot be
+ * used.
  */
-int qmr_key_ring_sign(struct qmr_key_ring *ring, const json_t *root, enum qmr_role role, json_t *document,
-		      struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_key_ring_sign(struct qmr_key_ring *ring, const json_t *root, enum qmr_role role,
+		      json_t *document, struct qmr_error *err) QMR_MUST_CHECK;
 
 #endif

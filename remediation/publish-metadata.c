@@ -76,7 +76,8 @@ static int stamp(json_t *signed_part, int64_t version, int64_t expires_unix_s)
 
 json_t *qmr_metadata_new(enum qmr_role role, int64_t version, int64_t expires_unix_s)
 {
-	json_t *part = json_pack("{s:s, s:s}", "_type", role_names[role], "spec_version", SPEC_VERSION);
+	json_t *part =
+		json_pack("{s:s, s:s}", "_type", role_names[role], "spec_version", SPEC_VERSION);
 
 	if (!part || stamp(part, version, expires_unix_s)) {
 		json_decref(part);
@@ -111,7 +112,8 @@ int64_t qmr_metadata_expires(const json_t *document)
 	return unix_s;
 }
 
-int qmr_metadata_text(const json_t *document, char **ret_text, size_t *ret_size, struct qmr_error *err)
+int qmr_metadata_text(const json_t *document, char **ret_text, size_t *ret_size,
+		      struct qmr_error *err)
 {
 	char *text = json_dumps(document, JSON_INDENT(1) | JSON_SORT_KEYS);
 	size_t size;
@@ -121,7 +123,8 @@ int qmr_metadata_text(const json_t *document, char **ret_text, size_t *ret_size,
 	size = strlen(text);
 	if (size + 1 > QMR_METADATA_BYTES_MAX) {
 		free(text);
-		return qmr_error_set(err, -EFBIG, "metadata would be larger than 1 MiB: fewer plans are needed");
+		return qmr_error_set(err, -EFBIG,
+				     "metadata would be larger than 1 MiB: fewer plans are needed");
 	}
 	text[size] = '\n'; /* takes the place of the NUL */
 	*ret_text = text;
@@ -138,8 +141,10 @@ int qmr_metadata_reference(int64_t version, const void *data, size_t size, json_
 
 	if (r < 0)
 		return r;
-	reference = json_pack("{s:I, s:{s:s}}", "length", (json_int_t)size, "hashes", "sha256", hash);
-	if (!reference || (version && json_object_set_new(reference, "version", json_integer(version)) < 0)) {
+	reference =
+		json_pack("{s:I, s:{s:s}}", "length", (json_int_t)size, "hashes", "sha256", hash);
+	if (!reference ||
+	    (version && json_object_set_new(reference, "version", json_integer(version)) < 0)) {
 		json_decref(reference);
 		return no_memory(err);
 	}
@@ -147,8 +152,8 @@ int qmr_metadata_reference(int64_t version, const void *data, size_t size, json_
 	return 0;
 }
 
-int qmr_metadata_check_reference(const json_t *reference, const void *data, size_t size, const char *name,
-				 struct qmr_error *err)
+int qmr_metadata_check_reference(const json_t *reference, const void *data, size_t size,
+				 const char *name, struct qmr_error *err)
 {
 	const char *want = qmr_json_string(json_object_get(reference, "hashes"), "sha256");
 	json_int_t length = json_integer_value(json_object_get(reference, "length"));
@@ -156,13 +161,14 @@ int qmr_metadata_check_reference(const json_t *reference, const void *data, size
 	int r;
 
 	if (length < 0 || (uint64_t)length != size)
-		return qmr_error_set(err, -EBADMSG, "'%s': length: %zu bytes, %lld are signed", name, size,
-				     (long long)length);
+		return qmr_error_set(err, -EBADMSG, "'%s': length: %zu bytes, %lld are signed",
+				     name, size, (long long)length);
 	r = qmr_sha256(data, size, is, err);
 	if (r < 0)
 		return r;
 	if (!want || strcmp(want, is))
-		return qmr_error_set(err, -EBADMSG, "'%s': hashes.sha256: not that of the file's content", name);
+		return qmr_error_set(err, -EBADMSG,
+				     "'%s': hashes.sha256: not that of the file's content", name);
 	return 0;
 }
 
@@ -204,7 +210,8 @@ int qmr_metadata_sign(json_t *document, const struct qmr_key *key, struct qmr_er
 
 static const json_t *root_role(const json_t *root, enum qmr_role role)
 {
-	return json_object_get(json_object_get(json_object_get(root, "signed"), "roles"), role_names[role]);
+	return json_object_get(json_object_get(json_object_get(root, "signed"), "roles"),
+			       role_names[role]);
 }
 
 int qmr_root_threshold(const json_t *root, enum qmr_role role)
@@ -236,19 +243,24 @@ int qmr_root_has_key(const json_t *root, enum qmr_role role, const char *keyid)
 }
 
 /* One signature of one key: 1 good, 0 missing or bad. */
-static int has_signed(const json_t *root, const char *keyid, const json_t *signatures, const char *text, size_t size)
+static int has_signed(const json_t *root, const char *keyid, const json_t *signatures,
+		      const char *text, size_t size)
 {
-	const json_t *key = json_object_get(json_object_get(json_object_get(root, "signed"), "keys"), keyid);
+	const json_t *key =
+		json_object_get(json_object_get(json_object_get(root, "signed"), "keys"), keyid);
 	const char *public_hex = qmr_json_string(json_object_get(key, "keyval"), "public");
-	const char *signature_hex = qmr_json_string(json_array_get(signatures, find_signature(signatures, keyid)), "sig");
+	const char *signature_hex = qmr_json_string(
+		json_array_get(signatures, find_signature(signatures, keyid)), "sig");
 	unsigned char public_key[QMR_KEY_PUBLIC_BYTES], signature[QMR_KEY_SIGNATURE_BYTES];
 
-	return public_hex && signature_hex && qmr_hex_decode(public_hex, public_key, sizeof(public_key)) == 0 &&
+	return public_hex && signature_hex &&
+	       qmr_hex_decode(public_hex, public_key, sizeof(public_key)) == 0 &&
 	       qmr_hex_decode(signature_hex, signature, sizeof(signature)) == 0 &&
 	       qmr_key_verify(public_key, text, size, signature);
 }
 
-int qmr_metadata_count(const json_t *root, enum qmr_role role, const json_t *document, struct qmr_error *err)
+int qmr_metadata_count(const json_t *root, enum qmr_role role, const json_t *document,
+		       struct qmr_error *err)
 {
 	const json_t *keyids = qmr_root_keyids(root, role), *keyid;
 	cleanup_free char *text = NULL;
@@ -258,14 +270,18 @@ int qmr_metadata_count(const json_t *root, enum qmr_role role, const json_t *doc
 
 	if (r < 0)
 		return r;
-	/* Over the role's keys, which the form check knows to be distinct, not over the signatures, which anybody can repeat. */
+	/*
+	 * Over the role's keys, which the form check knows to be distinct, not over the signatures,
+	 * which anybody can repeat.
+	 */
 	json_array_foreach (keyids, i, keyid)
-		count += has_signed(root, json_string_value(keyid), json_object_get(document, "signatures"), text, size);
+		count += has_signed(root, json_string_value(keyid),
+				    json_object_get(document, "signatures"), text, size);
 	return count;
 }
 
-int qmr_metadata_verify(const json_t *root, enum qmr_role role, const json_t *document, const char *name,
-			struct qmr_error *err)
+int qmr_metadata_verify(const json_t *root, enum qmr_role role, const json_t *document,
+			const char *name, struct qmr_error *err)
 {
 	int threshold = qmr_root_threshold(root, role);
 	int count = qmr_metadata_count(root, role, document, err);
@@ -273,15 +289,19 @@ int qmr_metadata_verify(const json_t *root, enum qmr_role role, const json_t *do
 	if (count < 0)
 		return count;
 	if (threshold < 1 || count < threshold)
-		return qmr_error_set(err, -EBADMSG, "'%s': signatures: %d of the %d that are needed, by root version %lld",
-				     name, count, threshold, (long long)qmr_metadata_version(root));
+		return qmr_error_set(
+			err, -EBADMSG,
+			"'%s': signatures: %d of the %d that are needed, by root version %lld",
+			name, count, threshold, (long long)qmr_metadata_version(root));
 	return 0;
 }
 
-int qmr_root_add_key(json_t *root, enum qmr_role role, const struct qmr_key *key, struct qmr_error *err)
+int qmr_root_add_key(json_t *root, enum qmr_role role, const struct qmr_key *key,
+		     struct qmr_error *err)
 {
 	json_t *part = json_object_get(root, "signed");
-	json_t *keys = json_object_get(part, "keys"), *roles = json_object_get(part, "roles"), *entry;
+	json_t *keys = json_object_get(part, "keys"), *roles = json_object_get(part, "roles"),
+	       *entry;
 
 	if (!keys)
 		json_object_set_new(part, "keys", keys = json_object());
@@ -293,7 +313,8 @@ int qmr_root_add_key(json_t *root, enum qmr_role role, const struct qmr_key *key
 		json_object_set_new(roles, role_names[role], entry);
 	}
 	if (json_array_size(json_object_get(entry, "keyids")) >= QMR_METADATA_KEYS_MAX)
-		return qmr_error_set(err, -E2BIG, "role %s has %d keys already", role_names[role], QMR_METADATA_KEYS_MAX);
+		return qmr_error_set(err, -E2BIG, "role %s has %d keys already", role_names[role],
+				     QMR_METADATA_KEYS_MAX);
 	if (json_object_set_new(keys, key->id, qmr_key_public_json(key->public_key)) < 0 ||
 	    json_array_append_new(json_object_get(entry, "keyids"), json_string(key->id)) < 0)
 		return no_memory(err);
@@ -302,8 +323,10 @@ int qmr_root_add_key(json_t *root, enum qmr_role role, const struct qmr_key *key
 
 int qmr_root_set_threshold(json_t *root, enum qmr_role role, int threshold, struct qmr_error *err)
 {
-	return json_object_set_new((json_t *)root_role(root, role), "threshold", json_integer(threshold)) < 0 ? no_memory(err)
-													       : 0;
+	return json_object_set_new((json_t *)root_role(root, role), "threshold",
+				   json_integer(threshold)) < 0
+		       ? no_memory(err)
+		       : 0;
 }
 
 int qmr_root_remove_key(json_t *root, enum qmr_role role, const char *keyid, struct qmr_error *err)
@@ -312,7 +335,8 @@ int qmr_root_remove_key(json_t *root, enum qmr_role role, const char *keyid, str
 	size_t at = find_keyid(keyids, keyid);
 
 	if (at >= json_array_size(keyids))
-		return qmr_error_set(err, -ENOENT, "role %s has no key %s", role_names[role], keyid);
+		return qmr_error_set(err, -ENOENT, "role %s has no key %s", role_names[role],
+				     keyid);
 	json_array_remove(keyids, at);
 	for (int other = 0; other < QMR_ROLE_COUNT; other++)
 		if (qmr_root_has_key(root, other, keyid))

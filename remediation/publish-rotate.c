@@ -13,28 +13,32 @@
 #include "publish.h"
 
 /* The key that goes: the only one of the role, or the one whose id begins with --replace. */
-static int find_old(const json_t *root, enum qmr_role role, const char *prefix, char ret_keyid[QMR_KEY_ID],
-		    struct qmr_error *err)
+static int find_old(const json_t *root, enum qmr_role role, const char *prefix,
+		    char ret_keyid[QMR_KEY_ID], struct qmr_error *err)
 {
 	const json_t *keyids = qmr_root_keyids(root, role), *entry;
 	const char *found = NULL;
 	size_t i;
 
 	if (!prefix && json_array_size(keyids) != 1)
-		return qmr_error_set(err, -EINVAL, "role %s has %zu keys; name the one that goes with --replace KEYID",
-				     qmr_role_name(role), json_array_size(keyids));
+		return qmr_error_set(
+			err, -EINVAL,
+			"role %s has %zu keys; name the one that goes with --replace KEYID",
+			qmr_role_name(role), json_array_size(keyids));
 	json_array_foreach (keyids, i, entry) {
 		const char *keyid = json_string_value(entry);
 
 		if (prefix && strncmp(keyid, prefix, strlen(prefix)))
 			continue;
 		if (found)
-			return qmr_error_set(err, -EINVAL, "'%s' begins more than one key id of role %s", prefix,
+			return qmr_error_set(err, -EINVAL,
+					     "'%s' begins more than one key id of role %s", prefix,
 					     qmr_role_name(role));
 		found = keyid;
 	}
 	if (!found)
-		return qmr_error_set(err, -EINVAL, "role %s has no key whose id begins with '%s'", qmr_role_name(role), prefix);
+		return qmr_error_set(err, -EINVAL, "role %s has no key whose id begins with '%s'",
+				     qmr_role_name(role), prefix);
 	snprintf(ret_keyid, QMR_KEY_ID, "%s", found);
 	return 0;
 }
@@ -47,7 +51,8 @@ static int sign_root(struct qmr_publish_session *session, struct qmr_error *err)
 	int r = qmr_key_ring_sign(&session->ring, now, QMR_ROLE_ROOT, next, err);
 
 	if (r >= 0 && qmr_metadata_count(now, QMR_ROLE_ROOT, next, NULL) < 1)
-		return qmr_error_set(err, -ENOKEY, "no key of role root is in '%s'", session->ring.path);
+		return qmr_error_set(err, -ENOKEY, "no key of role root is in '%s'",
+				     session->ring.path);
 	if (r >= 0)
 		r = qmr_key_ring_sign(&session->ring, next, QMR_ROLE_ROOT, next, err);
 	return r < 0 ? r : 0;
@@ -60,13 +65,19 @@ static int resign_targets(struct qmr_publish_session *session, struct qmr_error 
 	const json_t *roots[] = {repository->now[QMR_ROLE_ROOT], repository->next[QMR_ROLE_ROOT]};
 	int r;
 
-	if (qmr_metadata_verify(roots[1], QMR_ROLE_TARGETS, repository->now[QMR_ROLE_TARGETS], "", NULL) == 0)
+	if (qmr_metadata_verify(roots[1], QMR_ROLE_TARGETS, repository->now[QMR_ROLE_TARGETS], "",
+				NULL) == 0)
 		return 0;
 	r = qmr_repository_begin(repository, QMR_ROLE_TARGETS, err);
 	for (int i = 0; r >= 0 && i < 2; i++)
-		r = qmr_key_ring_sign(&session->ring, roots[i], QMR_ROLE_TARGETS, repository->next[QMR_ROLE_TARGETS], err);
-	/* None of its keys is here: root waits until one of them makes targets anew, with refresh --role targets. */
-	if (r >= 0 && json_array_size(json_object_get(repository->next[QMR_ROLE_TARGETS], "signatures")) == 0) {
+		r = qmr_key_ring_sign(&session->ring, roots[i], QMR_ROLE_TARGETS,
+				      repository->next[QMR_ROLE_TARGETS], err);
+	/*
+	 * None of its keys is here: root waits until one of them makes targets anew, with refresh
+	 * --role targets.
+	 */
+	if (r >= 0 && json_array_size(json_object_get(repository->next[QMR_ROLE_TARGETS],
+						      "signatures")) == 0) {
 		json_decref(repository->next[QMR_ROLE_TARGETS]);
 		repository->next[QMR_ROLE_TARGETS] = NULL;
 	}
@@ -80,21 +91,26 @@ struct rotation {
 	char old[QMR_KEY_ID];   /* the key that goes */
 	struct qmr_key foreign; /* the public half of one that was made elsewhere */
 	int is_foreign;
-	char made[64];          /* file of the key that was made here, empty if none was */
+	char made[64]; /* file of the key that was made here, empty if none was */
 };
 
-static int plan_rotation(const struct qmr_publish_arguments *arguments, const json_t *root, struct rotation *rotation,
-			 struct qmr_error *err)
+static int plan_rotation(const struct qmr_publish_arguments *arguments, const json_t *root,
+			 struct rotation *rotation, struct qmr_error *err)
 {
 	const char *out = arguments->drop ? arguments->drop : arguments->replace;
-	int only_threshold = arguments->new_threshold && !arguments->add && !out && !arguments->public_key;
+	int only_threshold =
+		arguments->new_threshold && !arguments->add && !out && !arguments->public_key;
 	int r = 0;
 
 	if (arguments->new_threshold && rotation->role > QMR_ROLE_TARGETS)
-		return qmr_error_set(err, -EINVAL, "the threshold of %s is 1: one machine renews it by itself",
+		return qmr_error_set(err, -EINVAL,
+				     "the threshold of %s is 1: one machine renews it by itself",
 				     qmr_role_name(rotation->role));
-	if (!!arguments->add + !!arguments->drop + !!arguments->replace > 1 || (arguments->drop && arguments->public_key))
-		return qmr_error_set(err, -EINVAL, "--add, --drop and --replace exclude each other, and --drop brings no key");
+	if (!!arguments->add + !!arguments->drop + !!arguments->replace > 1 ||
+	    (arguments->drop && arguments->public_key))
+		return qmr_error_set(
+			err, -EINVAL,
+			"--add, --drop and --replace exclude each other, and --drop brings no key");
 	rotation->has_old = !arguments->add && !only_threshold;
 	rotation->has_new = !arguments->drop && !only_threshold;
 	rotation->is_foreign = arguments->public_key != NULL;
@@ -102,14 +118,16 @@ static int plan_rotation(const struct qmr_publish_arguments *arguments, const js
 		r = find_old(root, rotation->role, out, rotation->old, err);
 	if (r == 0 && rotation->is_foreign)
 		r = qmr_key_load_public(arguments->public_key, &rotation->foreign, err);
-	if (r == 0 && rotation->is_foreign && qmr_root_has_key(root, rotation->role, rotation->foreign.id))
-		r = qmr_error_set(err, -EINVAL, "'%s' is a key of role %s already", arguments->public_key,
-				  qmr_role_name(rotation->role));
+	if (r == 0 && rotation->is_foreign &&
+	    qmr_root_has_key(root, rotation->role, rotation->foreign.id))
+		r = qmr_error_set(err, -EINVAL, "'%s' is a key of role %s already",
+				  arguments->public_key, qmr_role_name(rotation->role));
 	return r;
 }
 
-static int make_key(struct qmr_publish_session *session, const struct qmr_publish_arguments *arguments,
-		    struct rotation *rotation, const struct qmr_key **ret_key, struct qmr_error *err)
+static int make_key(struct qmr_publish_session *session,
+		    const struct qmr_publish_arguments *arguments, struct rotation *rotation,
+		    const struct qmr_key **ret_key, struct qmr_error *err)
 {
 	struct qmr_passphrase passphrase = {0};
 	int r = 0;
@@ -126,8 +144,9 @@ static int make_key(struct qmr_publish_session *session, const struct qmr_publis
 	return r;
 }
 
-static int change_root(struct qmr_publish_session *session, const struct qmr_publish_arguments *arguments,
-		       struct rotation *rotation, struct qmr_error *err)
+static int change_root(struct qmr_publish_session *session,
+		       const struct qmr_publish_arguments *arguments, struct rotation *rotation,
+		       struct qmr_error *err)
 {
 	json_t *root = session->repository.next[QMR_ROLE_ROOT];
 	const struct qmr_key *key = &rotation->foreign;
@@ -142,21 +161,27 @@ static int change_root(struct qmr_publish_session *session, const struct qmr_pub
 	if (r == 0 && arguments->new_threshold)
 		r = qmr_root_set_threshold(root, rotation->role, arguments->new_threshold, err);
 	if (r == 0 && qmr_metadata_check_form(QMR_ROLE_ROOT, root, "the new root", err) < 0)
-		r = qmr_error_set(err, -EINVAL, "role %s would have %zu keys and threshold %d; nothing was done",
-				  qmr_role_name(rotation->role), json_array_size(qmr_root_keyids(root, rotation->role)),
+		r = qmr_error_set(err, -EINVAL,
+				  "role %s would have %zu keys and threshold %d; nothing was done",
+				  qmr_role_name(rotation->role),
+				  json_array_size(qmr_root_keyids(root, rotation->role)),
 				  qmr_root_threshold(root, rotation->role));
 	return r;
 }
 
-static int rotate(struct qmr_publish_session *session, const struct qmr_publish_arguments *arguments,
-		  struct rotation *rotation, struct qmr_error *err)
+static int rotate(struct qmr_publish_session *session,
+		  const struct qmr_publish_arguments *arguments, struct rotation *rotation,
+		  struct qmr_error *err)
 {
 	struct qmr_repository *repository = &session->repository;
 	int r = qmr_repository_begin(repository, QMR_ROLE_ROOT, err);
 
 	if (r == 0)
 		r = plan_rotation(arguments, repository->next[QMR_ROLE_ROOT], rotation, err);
-	/* Signed before it is changed: no key is made in vain, and it is known whether the owner's keys have a passphrase. */
+	/*
+	 * Signed before it is changed: no key is made in vain, and it is known whether the owner's
+	 * keys have a passphrase.
+	 */
 	if (r == 0)
 		r = sign_root(session, err);
 	if (r == 0)
@@ -181,7 +206,9 @@ int qmr_publish_rotate(const struct qmr_publish_arguments *arguments)
 	int r;
 
 	if (role < 0)
-		r = qmr_error_set(&err, -EINVAL, "'%s' is no role; root, targets, snapshot, timestamp are", arguments->names[0]);
+		r = qmr_error_set(&err, -EINVAL,
+				  "'%s' is no role; root, targets, snapshot, timestamp are",
+				  arguments->names[0]);
 	else
 		r = qmr_publish_begin(arguments, &session, &err);
 	if (r == 0)
@@ -189,8 +216,9 @@ int qmr_publish_rotate(const struct qmr_publish_arguments *arguments)
 	if (r >= 0 && *rotation.made)
 		printf("new key: %s/%s\n", arguments->keys, rotation.made);
 	else if (*rotation.made)
-		qmr_warning("the new key '%s/%s' was made; delete it unless list --json names its id", arguments->keys,
-			    rotation.made);
+		qmr_warning(
+			"the new key '%s/%s' was made; delete it unless list --json names its id",
+			arguments->keys, rotation.made);
 	if (r < 0)
 		r = qmr_publish_failed("rotating a key", &session, &err);
 	qmr_publish_done(&session);
@@ -200,7 +228,9 @@ int qmr_publish_rotate(const struct qmr_publish_arguments *arguments)
 /* The plans that a signature on targets puts its name to must be there and be plans. */
 static int check_plans(const struct qmr_repository *repository, struct qmr_error *err)
 {
-	json_t *targets = json_object_get(json_object_get(repository->next[QMR_ROLE_TARGETS], "signed"), "targets"), *entry;
+	json_t *targets = json_object_get(
+		       json_object_get(repository->next[QMR_ROLE_TARGETS], "signed"), "targets"),
+	       *entry;
 	const char *target;
 
 	json_object_foreach (targets, target, entry) {
@@ -214,7 +244,8 @@ static int check_plans(const struct qmr_repository *repository, struct qmr_error
 	return 0;
 }
 
-static int sign(struct qmr_publish_session *session, enum qmr_role role, const char *path, struct qmr_error *err)
+static int sign(struct qmr_publish_session *session, enum qmr_role role, const char *path,
+		struct qmr_error *err)
 {
 	struct qmr_repository *repository = &session->repository;
 	const json_t *next_root = repository->next[QMR_ROLE_ROOT];
@@ -223,7 +254,8 @@ static int sign(struct qmr_publish_session *session, enum qmr_role role, const c
 	int r, is_member;
 
 	if (!repository->next[role])
-		return qmr_error_set(err, -ENODATA, "nothing is staged for role %s", qmr_role_name(role));
+		return qmr_error_set(err, -ENODATA, "nothing is staged for role %s",
+				     qmr_role_name(role));
 	if (role == QMR_ROLE_TARGETS && (r = check_plans(repository, err)) < 0)
 		return r;
 	r = qmr_key_load(AT_FDCWD, path, &session->ring.passphrase, &key, err);
@@ -231,13 +263,16 @@ static int sign(struct qmr_publish_session *session, enum qmr_role role, const c
 		return r;
 	is_member = qmr_root_has_key(repository->now[QMR_ROLE_ROOT], role, key.id) ||
 		    (next_root && qmr_root_has_key(next_root, role, key.id));
-	r = is_member ? qmr_metadata_sign(repository->next[role], &key, err)
-		      : qmr_error_set(err, -EBADMSG, "'%s' is no key of role %s; nothing was signed", path, qmr_role_name(role));
+	r = is_member
+		    ? qmr_metadata_sign(repository->next[role], &key, err)
+		    : qmr_error_set(err, -EBADMSG, "'%s' is no key of role %s; nothing was signed",
+				    path, qmr_role_name(role));
 	qmr_key_done(&key);
 	if (r < 0)
 		return r;
 	changes = qmr_publish_changes(repository, role);
-	printf("signed: %s %lld\n", qmr_role_name(role), (long long)qmr_metadata_version(repository->next[role]));
+	printf("signed: %s %lld\n", qmr_role_name(role),
+	       (long long)qmr_metadata_version(repository->next[role]));
 	qmr_publish_print_changes(stdout, changes);
 	return qmr_publish_finish(session, 1u << role, 0, err);
 }
@@ -254,7 +289,9 @@ int qmr_publish_sign(const struct qmr_publish_arguments *arguments)
 		if (r == 0)
 			r = sign(&session, role, arguments->key, &err);
 	} else {
-		r = qmr_error_set(&err, -EINVAL, "--role root or --role targets is needed: nothing else is staged");
+		r = qmr_error_set(
+			&err, -EINVAL,
+			"--role root or --role targets is needed: nothing else is staged");
 	}
 	if (r < 0)
 		r = qmr_publish_failed("signing", &session, &err);

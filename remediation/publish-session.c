@@ -9,7 +9,8 @@
 #include "plan.h"
 #include "publish.h"
 
-int qmr_publish_failed(const char *what, const struct qmr_publish_session *session, const struct qmr_error *err)
+int qmr_publish_failed(const char *what, const struct qmr_publish_session *session,
+		       const struct qmr_error *err)
 {
 	static const struct {
 		int code, status;
@@ -20,16 +21,17 @@ int qmr_publish_failed(const char *what, const struct qmr_publish_session *sessi
 	};
 
 	qmr_error_log("%s: %s; %s", what, err->text,
-		      session->repository.is_visible ? "it may be published all the same: see check and list, and refresh"
-						     : "clients see what they saw before");
+		      session->repository.is_visible
+			      ? "it may be published all the same: see check and list, and refresh"
+			      : "clients see what they saw before");
 	for (size_t i = 0; i < sizeof(statuses) / sizeof(*statuses); i++)
 		if (err->code == statuses[i].code)
 			return statuses[i].status;
 	return QMR_EXIT_FAILURE;
 }
 
-int qmr_publish_passphrase(const struct qmr_publish_arguments *arguments, int is_new, struct qmr_passphrase *ret,
-			   struct qmr_error *err)
+int qmr_publish_passphrase(const struct qmr_publish_arguments *arguments, int is_new,
+			   struct qmr_passphrase *ret, struct qmr_error *err)
 {
 	const char *text = getenv("QMR_PASSPHRASE");
 
@@ -40,14 +42,15 @@ int qmr_publish_passphrase(const struct qmr_publish_arguments *arguments, int is
 	if (!text || !*text)
 		return 0;
 	if (strlen(text) > QMR_PASSPHRASE_BYTES_MAX)
-		return qmr_error_set(err, -EINVAL, "QMR_PASSPHRASE is longer than %d bytes", QMR_PASSPHRASE_BYTES_MAX);
+		return qmr_error_set(err, -EINVAL, "QMR_PASSPHRASE is longer than %d bytes",
+				     QMR_PASSPHRASE_BYTES_MAX);
 	ret->size = strlen(text);
 	memcpy(ret->text, text, ret->size + 1);
 	return 0;
 }
 
-int qmr_publish_begin(const struct qmr_publish_arguments *arguments, struct qmr_publish_session *session,
-		      struct qmr_error *err)
+int qmr_publish_begin(const struct qmr_publish_arguments *arguments,
+		      struct qmr_publish_session *session, struct qmr_error *err)
 {
 	int r = qmr_repository_open(arguments->repository, 1, &session->repository, err);
 
@@ -74,15 +77,18 @@ static void warn_about_expiry(const struct qmr_repository *repository)
 		int64_t left = qmr_metadata_expires(repository->now[role]) - repository->now_unix_s;
 
 		if (left <= 0)
-			qmr_warning("%s has expired: clients refuse the repository until it is renewed (refresh --role %s)",
+			qmr_warning("%s has expired: clients refuse the repository until it is "
+				    "renewed (refresh --role %s)",
 				    qmr_role_name(role), qmr_role_name(role));
 		else if (qmr_repository_is_near_expiry(repository, role))
-			qmr_warning("%s expires in %lld days; refresh --role %s renews it", qmr_role_name(role),
-				    (long long)(left / 86400), qmr_role_name(role));
+			qmr_warning("%s expires in %lld days; refresh --role %s renews it",
+				    qmr_role_name(role), (long long)(left / 86400),
+				    qmr_role_name(role));
 	}
 }
 
-static void print_published(const struct qmr_repository *repository, const struct qmr_publication *publication)
+static void print_published(const struct qmr_repository *repository,
+			    const struct qmr_publication *publication)
 {
 	const char *between = "published:";
 
@@ -99,7 +105,8 @@ static void print_published(const struct qmr_repository *repository, const struc
 /* Under the root that asks for more. */
 static int missing(const struct qmr_repository *repository, enum qmr_role role)
 {
-	const json_t *const roots[] = {repository->now[QMR_ROLE_ROOT], repository->next[QMR_ROLE_ROOT]};
+	const json_t *const roots[] = {repository->now[QMR_ROLE_ROOT],
+				       repository->next[QMR_ROLE_ROOT]};
 	int most = 0;
 
 	for (int i = 0; i < 2; i++) {
@@ -107,7 +114,8 @@ static int missing(const struct qmr_repository *repository, enum qmr_role role)
 
 		if (!roots[i])
 			continue;
-		count = qmr_root_threshold(roots[i], role) - qmr_metadata_count(roots[i], role, repository->next[role], NULL);
+		count = qmr_root_threshold(roots[i], role) -
+			qmr_metadata_count(roots[i], role, repository->next[role], NULL);
 		if (count > most)
 			most = count;
 	}
@@ -119,12 +127,15 @@ static void print_staged(const struct qmr_repository *repository, enum qmr_role 
 	int n = missing(repository, role);
 
 	if (n > 0)
-		printf("staged: %s %lld, %d signature%s missing: see \"list\", then \"sign --role %s --key FILE\"\n",
-		       qmr_role_name(role), (long long)qmr_metadata_version(repository->next[role]), n, n == 1 ? "" : "s",
-		       qmr_role_name(role));
+		printf("staged: %s %lld, %d signature%s missing: see \"list\", then \"sign --role "
+		       "%s --key FILE\"\n",
+		       qmr_role_name(role), (long long)qmr_metadata_version(repository->next[role]),
+		       n, n == 1 ? "" : "s", qmr_role_name(role));
 	else
-		printf("staged: %s %lld, signed; \"refresh\" publishes it where the other keys it needs are\n",
-		       qmr_role_name(role), (long long)qmr_metadata_version(repository->next[role]));
+		printf("staged: %s %lld, signed; \"refresh\" publishes it where the other keys it "
+		       "needs are\n",
+		       qmr_role_name(role),
+		       (long long)qmr_metadata_version(repository->next[role]));
 }
 
 int qmr_publish_finish(struct qmr_publish_session *session, unsigned int roles, unsigned int renew,
@@ -151,8 +162,8 @@ int qmr_publish_finish(struct qmr_publish_session *session, unsigned int roles, 
 	return status;
 }
 
-int qmr_publish_read_plan(const struct qmr_repository *repository, const char *target, const json_t *entry,
-			  struct qmr_plan *ret_plan, struct qmr_error *err)
+int qmr_publish_read_plan(const struct qmr_repository *repository, const char *target,
+			  const json_t *entry, struct qmr_plan *ret_plan, struct qmr_error *err)
 {
 	cleanup_free char *data = NULL;
 	size_t size;

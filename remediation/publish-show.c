@@ -11,7 +11,8 @@
 
 #define DAY_S 86400
 
-static void note_change(json_t *changes, const char *change, const char *of, const char *name, const char *sha256)
+static void note_change(json_t *changes, const char *change, const char *of, const char *name,
+			const char *sha256)
 {
 	json_t *entry = json_pack("{s:s, s:s, s:s}", "change", change, "of", of, "name", name);
 
@@ -54,8 +55,9 @@ static void compare_roots(const json_t *now, const json_t *next, json_t *changes
 
 			json_array_foreach (qmr_root_keyids(roots[i], role), k, keyid)
 				if (!qmr_root_has_key(roots[!i], role, json_string_value(keyid)))
-					note_change(changes, i ? "remove" : "add", qmr_role_name(role),
-						    json_string_value(keyid), NULL);
+					note_change(changes, i ? "remove" : "add",
+						    qmr_role_name(role), json_string_value(keyid),
+						    NULL);
 		}
 		snprintf(text, sizeof(text), "threshold %d", qmr_root_threshold(next, role));
 		if (qmr_root_threshold(now, role) != qmr_root_threshold(next, role))
@@ -87,7 +89,8 @@ void qmr_publish_print_changes(FILE *out, const json_t *changes)
 	json_array_foreach (changes, i, entry) {
 		const char *sha256 = qmr_json_string(entry, "sha256");
 
-		fprintf(out, "  %s %s ", qmr_json_string(entry, "change"), qmr_json_string(entry, "of"));
+		fprintf(out, "  %s %s ", qmr_json_string(entry, "change"),
+			qmr_json_string(entry, "of"));
 		qmr_publish_print_clean(out, qmr_json_string(entry, "name"));
 		fprintf(out, "%s%s\n", sha256 ? " sha256 " : "", sha256 ? sha256 : "");
 	}
@@ -97,14 +100,17 @@ static int print_json(json_t *object, struct qmr_error *err)
 {
 	cleanup_json json_t *owned = object;
 
-	if (!owned || json_dumpf(owned, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER) < 0 || puts("") < 0 || fflush(stdout) < 0)
+	if (!owned || json_dumpf(owned, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER) < 0 ||
+	    puts("") < 0 || fflush(stdout) < 0)
 		return qmr_error_set(err, -EIO, "writing the answer failed");
 	return 0;
 }
 
 static json_t *list_plans(const struct qmr_repository *repository, struct qmr_error *err)
 {
-	json_t *targets = json_object_get(json_object_get(repository->now[QMR_ROLE_TARGETS], "signed"), "targets"), *entry;
+	json_t *targets = json_object_get(
+		       json_object_get(repository->now[QMR_ROLE_TARGETS], "signed"), "targets"),
+	       *entry;
 	json_t *plans = json_array();
 	const char *target;
 
@@ -115,8 +121,9 @@ static json_t *list_plans(const struct qmr_repository *repository, struct qmr_er
 			json_decref(plans);
 			return NULL;
 		}
-		json_array_append_new(plans, json_pack("{s:s, s:s, s:s, s:s, s:O}", "name", target, "id", plan.id, "title",
-						       plan.title, "sha256", hash_of(entry), "length",
+		json_array_append_new(plans, json_pack("{s:s, s:s, s:s, s:s, s:O}", "name", target,
+						       "id", plan.id, "title", plan.title, "sha256",
+						       hash_of(entry), "length",
 						       json_object_get(entry, "length")));
 		qmr_plan_done(&plan);
 	}
@@ -128,16 +135,18 @@ static json_t *list_roles(const struct qmr_repository *repository)
 	json_t *roles = json_object();
 
 	for (int role = 0; role < QMR_ROLE_COUNT; role++) {
-		const json_t *root = repository->now[QMR_ROLE_ROOT], *document = repository->now[role];
+		const json_t *root = repository->now[QMR_ROLE_ROOT],
+			     *document = repository->now[role];
 		char expires[32];
 
 		if (!document)
 			continue;
 		qmr_time_format(qmr_metadata_expires(document), expires);
 		json_object_set_new(roles, qmr_role_name(role),
-				    json_pack("{s:I, s:s, s:i, s:O}", "version", (json_int_t)qmr_metadata_version(document),
-					      "expires", expires, "threshold", qmr_root_threshold(root, role), "keyids",
-					      qmr_root_keyids(root, role)));
+				    json_pack("{s:I, s:s, s:i, s:O}", "version",
+					      (json_int_t)qmr_metadata_version(document), "expires",
+					      expires, "threshold", qmr_root_threshold(root, role),
+					      "keyids", qmr_root_keyids(root, role)));
 	}
 	return roles;
 }
@@ -151,10 +160,13 @@ static json_t *list_staged(const struct qmr_repository *repository)
 
 		if (document)
 			json_array_append_new(
-				staged, json_pack("{s:s, s:I, s:i, s:o}", "role", qmr_role_name(role), "version",
-						  (json_int_t)qmr_metadata_version(document), "signatures",
-						  (int)json_array_size(json_object_get(document, "signatures")), "changes",
-						  qmr_publish_changes(repository, role)));
+				staged,
+				json_pack("{s:s, s:I, s:i, s:o}", "role", qmr_role_name(role),
+					  "version", (json_int_t)qmr_metadata_version(document),
+					  "signatures",
+					  (int)json_array_size(
+						  json_object_get(document, "signatures")),
+					  "changes", qmr_publish_changes(repository, role)));
 	}
 	return staged;
 }
@@ -171,7 +183,8 @@ static void print_list(const json_t *plans, const json_t *roles, const json_t *s
 		puts("");
 	}
 	json_object_foreach ((json_t *)roles, name, value)
-		printf("%s %lld, expires %s\n", name, (long long)json_integer_value(json_object_get(value, "version")),
+		printf("%s %lld, expires %s\n", name,
+		       (long long)json_integer_value(json_object_get(value, "version")),
 		       qmr_json_string(value, "expires"));
 	json_array_foreach (staged, i, entry) {
 		printf("staged: %s %lld, %lld signatures\n", qmr_json_string(entry, "role"),
@@ -181,7 +194,8 @@ static void print_list(const json_t *plans, const json_t *roles, const json_t *s
 	}
 }
 
-static int list(const struct qmr_publish_arguments *arguments, struct qmr_repository *repository, struct qmr_error *err)
+static int list(const struct qmr_publish_arguments *arguments, struct qmr_repository *repository,
+		struct qmr_error *err)
 {
 	cleanup_json json_t *plans = NULL;
 	cleanup_json json_t *roles = NULL;
@@ -198,7 +212,9 @@ static int list(const struct qmr_publish_arguments *arguments, struct qmr_reposi
 	roles = list_roles(repository);
 	staged = list_staged(repository);
 	if (arguments->json)
-		return print_json(json_pack("{s:O, s:O, s:O}", "plans", plans, "roles", roles, "staged", staged), err);
+		return print_json(json_pack("{s:O, s:O, s:O}", "plans", plans, "roles", roles,
+					    "staged", staged),
+				  err);
 	print_list(plans, roles, staged);
 	return 0;
 }
@@ -233,8 +249,8 @@ __attribute__((format(printf, 2, 3))) static void note(json_t *list, const char 
 	json_array_append_new(list, json_string(text));
 }
 
-static void check_expiry(const struct qmr_publish_arguments *arguments, const struct qmr_repository *repository,
-			 struct findings *findings)
+static void check_expiry(const struct qmr_publish_arguments *arguments,
+			 const struct qmr_repository *repository, struct findings *findings)
 {
 	for (int role = 0; role < QMR_ROLE_COUNT; role++) {
 		int64_t expires, left;
@@ -249,14 +265,16 @@ static void check_expiry(const struct qmr_publish_arguments *arguments, const st
 			note(findings->problems, "%s expired on %s", qmr_role_name(role), text);
 		else if (arguments->warn_days < 0 ? qmr_repository_is_near_expiry(repository, role)
 						  : left < (int64_t)arguments->warn_days * DAY_S)
-			note(findings->warnings, "%s expires in %lld days, on %s", qmr_role_name(role),
-			     (long long)(left / DAY_S), text);
+			note(findings->warnings, "%s expires in %lld days, on %s",
+			     qmr_role_name(role), (long long)(left / DAY_S), text);
 	}
 }
 
 static void check_plans(const struct qmr_repository *repository, struct findings *findings)
 {
-	json_t *targets = json_object_get(json_object_get(repository->now[QMR_ROLE_TARGETS], "signed"), "targets"), *entry;
+	json_t *targets = json_object_get(
+		       json_object_get(repository->now[QMR_ROLE_TARGETS], "signed"), "targets"),
+	       *entry;
 	const char *target;
 
 	json_object_foreach (targets, target, entry) {
@@ -278,14 +296,16 @@ static void print_findings(FILE *out, const char *kind, const json_t *list)
 		fprintf(out, "%s: %s\n", kind, json_string_value(entry));
 }
 
-static int report(const struct qmr_publish_arguments *arguments, const struct qmr_repository *repository,
-		  const struct findings *findings, struct qmr_error *err)
+static int report(const struct qmr_publish_arguments *arguments,
+		  const struct qmr_repository *repository, const struct findings *findings,
+		  struct qmr_error *err)
 {
 	int is_valid = json_array_size(findings->problems) == 0;
 
 	if (arguments->json)
-		return print_json(json_pack("{s:b, s:O, s:O, s:o}", "valid", is_valid, "problems", findings->problems,
-					    "warnings", findings->warnings, "roles", list_roles(repository)),
+		return print_json(json_pack("{s:b, s:O, s:O, s:o}", "valid", is_valid, "problems",
+					    findings->problems, "warnings", findings->warnings,
+					    "roles", list_roles(repository)),
 				  err);
 	print_findings(stdout, "problem", findings->problems);
 	print_findings(stdout, "warning", findings->warnings);
@@ -318,5 +338,7 @@ int qmr_publish_check(const struct qmr_publish_arguments *arguments)
 	if (r < 0)
 		qmr_error_log("checking: %s", err.text);
 	qmr_repository_close(&repository);
-	return r < 0 ? QMR_EXIT_FAILURE : json_array_size(problems) ? QMR_EXIT_REFUSED : QMR_EXIT_OK;
+	return r < 0                       ? QMR_EXIT_FAILURE
+	       : json_array_size(problems) ? QMR_EXIT_REFUSED
+					   : QMR_EXIT_OK;
 }

@@ -12,46 +12,57 @@
 
 struct command {
 	const char *name;
-	const char *needs; /* letters of the options it needs besides --repository */
-	const char *takes; /* and may take */
+	const char *needs;   /* letters of the options it needs besides --repository */
+	const char *takes;   /* and may take */
 	size_t n_min, n_max; /* operands */
 	int (*run)(const struct qmr_publish_arguments *arguments);
 };
 
 static const char usage[] =
 	"Usage: qmr-publish COMMAND --repository DIR [--keys KEYDIR] ...\n"
-	"Makes and maintains a repository of signed remediation plans (The Update Framework 1.0), as static files.\n\n"
+	"Makes and maintains a repository of signed remediation plans (The Update Framework 1.0), "
+	"as static files.\n\n"
 	"  init               make keys and an empty repository\n"
 	"  add PLAN.json ...  check plans and publish them\n"
 	"  remove NAME ...    publish that these plans are withdrawn\n"
 	"  list               print plans, versions and what is staged\n"
-	"  refresh            renew timestamp, and snapshot when it is old; publish what is staged and signed (cron job)\n"
+	"  refresh            renew timestamp, and snapshot when it is old; publish what is staged "
+	"and signed (cron job)\n"
 	"  check              verify everything as a client does\n"
-	"  rotate ROLE        replace, add or drop a key of root, targets, snapshot or timestamp, or change a threshold\n"
+	"  rotate ROLE        replace, add or drop a key of root, targets, snapshot or timestamp, "
+	"or change a threshold\n"
 	"  sign               add a signature to a staged change of root or targets\n\n"
 	"  --repository DIR         folder of the repository\n"
 	"  --keys KEYDIR            folder of private keys\n"
-	"  --passphrase-file FILE   its first line opens encrypted keys, and encrypts new root and targets keys\n"
-	"  --ask-passphrase         init, rotate: ask for the passphrase of new root and targets keys\n"
-	"  --expires ROLE=DAYS      init: how long metadata is valid (root=365 targets=90 snapshot=14 timestamp=7)\n"
+	"  --passphrase-file FILE   its first line opens encrypted keys, and encrypts new root and "
+	"targets keys\n"
+	"  --ask-passphrase         init, rotate: ask for the passphrase of new root and targets "
+	"keys\n"
+	"  --expires ROLE=DAYS      init: how long metadata is valid (root=365 targets=90 "
+	"snapshot=14 timestamp=7)\n"
 	"  --root-keys M            init: number of root keys (2)\n"
 	"  --root-threshold N       init: signatures that root needs (1)\n"
 	"  --targets-keys M         init: number of targets keys (1)\n"
 	"  --targets-threshold N    init: signatures that targets needs (1)\n"
-	"  --role ROLE              refresh: renew this role now; sign: the role that is signed for\n"
+	"  --role ROLE              refresh: renew this role now; sign: the role that is signed "
+	"for\n"
 	"  --replace KEYID          rotate: the key that goes (the beginning of its id)\n"
 	"  --add                    rotate: the new key comes in addition\n"
 	"  --drop KEYID             rotate: this key goes, and none comes\n"
 	"  --threshold N            rotate: signatures that root or targets needs from now on\n"
-	"  --public PUBLIC.pem      rotate: the new key is this one, whose private half stays where it was made\n"
+	"  --public PUBLIC.pem      rotate: the new key is this one, whose private half stays "
+	"where it was made\n"
 	"  --key KEY.pem            sign: the private key\n"
-	"  --root ROOT.json         check: the root that machines trust (default metadata/1.root.json)\n"
-	"  --warn-days N            check: warn about what expires within N days (a quarter of its time)\n"
+	"  --root ROOT.json         check: the root that machines trust (default "
+	"metadata/1.root.json)\n"
+	"  --warn-days N            check: warn about what expires within N days (a quarter of its "
+	"time)\n"
 	"  --json                   list, check: print JSON\n"
 	"  --config FILE            accepted for uniformity; nothing is read from it\n"
 	"  --help                   print this\n"
 	"  --version                print the version\n\n"
-	"Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 nothing published (staged, or nothing to do),\n"
+	"Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 nothing published (staged, or nothing "
+	"to do),\n"
 	"4 refused (a plan, a signature, hash, version or expiry).\n";
 
 enum { OPT_ROOT_KEYS = 256, OPT_ROOT_THRESHOLD, OPT_TARGETS_KEYS, OPT_TARGETS_THRESHOLD };
@@ -199,17 +210,22 @@ static int parse_option(int c, struct qmr_publish_arguments *arguments)
 	}
 }
 
-static int check_options(const struct command *command, const char *given, const struct qmr_publish_arguments *arguments)
+static int check_options(const struct command *command, const char *given,
+			 const struct qmr_publish_arguments *arguments)
 {
 	for (const char *c = given; *c; c++)
-		if (!strchr("dc", *c) && !strchr(command->needs, *c) && !strchr(command->takes, *c)) {
-			qmr_error_log("an option was given that %s does not take; see --help", command->name);
+		if (!strchr("dc", *c) && !strchr(command->needs, *c) &&
+		    !strchr(command->takes, *c)) {
+			qmr_error_log("an option was given that %s does not take; see --help",
+				      command->name);
 			return -1;
 		}
 	for (const char *c = command->needs; *c; c++)
 		if (!strchr(given, *c)) {
 			qmr_error_log("%s needs %s; see --help", command->name,
-				      *c == 'k' ? "--keys" : *c == 'r' ? "--role" : "--key");
+				      *c == 'k'   ? "--keys"
+				      : *c == 'r' ? "--role"
+						  : "--key");
 			return -1;
 		}
 	if (!arguments->repository) {
@@ -217,14 +233,15 @@ static int check_options(const struct command *command, const char *given, const
 		return -1;
 	}
 	if (arguments->n_names < command->n_min || arguments->n_names > command->n_max) {
-		qmr_error_log("%s takes %zu to %zu operands, %zu were given; see --help", command->name, command->n_min,
-			      command->n_max, arguments->n_names);
+		qmr_error_log("%s takes %zu to %zu operands, %zu were given; see --help",
+			      command->name, command->n_min, command->n_max, arguments->n_names);
 		return -1;
 	}
 	for (int role = 0; role < QMR_ROLE_COUNT; role++)
 		if (arguments->threshold[role] > arguments->n_keys[role]) {
-			qmr_error_log("a threshold of %d for %s cannot be reached with %d keys", arguments->threshold[role],
-				      qmr_role_name(role), arguments->n_keys[role]);
+			qmr_error_log("a threshold of %d for %s cannot be reached with %d keys",
+				      arguments->threshold[role], qmr_role_name(role),
+				      arguments->n_keys[role]);
 			return -1;
 		}
 	return 0;
@@ -260,7 +277,10 @@ int main(int argc, char **argv)
 {
 	struct qmr_publish_arguments arguments = {
 		.warn_days = -1,
-		/* Two root keys, either of which will do: a lost one is replaced with the other instead of on every machine. */
+		/*
+		 * Two root keys, either of which will do: a lost one is replaced with the other
+		 * instead of on every machine.
+		 */
 		.n_keys = {2, 1, 1, 1},
 		.threshold = {1, 1, 1, 1},
 	};
@@ -268,13 +288,15 @@ int main(int argc, char **argv)
 
 	qmr_log_open("qmr-publish", 0);
 	umask(022);
-	(void)prctl(PR_SET_DUMPABLE, 0); /* private keys do not go into a core file; works without as well */
+	(void)prctl(PR_SET_DUMPABLE,
+		    0); /* private keys do not go into a core file; works without as well */
 	memcpy(arguments.days, qmr_publish_days, sizeof(arguments.days));
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "--help"))
 			return fputs(usage, stdout) < 0 ? QMR_EXIT_FAILURE : QMR_EXIT_OK;
 		if (!strcmp(argv[i], "--version"))
-			return puts("qmr-publish " QMR_VERSION) < 0 ? QMR_EXIT_FAILURE : QMR_EXIT_OK;
+			return puts("qmr-publish " QMR_VERSION) < 0 ? QMR_EXIT_FAILURE
+								    : QMR_EXIT_OK;
 	}
 	command = parse(argc, argv, &arguments);
 	return command ? command->run(&arguments) : QMR_EXIT_USAGE;

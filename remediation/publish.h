@@ -7,7 +7,10 @@
 
 #include "publish-repository.h"
 
-/* The commands of qmr-publish. Each logs its own errors and returns an exit status (docs/architecture.md). */
+/*
+ * The commands of qmr-publish. Each logs its own errors and returns an exit status
+ * (docs/architecture.md).
+ */
 
 struct qmr_publish_arguments {
 	const char *repository, *keys, *passphrase_file, *key, *root, *replace, *drop, *public_key;
@@ -30,33 +33,47 @@ int qmr_publish_sign(const struct qmr_publish_arguments *arguments);
 int qmr_publish_list(const struct qmr_publish_arguments *arguments);
 int qmr_publish_check(const struct qmr_publish_arguments *arguments);
 
-/* What every changing command begins and ends with. Zeroed before, descriptors -1; release with _done. */
+/*
+ * What every changing command begins and ends with. Zeroed before, descriptors -1; release with
+ * _done.
+ */
 struct qmr_publish_session {
 	struct qmr_repository repository;
 	struct qmr_key_ring ring;
 };
 
-int qmr_publish_begin(const struct qmr_publish_arguments *arguments, struct qmr_publish_session *session,
-		      struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_publish_begin(const struct qmr_publish_arguments *arguments,
+		      struct qmr_publish_session *session, struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Publishes, says what was done, and warns about what expires. roles: those whose change was asked for. */
+/*
+ * Publishes, says what was done, and warns about what expires. roles: those whose change was asked
+ * for.
+ */
 int qmr_publish_finish(struct qmr_publish_session *session, unsigned int roles, unsigned int renew,
 		       struct qmr_error *err) QMR_MUST_CHECK;
 void qmr_publish_done(struct qmr_publish_session *session);
 
-/* Takes the passphrase from where the arguments say, or QMR_PASSPHRASE; it stays empty if there is none. */
-int qmr_publish_passphrase(const struct qmr_publish_arguments *arguments, int is_new, struct qmr_passphrase *ret,
-			   struct qmr_error *err) QMR_MUST_CHECK;
+/*
+ * Takes the passphrase from where the arguments say, or QMR_PASSPHRASE; it stays empty if there is
+ * none.
+ */
+int qmr_publish_passphrase(const struct qmr_publish_arguments *arguments, int is_new,
+			   struct qmr_passphrase *ret, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Logs err, with what it means for the repository, and returns the exit status for it. */
-int qmr_publish_failed(const char *what, const struct qmr_publish_session *session, const struct qmr_error *err);
+int qmr_publish_failed(const char *what, const struct qmr_publish_session *session,
+		       const struct qmr_error *err);
 
 /* Reads and checks the plan that a target is. */
 struct qmr_plan;
-int qmr_publish_read_plan(const struct qmr_repository *repository, const char *target, const json_t *entry,
-			  struct qmr_plan *ret_plan, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_publish_read_plan(const struct qmr_repository *repository, const char *target,
+			  const json_t *entry, struct qmr_plan *ret_plan,
+			  struct qmr_error *err) QMR_MUST_CHECK;
 
-/* What next[role] changes against now[role], as [{"change", ..}] (new reference), NULL without memory. */
+/*
+ * What next[role] changes against now[role], as [{"change", ..}] (new reference), NULL without
+ * memory.
+ */
 json_t *qmr_publish_changes(const struct qmr_repository *repository, enum qmr_role role);
 
 /* One line for each of these. */

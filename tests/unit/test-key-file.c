@@ -31,7 +31,9 @@ static int remove_folder(void **state)
 {
 	char path[64] = "";
 	int *fd = *state;
-	int r = readlinkat(*fd, "path", path, sizeof(path) - 1) < 0 ? -1 : qmr_file_remove_tree(AT_FDCWD, path, NULL);
+	int r = readlinkat(*fd, "path", path, sizeof(path) - 1) < 0
+			? -1
+			: qmr_file_remove_tree(AT_FDCWD, path, NULL);
 
 	close(*fd);
 	free(fd);
@@ -55,9 +57,11 @@ static struct qmr_passphrase phrase(const char *text)
 static const char known_pem[] = "-----BEGIN PRIVATE KEY-----\n"
 				"MC4CAQAwBQYDK2VwBCIEIMWqjfQ/n4N77bdELzHct7Fm04U1B28JS4XOOi4LRFj3\n"
 				"-----END PRIVATE KEY-----\n";
-static const char known_public[] = "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025";
-static const char known_signature[] = "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac"
-				      "18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a";
+static const char known_public[] =
+	"fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025";
+static const char known_signature[] =
+	"6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac"
+	"18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a";
 
 static void a_known_key_signs_as_the_standard_says(void **state)
 {
@@ -71,8 +75,11 @@ static void a_known_key_signs_as_the_standard_says(void **state)
 	assert_int_equal(qmr_key_load(fd, "known.pem", &none, &key, NULL), 0);
 	qmr_hex_encode(key.public_key, sizeof(key.public_key), hex);
 	assert_string_equal(hex, known_public);
-	/* printf '{"keytype":"ed25519","keyval":{"public":"fc51…"},"scheme":"ed25519"}' | sha256sum */
-	assert_string_equal(key.id, "e45b8d1fab21a7a7550adbca559eade41e36a398f14a577f8766ec32bf237101");
+	/*
+	 * printf '{"keytype":"ed25519","keyval":{"public":"fc51…"},"scheme":"ed25519"}' | sha256sum
+	 */
+	assert_string_equal(key.id,
+			    "e45b8d1fab21a7a7550adbca559eade41e36a398f14a577f8766ec32bf237101");
 	assert_int_equal(qmr_key_sign(&key, "\xaf\x82", 2, signature, NULL), 0);
 	qmr_hex_encode(signature, sizeof(signature), hex);
 	assert_string_equal(hex, known_signature);
@@ -87,7 +94,8 @@ static void a_known_key_signs_as_the_standard_says(void **state)
 
 static void what_is_saved_is_loaded(void **state)
 {
-	struct qmr_passphrase right = phrase("correct horse"), wrong = phrase("wrong horse"), none = {0};
+	struct qmr_passphrase right = phrase("correct horse"), wrong = phrase("wrong horse"),
+			      none = {0};
 	struct qmr_key key = {0}, again = {0};
 	struct qmr_error err = {0};
 	int fd = *(int *)*state;
@@ -123,7 +131,8 @@ static void bad_files_are_refused(void **state)
 		{"", 0600, -EBADMSG},
 		{"-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\n", 0600, -EBADMSG},
 		/* A key of another kind: X25519, as openssl genpkey makes it. */
-		{"-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VuBCIEIMWqjfQ/n4N77bdELzHct7Fm04U1B28JS4XOOi4LRFj3\n"
+		{"-----BEGIN PRIVATE "
+		 "KEY-----\nMC4CAQAwBQYDK2VuBCIEIMWqjfQ/n4N77bdELzHct7Fm04U1B28JS4XOOi4LRFj3\n"
 		 "-----END PRIVATE KEY-----\n",
 		 0600, -EBADMSG},
 	};
@@ -146,9 +155,10 @@ static void bad_files_are_refused(void **state)
 static void a_public_key_is_enough_for_an_id(void **state)
 {
 	/* openssl pkey -pubout of the known key */
-	static const char public_pem[] = "-----BEGIN PUBLIC KEY-----\n"
-					 "MCowBQYDK2VwAyEA/FHNjmIYoaONpH7QAjDwWAgW7RO6MwOsXeuRFUiQgCU=\n"
-					 "-----END PUBLIC KEY-----\n";
+	static const char public_pem[] =
+		"-----BEGIN PUBLIC KEY-----\n"
+		"MCowBQYDK2VwAyEA/FHNjmIYoaONpH7QAjDwWAgW7RO6MwOsXeuRFUiQgCU=\n"
+		"-----END PUBLIC KEY-----\n";
 	char folder[64] = "", path[128];
 	struct qmr_key key = {0};
 	int fd = *(int *)*state;
@@ -157,7 +167,8 @@ static void a_public_key_is_enough_for_an_id(void **state)
 	snprintf(path, sizeof(path), "%s/known.pub", folder);
 	put(fd, "known.pub", public_pem, 0644);
 	assert_int_equal(qmr_key_load_public(path, &key, NULL), 0);
-	assert_string_equal(key.id, "e45b8d1fab21a7a7550adbca559eade41e36a398f14a577f8766ec32bf237101");
+	assert_string_equal(key.id,
+			    "e45b8d1fab21a7a7550adbca559eade41e36a398f14a577f8766ec32bf237101");
 	assert_null(key.pkey);
 	put(fd, "known.pub", known_pem, 0600);
 	assert_int_equal(qmr_key_load_public(path, &key, NULL), -EBADMSG);

@@ -14,7 +14,10 @@
 #include "json.h"
 #include "publish.h"
 
-/* A root with keys of its own: two of root, three of targets with threshold two, one each of the others. */
+/*
+ * A root with keys of its own: two of root, three of targets with threshold two, one each of the
+ * others.
+ */
 struct root {
 	json_t *document;
 	struct qmr_key keys[QMR_ROLE_COUNT][3];
@@ -29,7 +32,8 @@ static int make_root(void **state)
 	if (!root)
 		return -1;
 	root->document = qmr_metadata_new(QMR_ROLE_ROOT, 1, 2000000000);
-	json_object_set_new(json_object_get(root->document, "signed"), "consistent_snapshot", json_true());
+	json_object_set_new(json_object_get(root->document, "signed"), "consistent_snapshot",
+			    json_true());
 	for (int role = 0; role < QMR_ROLE_COUNT; role++)
 		for (int i = 0; i < n_keys[role]; i++)
 			if (qmr_key_generate(&root->keys[role][i], NULL) < 0 ||
@@ -91,7 +95,8 @@ static void a_threshold_counts_keys(void **state)
 	cleanup_json json_t *targets = make_targets();
 	json_t *signatures = json_object_get(targets, "signatures");
 
-	assert_int_equal(qmr_metadata_verify(root->document, QMR_ROLE_TARGETS, targets, "t", NULL), -EBADMSG);
+	assert_int_equal(qmr_metadata_verify(root->document, QMR_ROLE_TARGETS, targets, "t", NULL),
+			 -EBADMSG);
 	assert_int_equal(qmr_metadata_sign(targets, &root->keys[QMR_ROLE_TARGETS][0], NULL), 0);
 	assert_int_equal(qmr_metadata_sign(targets, &root->keys[QMR_ROLE_TARGETS][0], NULL), 0);
 	assert_int_equal(json_array_size(signatures), 1);
@@ -100,9 +105,11 @@ static void a_threshold_counts_keys(void **state)
 	assert_int_equal(qmr_metadata_sign(targets, &root->keys[QMR_ROLE_SNAPSHOT][0], NULL), 0);
 	json_array_append_new(signatures, json_pack("{s:s,s:s}", "keyid", "00", "sig", "00"));
 	assert_int_equal(qmr_metadata_count(root->document, QMR_ROLE_TARGETS, targets, NULL), 1);
-	assert_int_equal(qmr_metadata_verify(root->document, QMR_ROLE_TARGETS, targets, "t", NULL), -EBADMSG);
+	assert_int_equal(qmr_metadata_verify(root->document, QMR_ROLE_TARGETS, targets, "t", NULL),
+			 -EBADMSG);
 	assert_int_equal(qmr_metadata_sign(targets, &root->keys[QMR_ROLE_TARGETS][2], NULL), 0);
-	assert_int_equal(qmr_metadata_verify(root->document, QMR_ROLE_TARGETS, targets, "t", NULL), 0);
+	assert_int_equal(qmr_metadata_verify(root->document, QMR_ROLE_TARGETS, targets, "t", NULL),
+			 0);
 	/* What is signed is the content. */
 	json_object_set_new(json_object_get(targets, "signed"), "version", json_integer(4));
 	assert_int_equal(qmr_metadata_count(root->document, QMR_ROLE_TARGETS, targets, NULL), 0);
@@ -123,12 +130,19 @@ static void keys_come_and_go(void **state)
 	assert_true(qmr_root_has_key(root->document, QMR_ROLE_TARGETS, id));
 	assert_int_equal(json_object_size(keys), 6);
 	/* A key of two roles stays until the second gives it up. */
-	assert_int_equal(qmr_root_add_key(copy, QMR_ROLE_SNAPSHOT, &root->keys[QMR_ROLE_TIMESTAMP][0], NULL), 0);
-	assert_int_equal(qmr_root_remove_key(copy, QMR_ROLE_TIMESTAMP, root->keys[QMR_ROLE_TIMESTAMP][0].id, NULL), 0);
+	assert_int_equal(
+		qmr_root_add_key(copy, QMR_ROLE_SNAPSHOT, &root->keys[QMR_ROLE_TIMESTAMP][0], NULL),
+		0);
+	assert_int_equal(qmr_root_remove_key(copy, QMR_ROLE_TIMESTAMP,
+					     root->keys[QMR_ROLE_TIMESTAMP][0].id, NULL),
+			 0);
 	assert_int_equal(json_object_size(keys), 6);
 }
 
-/* Sets the field that path names ("signed.roles.root.threshold") to the JSON in value; NULL removes it. */
+/*
+ * Sets the field that path names ("signed.roles.root.threshold") to the JSON in value; NULL removes
+ * it.
+ */
 static void set_field(json_t *document, const char *path, const char *value)
 {
 	char copy[200], *save = NULL, *part, *next;
@@ -158,8 +172,9 @@ static void bad_forms_are_refused_with_the_field(void **state)
 		{QMR_ROLE_ROOT, "signed.expires", "\"never\"", "expires"},
 		{QMR_ROLE_ROOT, "signed.consistent_snapshot", "false", "consistent_snapshot"},
 		{QMR_ROLE_ROOT, "signed.keys", "[]", "keys"},
-		{QMR_ROLE_ROOT, "signed.keys.00", "{\"keytype\":\"ed25519\",\"scheme\":\"ed25519\",\"keyval\":{\"public\":"
-						   "\"fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025\"}}",
+		{QMR_ROLE_ROOT, "signed.keys.00",
+		 "{\"keytype\":\"ed25519\",\"scheme\":\"ed25519\",\"keyval\":{\"public\":"
+		 "\"fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025\"}}",
 		 "hash"},
 		{QMR_ROLE_ROOT, "signed.keys.00", "{\"keytype\":\"rsa\"}", "Ed25519"},
 		{QMR_ROLE_ROOT, "signed.roles.root.threshold", "0", "threshold"},
@@ -172,17 +187,21 @@ static void bad_forms_are_refused_with_the_field(void **state)
 		{QMR_ROLE_TARGETS, "signed.targets", NULL, "targets"},
 		{QMR_ROLE_TARGETS, "signed.targets", "{\"plans/../x.json\":{}}", "targets"},
 		{QMR_ROLE_TARGETS, "signed.targets", "{\"x.json\":{}}", "targets"},
-		{QMR_ROLE_TARGETS, "signed.targets", "{\"plans/x.json\":{\"length\":1}}", "targets"},
-		{QMR_ROLE_TARGETS, "signed.targets", "{\"plans/x.json\":{\"length\":-1,\"hashes\":{\"sha256\":\"0\"}}}", "targets"},
+		{QMR_ROLE_TARGETS, "signed.targets", "{\"plans/x.json\":{\"length\":1}}",
+		 "targets"},
+		{QMR_ROLE_TARGETS, "signed.targets",
+		 "{\"plans/x.json\":{\"length\":-1,\"hashes\":{\"sha256\":\"0\"}}}", "targets"},
 		{QMR_ROLE_TARGETS, "signed.delegations", "{}", "delegations"},
 		{QMR_ROLE_SNAPSHOT, "signed.meta", "{}", "meta"},
 	};
 
 	assert_int_equal(qmr_metadata_check_form(QMR_ROLE_ROOT, root->document, "r", NULL), 0);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		cleanup_json json_t *document = cases[i].role == QMR_ROLE_ROOT ? json_deep_copy(root->document)
-				      : cases[i].role == QMR_ROLE_TARGETS     ? make_targets()
-									      : qmr_metadata_new(cases[i].role, 1, 2000000000);
+		cleanup_json json_t *document =
+			cases[i].role == QMR_ROLE_ROOT ? json_deep_copy(root->document)
+			: cases[i].role == QMR_ROLE_TARGETS
+				? make_targets()
+				: qmr_metadata_new(cases[i].role, 1, 2000000000);
 		struct qmr_error err = {0};
 
 		set_field(document, cases[i].path, cases[i].value);
@@ -214,7 +233,8 @@ struct owner {
 
 static void begin(struct owner *owner, int threshold)
 {
-	static const char plan[] = "{\"schema\":1,\"id\":\"p\",\"title\":\"t\",\"match\":{\"incident-kind\":\"panic\"},"
+	static const char plan[] = "{\"schema\":1,\"id\":\"p\",\"title\":\"t\",\"match\":{"
+				   "\"incident-kind\":\"panic\"},"
 				   "\"actions\":[{\"type\":\"block-module\",\"module\":\"m\"}]}";
 
 	*owner = (struct owner){.path = "/tmp/test-publish-XXXXXX"};
@@ -222,7 +242,8 @@ static void begin(struct owner *owner, int threshold)
 	snprintf(owner->repository, sizeof(owner->repository), "%s/r", owner->path);
 	snprintf(owner->keys, sizeof(owner->keys), "%s/k", owner->path);
 	snprintf(owner->plan, sizeof(owner->plan), "%s/p.json", owner->path);
-	assert_int_equal(qmr_file_replace(AT_FDCWD, owner->plan, plan, strlen(plan), 0644, NULL), 0);
+	assert_int_equal(qmr_file_replace(AT_FDCWD, owner->plan, plan, strlen(plan), 0644, NULL),
+			 0);
 	owner->arguments = (struct qmr_publish_arguments){
 		.repository = owner->repository,
 		.keys = owner->keys,
@@ -234,7 +255,8 @@ static void begin(struct owner *owner, int threshold)
 	assert_int_equal(qmr_publish_init(&owner->arguments), QMR_EXIT_OK);
 }
 
-static int call(struct owner *owner, int (*command)(const struct qmr_publish_arguments *), char *operand)
+static int call(struct owner *owner, int (*command)(const struct qmr_publish_arguments *),
+		char *operand)
 {
 	owner->arguments.names = &operand;
 	owner->arguments.n_names = operand != NULL;
@@ -243,7 +265,8 @@ static int call(struct owner *owner, int (*command)(const struct qmr_publish_arg
 
 static void every_command_in_turn(void **unused)
 {
-	char root[] = "root", targets[] = "targets", snapshot[] = "snapshot", timestamp[] = "timestamp", nothing[] = "mirrors";
+	char root[] = "root", targets[] = "targets", snapshot[] = "snapshot",
+	     timestamp[] = "timestamp", nothing[] = "mirrors";
 	char name[] = "p.json";
 	struct owner owner;
 
@@ -255,7 +278,8 @@ static void every_command_in_turn(void **unused)
 	assert_int_equal(call(&owner, qmr_publish_rotate, snapshot), QMR_EXIT_OK);
 	assert_int_equal(call(&owner, qmr_publish_rotate, timestamp), QMR_EXIT_OK);
 	assert_int_equal(call(&owner, qmr_publish_rotate, nothing), QMR_EXIT_USAGE);
-	assert_int_equal(call(&owner, qmr_publish_rotate, root), QMR_EXIT_USAGE); /* which of the two? */
+	assert_int_equal(call(&owner, qmr_publish_rotate, root),
+			 QMR_EXIT_USAGE); /* which of the two? */
 	owner.arguments.replace = "zz";
 	assert_int_equal(call(&owner, qmr_publish_rotate, targets), QMR_EXIT_USAGE);
 	owner.arguments.replace = NULL;
@@ -291,9 +315,11 @@ static void a_change_waits_for_the_second_signature(void **unused)
 	begin(&owner, 2);
 	assert_int_equal(qmr_repository_open(owner.repository, 0, &repository, NULL), 0);
 	assert_int_equal(qmr_repository_load(&repository, NULL, 0, NULL), 0);
-	qmr_key_ring_name(QMR_ROLE_TARGETS,
-			  json_string_value(json_array_get(qmr_root_keyids(repository.now[QMR_ROLE_ROOT], QMR_ROLE_TARGETS), 0)),
-			  key);
+	qmr_key_ring_name(
+		QMR_ROLE_TARGETS,
+		json_string_value(json_array_get(
+			qmr_root_keyids(repository.now[QMR_ROLE_ROOT], QMR_ROLE_TARGETS), 0)),
+		key);
 	qmr_repository_close(&repository);
 	snprintf(here, sizeof(here), "%s/%s", owner.keys, key);
 	snprintf(away, sizeof(away), "%s/%s", owner.path, key);
