@@ -14,3 +14,19 @@ test-canonical-json_LIBS := cmocka jansson
 UNIT_TESTS += test-tuf-sandbox
 test-tuf-sandbox_SRCS := tests/unit/test-tuf-sandbox.c remediation/fetch-sandbox.c
 test-tuf-sandbox_LIBS := cmocka libseccomp
+
+TUF_TEST_SRCS := tests/unit/test-tuf-repository.c $(TUF_SRCS) remediation/fetch-message.c
+UNIT_TESTS += test-tuf-metadata
+test-tuf-metadata_SRCS := tests/unit/test-tuf-metadata.c $(TUF_TEST_SRCS)
+test-tuf-metadata_LIBS := cmocka jansson libcrypto
+UNIT_TESTS += test-tuf-client
+test-tuf-client_SRCS := tests/unit/test-tuf-client.c $(TUF_TEST_SRCS)
+test-tuf-client_LIBS := cmocka jansson libcrypto
+UNIT_TESTS += test-tuf-message
+test-tuf-message_SRCS := tests/unit/test-tuf-message.c remediation/fetch-message.c
+test-tuf-message_LIBS := cmocka
+
+FUZZERS += fuzz-tuf-metadata fuzz-tuf-message
+fuzz-tuf-metadata_SRCS := tests/fuzz/fuzz-tuf-metadata.c tests/fuzz/main.c $(TUF_SRCS)
+fuzz-tuf-metadata_LIBS := jansson libcrypto
+fuzz-tuf-message_SRCS := tests/fuzz/fuzz-tuf-message.c tests/fuzz/main.c remediation/fetch-message.c
