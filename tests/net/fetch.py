@@ -1,0 +1,287 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""remediation-fetch and what is around the verification: kept metadata, servers that misbehave, privilege.
+Usage: fetch.py -B BUILD [NAME ...]
+"""
+import http.server
+import json
+import os
+import socket
+import ssl
+import sys
+import threading
+import time
+
+sys.dont_write_bytecode = True
+from tuf_repository import ROLES, Repository, free_port, main, make_key, next_root, same, start  # noqa: E402
+
+
+class Odd:
+    """Serves a folder, but answers paths that end in suffix by odd(handler, number of the request)."""
+
+    def __init__(self, certificate, folder, suffix, odd):
+        self.requests = 0
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args):
+                pass
+
+            def do_GET(self):
+                if self.path.endswith(suffix):
+                    outer.requests += 1
+                    odd(self, outer.requests)
+                    return
+                path = folder / self.path.lstrip("/")
+                self.answer(path.read_bytes() if path.is_file() else None)
+
+            def answer(self, data):
+                self.send_response(404 if data is None else 200)
+                self.send_header("Content-Length", str(len(data or b"")))
+                self.end_headers()
+                self.wfile.write(data or b"")
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(f"{certificate}.pem", f"{certificate}.key")
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.server.handle_error = lambda *args: None
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.url = f"https://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def test_unprivileged(c):
+    if os.geteuid() != 0:
+        return
+    start(c)
+    for folder in [c.out, c.metadata]:
+        folder.mkdir()
+        os.chown(folder, 12345, 12345)
+    same("exit", 0, c.fetch(user=12345, group=12345, extra_groups=[]))
+    same("plans", ["01-fix.json"], c.plans())
+
+
+# --- what is kept ---
+
+def test_damaged_cache(c):
+    start(c)
+    next_root(c)
+    c.accept()
+    for path in c.metadata.iterdir():
+        path.write_bytes(b"\0garbage")
+    c.accept()
+    same("said", True, "going on without it" in c.text)
+    same("whole again", (2, 1, 1, 1), tuple(c.kept(role) for role in ROLES))
+
+
+def test_hostile_cache(c):
+    """Links, folders and forgeries where kept files are."""
+    start(c)
+    next_root(c)
+    forged = Repository(c.folder / "forged")
+    forged.version["root"] = 2
+    data = forged.publish()
+    c.metadata.mkdir()
+    (c.metadata / "2.root.json").write_bytes(data["root"])
+    (c.metadata / "timestamp.json").write_bytes(data["timestamp"])
+    (c.metadata / "snapshot.json").symlink_to("/etc/passwd")
+    (c.metadata / "targets.json").symlink_to(c.folder / "root.json")
+    c.accept()
+    same("replaced", (2, 1, 1, 1), tuple(c.kept(role) for role in ROLES))
+    same("no link was followed", "root", json.loads((c.folder / "root.json").read_text())["signed"]["_type"])
+
+
+def test_unwritable_metadata_folder(c):
+    start(c)
+    c.metadata.write_text("a file")
+    c.accept()
+    same("said", True, "none is kept" in c.text)
+
+
+def test_partial_update_is_kept(c):
+    """A new root is not lost because the snapshot is wrong."""
+    start(c)
+    c.repo.signers["snapshot"] = [make_key()]
+    next_root(c)
+    c.refuse("snapshot")
+    same("kept", (2, 1, None, None), tuple(c.kept(role) for role in ROLES))
+
+
+# --- the server ---
+
+def test_wrong_ca(c):
+    start(c)
+    c.configure(f"https://127.0.0.1:{c.server.port}/{c.folder.name}/r", ca="other")
+    c.refuse("certificate")
+    same("no request", [], c.requests())
+
+
+def test_wrong_host(c):
+    start(c)
+    server = Odd(c.shared / "elsewhere", c.repo.folder, "never", None)
+    c.configure(server.url)
+    c.refuse("certificate")
+    server.stop()
+
+
+def test_plain_http(c):
+    start(c)
+    c.configure("http://127.0.0.1:1/")
+    same("exit", 1, c.fetch())
+    same("said", True, "https" in c.report["error"])
+
+
+def network(c, timeout, seconds):
+    begin = time.monotonic()
+    same("exit", 5, c.fetch())
+    same("in time", True, timeout - 2.5 < time.monotonic() - begin < seconds)
+    same("report", ("network", []), (c.report["result"], c.plans()))
+
+
+def test_server_gone(c):
+    start(c)
+    port = free_port()
+    c.configure(f"https://127.0.0.1:{port}", timeout=4)
+    network(c, 4, 7)
+    same("named", True, str(port) in c.report["error"] and "attempts" in c.report["error"])
+
+
+def test_unknown_host(c):
+    start(c)
+    c.configure("https://nowhere.invalid/", timeout=3)
+    same("exit", 5, c.fetch())
+    same("named", True, "nowhere.invalid" in c.report["error"])
+
+
+def test_localhost_by_name(c):
+    """Names are resolved inside the sandbox."""
+    start(c)
+    c.configure(f"https://localhost:{c.server.port}/{c.folder.name}/r")
+    c.accept()
+
+
+def odd(c, suffix, answer, **kwargs):
+    start(c)
+    server = Odd(c.shared / "server", c.repo.folder, suffix, answer)
+    c.configure(server.url, **kwargs)
+    return server
+
+
+def test_stalled_server(c):
+    server = odd(c, "timestamp.json", lambda h, n: time.sleep(30), timeout=4)
+    network(c, 4, 7)
+    server.stop()
+
+
+def test_trickling_server(c):
+    def trickle(handler, n):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "10000")
+        handler.end_headers()
+        for _ in range(100):
+            handler.wfile.write(b" ")
+            time.sleep(0.2)
+    server = odd(c, "timestamp.json", trickle, timeout=4)
+    network(c, 4, 7)
+    server.stop()
+
+
+def test_endless_file(c):
+    def endless(handler, n):
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.close_connection = True
+        while True:
+            handler.wfile.write(b" " * 65536)
+    for suffix, limit in [("2.root.json", "512000"), ("timestamp.json", "16384")]:
+        server = odd(c, suffix, endless)
+        c.refuse("more than " + limit)
+        server.stop()
+
+
+def test_truncated_transfer(c):
+    def half(handler, n):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "5000")
+        handler.end_headers()
+        handler.wfile.write(b"{")
+        handler.close_connection = True
+        handler.connection.shutdown(socket.SHUT_RDWR)
+    server = odd(c, "timestamp.json", half, timeout=4)
+    network(c, 4, 7)
+    server.stop()
+
+
+def test_errors_then_success(c):
+    def twice(handler, n):
+        if n <= 2:
+            handler.send_response([503, 429][n - 1])
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+        else:
+            handler.answer((c.repo.folder / "metadata/timestamp.json").read_bytes())
+    server = odd(c, "timestamp.json", twice)
+    c.accept()
+    same("requests", 3, server.requests)
+    server.stop()
+
+
+def test_missing_root_is_asked_for_once(c):
+    server = odd(c, "2.root.json", lambda h, n: h.answer(None))
+    c.accept()
+    same("requests", 1, server.requests)
+    server.stop()
+
+
+def test_403_is_a_missing_root(c):
+    """Object stores that do not let one list say so."""
+    def forbidden(handler, n):
+        handler.send_response(403)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+    server = odd(c, "2.root.json", forbidden)
+    c.accept()
+    server.stop()
+
+
+def redirect(location):
+    def answer(handler, n):
+        handler.send_response(302)
+        handler.send_header("Location", location)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+    return answer
+
+
+def test_redirect_to_https(c):
+    target = f"https://127.0.0.1:{c.server.port}/{c.folder.name}/r/metadata/timestamp.json"
+    server = odd(c, "timestamp.json", redirect(target))
+    c.accept()
+    server.stop()
+
+
+def test_redirect_to_another_protocol(c):
+    for location in ["http://127.0.0.1:1/", "file:///etc/passwd"]:
+        server = odd(c, "timestamp.json", redirect(location))
+        same("exit", 1, c.fetch())
+        same("result", "failed", c.report["result"])
+        server.stop()
+
+
+def test_redirects_without_end(c):
+    server = odd(c, "timestamp.json", redirect("/metadata/timestamp.json"))
+    same("exit", 1, c.fetch())
+    same("requests", 4, server.requests)
+    server.stop()
+
+
+if __name__ == "__main__":
+    main("fetch", globals())
