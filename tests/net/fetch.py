@@ -8,12 +8,13 @@ import json
 import os
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 import time
 
 sys.dont_write_bytecode = True
-from tuf_repository import ROLES, Repository, free_port, main, make_key, next_root, same, start  # noqa: E402
+from tuf_repository import ROLES, Repository, free_port, main, make_key, next_root, plan, same, start  # noqa: E402
 
 
 class Odd:
@@ -66,6 +67,35 @@ def test_unprivileged(c):
         os.chown(folder, 12345, 12345)
     same("exit", 0, c.fetch(user=12345, group=12345, extra_groups=[]))
     same("plans", ["01-fix.json"], c.plans())
+
+
+def publish(c, *argv, code=0):
+    keys = c.folder / "keys"
+    done = subprocess.run([c.build / "qmr-publish", *argv, "--repository", c.folder / "published", "--keys", keys,
+                           "--passphrase-file", c.folder / "passphrase"], capture_output=True, text=True)
+    same(f"qmr-publish {argv[0]} ({done.stderr.strip()})", code, done.returncode)
+
+
+def test_what_the_owner_publishes(c):
+    """qmr-publish on one side, remediation-fetch on the other: plans come, change and go, and every key is replaced."""
+    (c.folder / "passphrase").write_text("correct horse\n")
+    os.chmod(c.folder / "passphrase", 0o600)
+    publish(c, "init")
+    root = json.loads((c.folder / "published/metadata/1.root.json").read_bytes())
+    c.trust(json.dumps(root).encode())
+    c.configure(f"https://127.0.0.1:{c.server.port}/{c.folder.name}/published")
+    same("exit", 3, c.fetch())
+    for name in ["10-fix", "20-more"]:
+        (c.folder / f"{name}.json").write_bytes(plan(name))
+        publish(c, "add", c.folder / f"{name}.json")
+    c.accept(["01-10-fix.json", "02-20-more.json"])
+    same("content", plan("10-fix"), (c.out / "01-10-fix.json").read_bytes())
+    for role in ROLES:
+        publish(c, "rotate", role, "--replace", root["signed"]["roles"][role]["keyids"][0])
+        c.accept(["01-10-fix.json", "02-20-more.json"])
+    same("roots", len(ROLES) + 1, c.report["versions"]["root"])
+    publish(c, "remove", "10-fix.json")
+    c.accept(["01-20-more.json"])
 
 
 # --- what is kept ---
