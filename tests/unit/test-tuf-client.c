@@ -15,10 +15,12 @@
 /* A machine: what it was given, what it keeps, and in which order things happened in the last run. */
 struct machine {
 	struct repository repository;
-	struct repository kept; /* used for its files alone */
+	struct repository kept;         /* used for its files alone */
+	struct qmr_fetch_files at_start; /* what a run reads of them: as the program does, all of it before it begins */
 	char *root;
 	size_t root_size;
 	char events[8192];      /* "get PATH; keep NAME; forget; " */
+	size_t max_bytes;       /* of the last get */
 	int fail_path_with;     /* what fetching fail_path answers */
 	const char *fail_path;
 	int64_t now_unix_s;
@@ -38,6 +40,7 @@ static void note(const char *what, const char *name)
 static int get(void *user, const char *path, size_t max_bytes, char **ret_data, size_t *ret_size, struct qmr_error *err)
 {
 	note("get ", path);
+	m.max_bytes = max_bytes;
 	if (m.fail_path && !strcmp(path, m.fail_path))
 		return qmr_error_set(err, m.fail_path_with, "as the test wants it");
 	return qmr_fetch_files_fetch(&m.repository.files, path, max_bytes, ret_data, ret_size, err);
@@ -79,6 +82,7 @@ static int tear_down(void **unused)
 	qmr_tuf_client_done(&m.client);
 	repository_done(&m.repository);
 	qmr_fetch_files_done(&m.kept.files);
+	qmr_fetch_files_done(&m.at_start);
 	free(m.root);
 	return 0;
 }
@@ -86,9 +90,14 @@ static int tear_down(void **unused)
 static int refresh(void)
 {
 	qmr_tuf_client_done(&m.client);
+	qmr_fetch_files_done(&m.at_start);
+	for (size_t i = 0; i < m.kept.files.n; i++)
+		assert_int_equal(qmr_fetch_files_add(&m.at_start, m.kept.files.items[i].name, m.kept.files.items[i].data,
+						     m.kept.files.items[i].size, NULL),
+				 0);
 	m.client = (struct qmr_tuf_client){
 		.repository = {get, NULL},
-		.cache = {qmr_fetch_files_fetch, &m.kept.files},
+		.cache = {qmr_fetch_files_fetch, &m.at_start},
 		.accepted = keep,
 		.forget = forget,
 	};
@@ -402,6 +411,34 @@ static void edit_delegations(enum qmr_tuf_role role, json_t *content)
 		json_object_set_new(content, "delegations", json_pack("{s:{}, s:[{s:s}]}", "keys", "roles", "name", "team"));
 }
 
+/* The old keys stay beside new ones, so that the kept timestamp still verifies: it goes nevertheless. */
+static void an_added_key_forgets_as_well(void **unused)
+{
+	m.repository.version[QMR_TUF_TIMESTAMP] = 1000;
+	repository_publish(&m.repository);
+	accept_it();
+	m.repository.keys[QMR_TUF_TIMESTAMP][1] = repository_key_make("ed25519");
+	m.repository.n_keys[QMR_TUF_TIMESTAMP] = 2;
+	m.repository.version[QMR_TUF_TIMESTAMP] = 2;
+	m.repository.version[QMR_TUF_ROOT] = 2;
+	repository_publish(&m.repository);
+	accept_it();
+	assert_int_equal(m.client.trusted.timestamp.version, 2);
+}
+
+static void no_more_is_fetched_than_was_signed(void **unused)
+{
+	accept_it();
+	assert_string_equal(m.events + strlen(m.events) - 48, "get metadata/1.targets.json; keep targets.json; ");
+	assert_int_equal(m.max_bytes, repository_get(&m.repository, "metadata/1.targets.json")->size);
+	/* Without a signed length the role's limit is what is left. */
+	m.repository.has_hashes = 0;
+	bump_all();
+	repository_publish(&m.repository);
+	accept_it();
+	assert_int_equal(m.max_bytes, 5000000);
+}
+
 static void delegations_are_not_followed(void **unused)
 {
 	m.repository.edit = edit_delegations;
@@ -483,6 +520,8 @@ int main(void)
 		TEST(damaged_caches_are_passed_over),
 		TEST(forged_caches_are_passed_over),
 		TEST(listed_files_stay_listed),
+		TEST(an_added_key_forgets_as_well),
+		TEST(no_more_is_fetched_than_was_signed),
 		TEST(delegations_are_not_followed),
 		TEST(targets_are_what_was_signed),
 		TEST(names_of_targets),
