@@ -6,8 +6,10 @@ Usage: fetch.py -B BUILD [NAME ...]
 import http.server
 import json
 import os
+import shutil
 import socket
 import ssl
+import stat
 import subprocess
 import sys
 import threading
@@ -56,6 +58,63 @@ class Odd:
     def stop(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+class Names:
+    """A name server for one name; counts what it was asked."""
+
+    def __init__(self, address, name):
+        self.asked = 0
+        question = b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\0"
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((address, 53))
+
+        def serve():
+            while True:
+                try:
+                    query, client = self.socket.recvfrom(512)
+                except OSError:
+                    return
+                self.asked += 1
+                end = query.index(b"\0", 12) + 5
+                is_a = query[12:end - 4] == question and query[end - 4:end - 2] == b"\0\1"
+                record = b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4\x7f\0\0\1"
+                self.socket.sendto(query[:2] + b"\x81\x80\0\1" + (b"\0\1" if is_a else b"\0\0") + b"\0\0\0\0"
+                                   + query[12:end] + (record if is_a else b""), client)
+        threading.Thread(target=serve, daemon=True).start()
+
+
+def copy_into(root, path):
+    target = root / str(path).lstrip("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(path, target)
+
+
+def test_in_a_bare_root(c):
+    """As in the recovery image: no users, no nsswitch.conf, a resolv.conf that a hook wrote, a name to resolve."""
+    if os.geteuid() != 0:
+        return
+    start(c)
+    c.configure(f"https://repository.qmr.test:{c.server.port}/{c.folder.name}/r")
+    names = Names("127.53.53.53", "repository.qmr.test")
+    bare = c.folder / "bare"
+    program = c.build / "remediation-fetch"
+    libraries = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+    for word in libraries.split():
+        if word.startswith("/"):
+            copy_into(bare, word)
+    for path in [program, c.folder / "qmr.conf", c.folder / "root.json", c.folder / "incident.json", c.shared / "ca.pem"]:
+        copy_into(bare, path)
+    (bare / "etc").mkdir()
+    (bare / "etc/resolv.conf").write_text("nameserver 127.53.53.53\n")
+    (bare / "dev").mkdir()
+    os.mknod(bare / "dev/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    (bare / str(c.out).lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+    c.out.symlink_to(bare / str(c.out).lstrip("/"))
+    same("exit", 0, c.fetch(preexec_fn=lambda: os.chroot(bare), env={}))
+    same("plans", ["01-fix.json"], c.plans())
+    same("asked for the name", True, names.asked > 0)
+    names.socket.close()
 
 
 def test_unprivileged(c):

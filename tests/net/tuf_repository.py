@@ -292,7 +292,7 @@ def main(kind, tests):
     try:
         make_ca(shared, "ca")
         make_ca(shared, "other")
-        make_server_certificate(shared, "ca", "server", "IP:127.0.0.1,DNS:localhost")
+        make_server_certificate(shared, "ca", "server", "IP:127.0.0.1,DNS:localhost,DNS:repository.qmr.test")
         make_server_certificate(shared, "ca", "elsewhere", "DNS:elsewhere.example")
         server = Nginx(shared)
         for name, test in sorted(tests.items()):

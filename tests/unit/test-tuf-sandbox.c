@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <sched.h>
@@ -253,50 +254,87 @@ static void clients_work(void **unused)
 	run_in_sandbox(works);
 }
 
-/* The kernel's own word, from outside: no capability, no new privileges, a filter. */
-static void the_kernel_agrees(void **unused)
+/* What the kernel says of a sandboxed process, seen from outside. prepare runs before the sandbox is entered. */
+static void read_status(void (*prepare)(void), char *text, size_t size)
 {
-	static const char *const wanted[] = {"CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000",
-					     "CapAmb:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"};
 	pid_t parent = getpid(), pid;
+	char path[64], byte = 0;
 	int ready[2];
-	char path[64], text[8192], byte = 0;
-	size_t n;
 	FILE *f;
 
 	assert_int_equal(pipe(ready), 0);
 	pid = fork();
 	if (pid == 0) {
-		const gid_t group = 7;
-
-		/* Something to give up, where that is possible. */
-		(void)!setgroups(1, &group);
+		prepare();
 		if (qmr_sandbox_enter(ready[1], parent, NULL) < 0)
 			_exit(99);
 		(void)!write(QMR_SANDBOX_FD, &byte, 1);
 		for (;;)
 			sleep(1);
 	}
+	close(ready[1]);
 	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	f = fopen(path, "re");
 	assert_non_null(f);
-	n = fread(text, 1, sizeof(text) - 1, f);
-	text[n] = '\0';
+	text[fread(text, 1, size - 1, f)] = '\0';
 	fclose(f);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-	for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
-		if (!strstr(text, wanted[i]))
-			fail_msg("'%s' is not in:\n%s", wanted[i], text);
-	if (geteuid() == 0) {
-		assert_non_null(strstr(text, "CapBnd:\t0000000000000000"));
-		assert_non_null(strstr(text, "Uid:\t65534\t65534\t65534\t65534"));
-		assert_non_null(strstr(text, "Gid:\t65534\t65534\t65534\t65534"));
-		assert_non_null(strstr(text, "Groups:\t \n"));
-	}
-	close(ready[0]);
-	close(ready[1]);
+}
+
+static void has_lines(const char *text, const char *const lines[], size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strstr(text, lines[i]))
+			fail_msg("'%s' is not in:\n%s", lines[i], text);
+}
+
+static const char *const unprivileged[] = {"CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000",
+					   "CapAmb:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"};
+
+static void join_group(void)
+{
+	const gid_t group = 7;
+
+	(void)!setgroups(1, &group); /* something to give up, where that is possible */
+}
+
+static void the_kernel_agrees(void **unused)
+{
+	static const char *const nobody[] = {"CapBnd:\t0000000000000000", "Uid:\t65534\t65534\t65534\t65534",
+					     "Gid:\t65534\t65534\t65534\t65534", "Groups:\t \n"};
+	char text[8192];
+
+	read_status(join_group, text, sizeof(text));
+	has_lines(text, unprivileged, sizeof(unprivileged) / sizeof(*unprivileged));
+	if (geteuid() == 0)
+		has_lines(text, nobody, sizeof(nobody) / sizeof(*nobody));
+}
+
+/* As a service that was given capabilities without being root. */
+static void become_capable_user(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setresuid(12345, 12345, 12345) < 0 || syscall(SYS_capget, &header, data) < 0)
+		_exit(98);
+	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+		data[i].effective = data[i].inheritable = data[i].permitted;
+	if (data[0].permitted == 0 || syscall(SYS_capset, &header, data) < 0)
+		_exit(97);
+}
+
+static void capabilities_without_root_go_too(void **unused)
+{
+	char text[8192];
+
+	if (geteuid() != 0)
+		skip();
+	read_status(become_capable_user, text, sizeof(text));
+	has_lines(text, unprivileged, sizeof(unprivileged) / sizeof(*unprivileged));
 }
 
 /* Nothing of a fetch outlives the program that wanted it. */
@@ -367,7 +405,7 @@ int main(void)
 		cmocka_unit_test(nobody_can_be_traced),		 cmocka_unit_test(sockets_are_those_of_a_client),
 		cmocka_unit_test(root_is_given_up),		 cmocka_unit_test(descriptors_are_closed),
 		cmocka_unit_test(clients_work),			 cmocka_unit_test(the_kernel_agrees),
-		cmocka_unit_test(it_ends_with_its_parent),
+		cmocka_unit_test(it_ends_with_its_parent),	 cmocka_unit_test(capabilities_without_root_go_too),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
