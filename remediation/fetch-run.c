@@ -130,7 +130,7 @@ static int collect(const struct qmr_fetch_job *job, struct qmr_fetch_files *ret_
 
 /* The second verification: the repository is now what the child passed on, in the order in which it did. */
 struct replay {
-	struct qmr_fetch_files *files;
+	const struct qmr_fetch_files *files;
 	size_t next;
 	const struct qmr_error *result; /* the child's */
 	struct qmr_fetch_store *store;
@@ -170,22 +170,29 @@ static int replay_forget(void *user, struct qmr_error *err)
 	return 0;
 }
 
-int qmr_fetch_run(const struct qmr_fetch_job *job, struct qmr_tuf_client *client, struct qmr_fetch_update *update,
-		  struct qmr_error *err)
+int qmr_fetch_accept(const struct qmr_fetch_job *job, const struct qmr_fetch_files *files, const struct qmr_error *result,
+		     struct qmr_tuf_client *client, struct qmr_fetch_update *update, struct qmr_error *err)
 {
-	struct qmr_fetch_files files = {0};
-	struct qmr_error result = {0};
-	struct replay replay = {.files = &files, .result = &result, .store = job->store};
-	int r = collect(job, &files, &result, err);
+	struct replay replay = {.files = files, .result = result, .store = job->store};
 
-	if (r < 0)
-		return r;
 	client->repository = (struct qmr_tuf_fetcher){replay_fetch, &replay};
 	client->cache = (struct qmr_tuf_fetcher){qmr_fetch_files_fetch, &job->store->files};
 	client->accepted = replay_accepted;
 	client->forget = replay_forget;
 	client->user = &replay;
-	r = qmr_fetch_update_run(client, job->root, job->root_size, job->now_unix_s, update, err);
+	return qmr_fetch_update_run(client, job->root, job->root_size, job->now_unix_s, update, err);
+}
+
+int qmr_fetch_run(const struct qmr_fetch_job *job, struct qmr_tuf_client *client, struct qmr_fetch_update *update,
+		  struct qmr_error *err)
+{
+	struct qmr_fetch_files files = {0};
+	struct qmr_error result = {0};
+	int r = collect(job, &files, &result, err);
+
+	if (r < 0)
+		return r;
+	r = qmr_fetch_accept(job, &files, &result, client, update, err);
 	qmr_fetch_files_done(&files);
 	return r;
 }

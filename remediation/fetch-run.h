@@ -29,6 +29,13 @@ struct qmr_fetch_job {
 int qmr_fetch_run(const struct qmr_fetch_job *job, struct qmr_tuf_client *client, struct qmr_fetch_update *update,
 		  struct qmr_error *err) QMR_MUST_CHECK;
 
+/*
+ * The half of qmr_fetch_run() after the child has ended: files and result are what it said, and are believed in nothing. Files are taken
+ * in their order; where they end, result is the error if it is one.
+ */
+int qmr_fetch_accept(const struct qmr_fetch_job *job, const struct qmr_fetch_files *files, const struct qmr_error *result,
+		     struct qmr_tuf_client *client, struct qmr_fetch_update *update, struct qmr_error *err) QMR_MUST_CHECK;
+
 /* What qmr_fetch_run() runs in the child; the result goes to fd. parent: the process it ends with. Returns its exit code. */
 int qmr_fetch_child(int fd, pid_t parent, const struct qmr_fetch_job *job);
 

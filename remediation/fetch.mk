@@ -3,8 +3,11 @@ PROGRAMS += remediation-fetch
 
 TUF_SRCS := $(addprefix remediation/,canonical-json.c tuf-client.c tuf-key.c tuf-metadata.c tuf-trusted.c)
 
-remediation-fetch_SRCS := $(TUF_SRCS) $(addprefix remediation/,fetch.c fetch-child.c fetch-message.c fetch-plans.c fetch-run.c \
-	fetch-sandbox.c fetch-store.c fetch-transfer.c fetch-update.c plan.c)
+# Without main(): the run is tested by itself too.
+FETCH_SRCS := $(TUF_SRCS) $(addprefix remediation/,fetch-child.c fetch-message.c fetch-plans.c fetch-run.c fetch-sandbox.c fetch-store.c \
+	fetch-transfer.c fetch-update.c plan.c)
+
+remediation-fetch_SRCS := remediation/fetch.c $(FETCH_SRCS)
 remediation-fetch_LIBS := jansson libcrypto libcurl libseccomp inih
 
 UNIT_TESTS += test-canonical-json
@@ -25,6 +28,9 @@ test-tuf-client_LIBS := cmocka jansson libcrypto
 UNIT_TESTS += test-tuf-trusted
 test-tuf-trusted_SRCS := tests/unit/test-tuf-trusted.c $(TUF_TEST_SRCS)
 test-tuf-trusted_LIBS := cmocka jansson libcrypto
+UNIT_TESTS += test-tuf-accept
+test-tuf-accept_SRCS := tests/unit/test-tuf-accept.c tests/unit/test-tuf-repository.c $(FETCH_SRCS)
+test-tuf-accept_LIBS := cmocka jansson libcrypto libcurl libseccomp
 UNIT_TESTS += test-tuf-message
 test-tuf-message_SRCS := tests/unit/test-tuf-message.c remediation/fetch-message.c
 test-tuf-message_LIBS := cmocka
