@@ -6,7 +6,9 @@ Usage: fetch.py -B BUILD [NAME ...]
 import http.server
 import json
 import os
+import pathlib
 import shutil
+import signal
 import socket
 import ssl
 import stat
@@ -267,6 +269,61 @@ def test_stalled_server(c):
     server = odd(c, "timestamp.json", lambda h, n: time.sleep(30), timeout=4)
     network(c, 4, 7)
     server.stop()
+
+
+class Stalled:
+    """A run whose server has accepted a request and says nothing; child is the process that downloads."""
+
+    def __init__(self, c):
+        self.reached = threading.Event()
+
+        def stall(handler, n):
+            self.reached.set()
+            time.sleep(30)
+        self.server = odd(c, "timestamp.json", stall)
+        self.result = []
+        self.thread = threading.Thread(target=lambda: self.result.append(c.fetch()))
+        self.thread.start()
+        if not self.reached.wait(20):
+            raise AssertionError("no request came")
+        self.child = next(int(p.name) for p in pathlib.Path("/proc").iterdir() if p.name.isdigit()
+                          and str(c.folder).encode() in self.read(p / "cmdline")
+                          and f"\nPPid:\t{os.getpid()}\n".encode() not in self.read(p / "status"))
+
+    @staticmethod
+    def read(path):
+        try:
+            return path.read_bytes()
+        except OSError:
+            return b""
+
+    def end(self):
+        if pathlib.Path(f"/proc/{self.child}").exists():
+            os.kill(self.child, signal.SIGKILL)
+        self.thread.join(20)
+        self.server.stop()
+        return self.result[0]
+
+
+def test_downloads_are_sandboxed(c):
+    """The process that talks to the server, while it does: what tests/unit/test-tuf-sandbox.c tests is really in force."""
+    run = Stalled(c)
+    status = dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{run.child}/status").read_text().splitlines())
+    files = [os.readlink(p) for p in pathlib.Path(f"/proc/{run.child}/fd").iterdir()]
+    run.end()
+    same("filter, capabilities, new privileges", ("2", "0" * 16, "1"),
+         (status["Seccomp"], status["CapEff"], status["NoNewPrivs"]))
+    if os.geteuid() == 0:
+        same("user, group", ("65534\t" * 4, "65534\t" * 4), (status["Uid"] + "\t", status["Gid"] + "\t"))
+    same("open", ["/dev/null", "pipe", "socket"],
+         sorted({f.split(":")[0] for f in files if not f.startswith("anon_inode:")}))
+
+
+def test_a_child_that_dies(c):
+    run = Stalled(c)
+    same("exit", 1, run.end())
+    same("said", True, "died of signal 9" in c.report["error"])
+    same("result", ("failed", []), (c.report["result"], c.plans()))
 
 
 def test_trickling_server(c):
