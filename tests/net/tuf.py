@@ -564,6 +564,23 @@ def test_fast_forward_recovery_by_an_added_key(c):
     same("kept", 2, c.kept("timestamp"))
 
 
+def test_fast_forward_recovery_in_two_runs(c):
+    """The root with new keys came, what follows it did not: the kept files are gone nevertheless."""
+    c.repo.version["timestamp"] = 1000000
+    start(c)
+    c.accept()
+    c.repo.keys["snapshot"] = [make_key()]
+    c.repo.version["timestamp"] = 2
+    c.repo.edit_bytes["timestamp"] = lambda data: None
+    next_root(c)
+    c.refuse("timestamp", "the repository has no")
+    same("kept", (2, None, None, 1), tuple(c.kept(role) for role in ROLES))
+    c.repo.edit_bytes = {}
+    c.repo.publish()
+    c.accept()
+    same("kept then", 2, c.kept("timestamp"))
+
+
 def test_other_rotations_keep_versions(c):
     c.repo.version["timestamp"] = 5
     start(c)
