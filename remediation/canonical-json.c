@@ -103,7 +103,8 @@ static int write_value(FILE *out, const json_t *value, int depth)
 	return -EINVAL;
 }
 
-int qmr_canonical_json(const json_t *value, char **ret_text, size_t *ret_size, struct qmr_error *err)
+int qmr_canonical_json(const json_t *value, char **ret_text, size_t *ret_size,
+		       struct qmr_error *err)
 {
 	cleanup_free char *text = NULL;
 	size_t size = 0;
@@ -116,8 +117,10 @@ int qmr_canonical_json(const json_t *value, char **ret_text, size_t *ret_size, s
 	if (fclose(out) != 0 || r == -ENOMEM)
 		return qmr_error_set(err, -ENOMEM, "canonical JSON: out of memory");
 	if (r < 0)
-		return qmr_error_set(err, r, "canonical JSON: a number that is no integer, or nested deeper than %d",
-				     DEPTH_MAX);
+		return qmr_error_set(
+			err, r,
+			"canonical JSON: a number that is no integer, or nested deeper than %d",
+			DEPTH_MAX);
 	*ret_text = text;
 	*ret_size = size;
 	text = NULL;

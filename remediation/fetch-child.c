@@ -7,7 +7,8 @@
 #include "fetch-sandbox.h"
 #include "fetch-transfer.h"
 
-static int pass_on(void *user, const char *path, const char *kept_as, const char *data, size_t size, struct qmr_error *err)
+static int pass_on(void *user, const char *path, const char *kept_as, const char *data, size_t size,
+		   struct qmr_error *err)
 {
 	return qmr_fetch_send_file(QMR_SANDBOX_FD, path, data, size, err);
 }
@@ -20,13 +21,16 @@ static int work(pid_t parent, const struct qmr_fetch_job *job, struct qmr_error 
 	};
 	struct qmr_fetch_transfer *transfer = NULL;
 	struct qmr_fetch_update update = {0};
-	int r = qmr_fetch_transfer_open(job->url, job->ca, job->ca_size, qmr_fetch_now_ms() + job->timeout_s * 1000LL, &transfer, err);
+	int r = qmr_fetch_transfer_open(job->url, job->ca, job->ca_size,
+					qmr_fetch_now_ms() + job->timeout_s * 1000LL, &transfer,
+					err);
 
 	if (r == 0)
 		r = qmr_sandbox_enter(QMR_SANDBOX_FD, parent, err);
 	if (r == 0) {
 		client.repository = (struct qmr_tuf_fetcher){qmr_fetch_transfer_get, transfer};
-		r = qmr_fetch_update_run(&client, job->root, job->root_size, job->now_unix_s, &update, err);
+		r = qmr_fetch_update_run(&client, job->root, job->root_size, job->now_unix_s,
+					 &update, err);
 		qmr_tuf_client_done(&client);
 		qmr_fetch_update_done(&update);
 	}

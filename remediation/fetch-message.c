@@ -11,13 +11,14 @@
 #define HEADER_BYTES 7
 #define NAME_MAX_BYTES 1024
 
-int qmr_fetch_files_add(struct qmr_fetch_files *files, const char *name, const char *data, size_t size, struct qmr_error *err)
+int qmr_fetch_files_add(struct qmr_fetch_files *files, const char *name, const char *data,
+			size_t size, struct qmr_error *err)
 {
 	struct qmr_fetch_file *items, file = {.size = size};
 
 	if (files->n == QMR_FETCH_FILES_MAX || size > QMR_FETCH_STREAM_MAX - files->total_bytes)
-		return qmr_error_set(err, -E2BIG, "'%s': more than %d files or %u bytes", name, QMR_FETCH_FILES_MAX,
-				     QMR_FETCH_STREAM_MAX);
+		return qmr_error_set(err, -E2BIG, "'%s': more than %d files or %u bytes", name,
+				     QMR_FETCH_FILES_MAX, QMR_FETCH_STREAM_MAX);
 	items = reallocarray(files->items, files->n + 1, sizeof(*items));
 	if (items)
 		files->items = items;
@@ -45,7 +46,8 @@ void qmr_fetch_files_done(struct qmr_fetch_files *files)
 	memset(files, 0, sizeof(*files));
 }
 
-int qmr_fetch_files_fetch(void *user, const char *name, size_t max_bytes, char **ret_data, size_t *ret_size, struct qmr_error *err)
+int qmr_fetch_files_fetch(void *user, const char *name, size_t max_bytes, char **ret_data,
+			  size_t *ret_size, struct qmr_error *err)
 {
 	const struct qmr_fetch_files *files = user;
 
@@ -56,7 +58,8 @@ int qmr_fetch_files_fetch(void *user, const char *name, size_t max_bytes, char *
 		if (strcmp(file->name, name))
 			continue;
 		if (file->size > max_bytes)
-			return qmr_error_set(err, -EFBIG, "'%s' has more than %zu bytes", name, max_bytes);
+			return qmr_error_set(err, -EFBIG, "'%s' has more than %zu bytes", name,
+					     max_bytes);
 		copy = malloc(file->size + 1);
 		if (!copy)
 			return qmr_error_set(err, -ENOMEM, "'%s': out of memory", name);
@@ -93,12 +96,18 @@ const char *qmr_fetch_result_name(int code)
 	}
 }
 
-static int send_message(int fd, char type, const char *name, const char *data, size_t size, struct qmr_error *err)
+static int send_message(int fd, char type, const char *name, const char *data, size_t size,
+			struct qmr_error *err)
 {
 	size_t name_size = strlen(name);
 	unsigned char header[HEADER_BYTES] = {
-		(unsigned char)type,	     (unsigned char)name_size,	 (unsigned char)(name_size >> 8), (unsigned char)size,
-		(unsigned char)(size >> 8), (unsigned char)(size >> 16), (unsigned char)(size >> 24),
+		(unsigned char)type,
+		(unsigned char)name_size,
+		(unsigned char)(name_size >> 8),
+		(unsigned char)size,
+		(unsigned char)(size >> 8),
+		(unsigned char)(size >> 16),
+		(unsigned char)(size >> 24),
 	};
 	int r;
 
@@ -110,7 +119,8 @@ static int send_message(int fd, char type, const char *name, const char *data, s
 	return r < 0 ? r : qmr_file_write_all(fd, "pipe", data, size, err);
 }
 
-int qmr_fetch_send_file(int fd, const char *name, const char *data, size_t size, struct qmr_error *err)
+int qmr_fetch_send_file(int fd, const char *name, const char *data, size_t size,
+			struct qmr_error *err)
 {
 	return send_message(fd, 'F', name, data, size, err);
 }
@@ -122,22 +132,25 @@ int qmr_fetch_send_result(int fd, int code, const char *text, struct qmr_error *
 
 static int refuse(struct qmr_error *err, const char *why)
 {
-	return qmr_error_set(err, -EPROTO, "what the downloading process said cannot be understood: %s", why);
+	return qmr_error_set(err, -EPROTO,
+			     "what the downloading process said cannot be understood: %s", why);
 }
 
-static int take_result(const char *name, const char *text, size_t size, struct qmr_error *ret_result, struct qmr_error *err)
+static int take_result(const char *name, const char *text, size_t size,
+		       struct qmr_error *ret_result, struct qmr_error *err)
 {
 	for (size_t i = 0; i < sizeof(results) / sizeof(*results); i++)
 		if (!strcmp(results[i].name, name)) {
 			/* qmr_error_set() takes the control characters out. */
-			(void)qmr_error_set(ret_result, results[i].code, "%.*s", size < 500 ? (int)size : 500, text);
+			(void)qmr_error_set(ret_result, results[i].code, "%.*s",
+					    size < 500 ? (int)size : 500, text);
 			return 0;
 		}
 	return refuse(err, "an unknown result");
 }
 
-static int parse_messages(const unsigned char *p, size_t left, struct qmr_fetch_files *files, struct qmr_error *ret_result,
-			  struct qmr_error *err)
+static int parse_messages(const unsigned char *p, size_t left, struct qmr_fetch_files *files,
+			  struct qmr_error *ret_result, struct qmr_error *err)
 {
 	while (left >= HEADER_BYTES) {
 		size_t name_size = p[1] | (size_t)p[2] << 8;
@@ -149,7 +162,8 @@ static int parse_messages(const unsigned char *p, size_t left, struct qmr_fetch_
 
 		p += HEADER_BYTES;
 		left -= HEADER_BYTES;
-		if (name_size == 0 || name_size > NAME_MAX_BYTES || name_size > left || size > left - name_size)
+		if (name_size == 0 || name_size > NAME_MAX_BYTES || name_size > left ||
+		    size > left - name_size)
 			return refuse(err, "a size that cannot be");
 		if (memchr(p, '\0', name_size))
 			return refuse(err, "a name with a NUL byte");
@@ -159,7 +173,8 @@ static int parse_messages(const unsigned char *p, size_t left, struct qmr_fetch_
 		p += name_size + size;
 		left -= name_size + size;
 		if (type == 'R')
-			return left == 0 ? take_result(name, data, size, ret_result, err) : refuse(err, "more after the result");
+			return left == 0 ? take_result(name, data, size, ret_result, err)
+					 : refuse(err, "more after the result");
 		if (type != 'F')
 			return refuse(err, "an unknown message");
 		r = qmr_fetch_files_add(files, name, data, size, err);
@@ -169,8 +184,8 @@ static int parse_messages(const unsigned char *p, size_t left, struct qmr_fetch_
 	return refuse(err, "it ends before its result");
 }
 
-int qmr_fetch_stream_parse(const char *data, size_t size, struct qmr_fetch_files *ret_files, struct qmr_error *ret_result,
-			   struct qmr_error *err)
+int qmr_fetch_stream_parse(const char *data, size_t size, struct qmr_fetch_files *ret_files,
+			   struct qmr_error *ret_result, struct qmr_error *err)
 {
 	struct qmr_fetch_files files = {0};
 	struct qmr_error result = {0};

@@ -17,7 +17,8 @@
 /* A leftover of a cut, NN-x.json.qmr-new, counts too. */
 static int is_plan_file(const char *name)
 {
-	return isdigit((unsigned char)name[0]) && isdigit((unsigned char)name[1]) && name[2] == '-' && strstr(name, ".json");
+	return isdigit((unsigned char)name[0]) && isdigit((unsigned char)name[1]) &&
+	       name[2] == '-' && strstr(name, ".json");
 }
 
 int qmr_fetch_plans_clear(int out_fd, struct qmr_error *err)
@@ -35,17 +36,20 @@ int qmr_fetch_plans_clear(int out_fd, struct qmr_error *err)
 	}
 	while ((entry = readdir(dir)))
 		if (is_plan_file(entry->d_name) && unlinkat(out_fd, entry->d_name, 0) < 0)
-			return qmr_error_errno(err, -errno, "removing the earlier plan '%s'", entry->d_name);
+			return qmr_error_errno(err, -errno, "removing the earlier plan '%s'",
+					       entry->d_name);
 	return 0;
 }
 
 static int append(json_t *list, json_t *item, const char *name, struct qmr_error *err)
 {
-	return json_array_append_new(list, item) == 0 ? 0 : qmr_error_set(err, -ENOMEM, "plan '%s': out of memory", name);
+	return json_array_append_new(list, item) == 0
+		       ? 0
+		       : qmr_error_set(err, -ENOMEM, "plan '%s': out of memory", name);
 }
 
-static int write_plan(const struct qmr_fetch_file *file, const struct qmr_plan *plan, int out_fd, json_t *plans,
-		      struct qmr_error *err)
+static int write_plan(const struct qmr_fetch_file *file, const struct qmr_plan *plan, int out_fd,
+		      json_t *plans, struct qmr_error *err)
 {
 	char name[96], sha256[QMR_SHA256_HEX];
 	int r;
@@ -56,11 +60,13 @@ static int write_plan(const struct qmr_fetch_file *file, const struct qmr_plan *
 		r = qmr_file_replace(out_fd, name, file->data, file->size, 0600, err);
 	if (r < 0)
 		return r;
-	return append(plans, json_pack("{s:s, s:s, s:s}", "file", name, "id", plan->id, "sha256", sha256), file->name, err);
+	return append(plans,
+		      json_pack("{s:s, s:s, s:s}", "file", name, "id", plan->id, "sha256", sha256),
+		      file->name, err);
 }
 
-static int take_plan(const struct qmr_fetch_file *file, const json_t *incident, int out_fd, const struct qmr_fetch_lists *lists,
-		     struct qmr_error *err)
+static int take_plan(const struct qmr_fetch_file *file, const json_t *incident, int out_fd,
+		     const struct qmr_fetch_lists *lists, struct qmr_error *err)
 {
 	cleanup_plan struct qmr_plan plan = {0};
 	struct qmr_error why = {0};
@@ -71,7 +77,8 @@ static int take_plan(const struct qmr_fetch_file *file, const json_t *incident, 
 	switch (qmr_plan_match(&plan, incident)) {
 	case QMR_MATCH_YES:
 		if (json_array_size(lists->plans) == QMR_FETCH_MATCHES_MAX)
-			return qmr_fetch_refuse_plan(lists->refused, file->name, "99 plans before it match already", err);
+			return qmr_fetch_refuse_plan(lists->refused, file->name,
+						     "99 plans before it match already", err);
 		return write_plan(file, &plan, out_fd, lists->plans, err);
 	case QMR_MATCH_UNKNOWN:
 		not_matched = "the incident does not say all that its selectors ask for";
@@ -80,7 +87,8 @@ static int take_plan(const struct qmr_fetch_file *file, const json_t *incident, 
 		not_matched = "its selectors do not match the incident";
 		break;
 	}
-	return append(lists->not_matched, json_pack("{s:s, s:s}", "id", plan.id, "why", not_matched), file->name, err);
+	return append(lists->not_matched,
+		      json_pack("{s:s, s:s}", "id", plan.id, "why", not_matched), file->name, err);
 }
 
 int qmr_fetch_plans_write(const struct qmr_fetch_files *plans, const json_t *incident, int out_fd,

@@ -18,11 +18,13 @@ struct qmr_fetch_lists {
 int qmr_fetch_plans_clear(int out_fd, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Parses verified plans, holds them against the incident and writes those that match as NN-<id>.json, mode 0600, NN counting
- * from 01 in the order of plans; appends each plan to one of the lists. A plan that does not validate stops no other one.
- * On failure no plan is left in the folder.
+ * Parses verified plans, holds them against the incident and writes those that match as
+ * NN-<id>.json, mode 0600, NN counting from 01 in the order of plans; appends each plan to one of
+ * the lists. A plan that does not validate stops no other one. On failure no plan is left in the
+ * folder.
  */
 int qmr_fetch_plans_write(const struct qmr_fetch_files *plans, const json_t *incident, int out_fd,
-			  const struct qmr_fetch_lists *lists, struct qmr_error *err) QMR_MUST_CHECK;
+			  const struct qmr_fetch_lists *lists,
+			  struct qmr_error *err) QMR_MUST_CHECK;
 
 #endif

@@ -24,7 +24,8 @@ struct stream {
 	size_t used, room;
 };
 
-static int start_child(const struct qmr_fetch_job *job, pid_t *ret_pid, int *ret_fd, struct qmr_error *err)
+static int start_child(const struct qmr_fetch_job *job, pid_t *ret_pid, int *ret_fd,
+		       struct qmr_error *err)
 {
 	pid_t parent = getpid(), pid;
 	int fds[2];
@@ -76,9 +77,12 @@ static int read_stream(int fd, int64_t deadline_ms, struct stream *stream, struc
 		ssize_t n;
 
 		if (r < 0)
-			return qmr_error_set(err, r, "the downloading process says more than there is room for");
+			return qmr_error_set(
+				err, r, "the downloading process says more than there is room for");
 		if (left_ms <= 0)
-			return qmr_error_set(err, -ETIMEDOUT, "the downloading process did not end in time and was ended");
+			return qmr_error_set(
+				err, -ETIMEDOUT,
+				"the downloading process did not end in time and was ended");
 		r = poll(&poll_fd, 1, left_ms > 60000 ? 60000 : (int)left_ms);
 		if (r == 0 || (r < 0 && errno == EINTR))
 			continue;
@@ -94,8 +98,8 @@ static int read_stream(int fd, int64_t deadline_ms, struct stream *stream, struc
 }
 
 /*
- * The child's work is over, or not wanted any more. Returns its status as waitpid(2) gives it: its own if it was ending by itself,
- * which is how the stream ends, unless it is hostile.
+ * The child's work is over, or not wanted any more. Returns its status as waitpid(2) gives it: its
+ * own if it was ending by itself, which is how the stream ends, unless it is hostile.
  */
 static int end_child(pid_t pid)
 {
@@ -107,8 +111,8 @@ static int end_child(pid_t pid)
 	return status;
 }
 
-static int collect(const struct qmr_fetch_job *job, struct qmr_fetch_files *ret_files, struct qmr_error *ret_result,
-		   struct qmr_error *err)
+static int collect(const struct qmr_fetch_job *job, struct qmr_fetch_files *ret_files,
+		   struct qmr_error *ret_result, struct qmr_error *err)
 {
 	cleanup_close int fd = -1;
 	struct stream stream = {0};
@@ -123,12 +127,16 @@ static int collect(const struct qmr_fetch_job *job, struct qmr_fetch_files *ret_
 	if (r == 0)
 		r = qmr_fetch_stream_parse(stream.data, stream.used, ret_files, ret_result, err);
 	if (r == -EPROTO && WIFSIGNALED(status))
-		r = qmr_error_set(err, -EPROTO, "the downloading process died of signal %d", WTERMSIG(status));
+		r = qmr_error_set(err, -EPROTO, "the downloading process died of signal %d",
+				  WTERMSIG(status));
 	free(stream.data);
 	return r;
 }
 
-/* The second verification: the repository is now what the child passed on, in the order in which it did. */
+/*
+ * The second verification: the repository is now what the child passed on, in the order in which it
+ * did.
+ */
 struct replay {
 	const struct qmr_fetch_files *files;
 	size_t next;
@@ -136,7 +144,8 @@ struct replay {
 	struct qmr_fetch_store *store;
 };
 
-static int replay_fetch(void *user, const char *path, size_t max_bytes, char **ret_data, size_t *ret_size, struct qmr_error *err)
+static int replay_fetch(void *user, const char *path, size_t max_bytes, char **ret_data,
+			size_t *ret_size, struct qmr_error *err)
 {
 	struct replay *replay = user;
 	struct qmr_fetch_files one = {.items = replay->files->items + replay->next, .n = 1};
@@ -153,7 +162,8 @@ static int replay_fetch(void *user, const char *path, size_t max_bytes, char **r
 	return qmr_error_set(err, -ENOENT, "there is no '%s'", path);
 }
 
-static int replay_accepted(void *user, const char *path, const char *kept_as, const char *data, size_t size, struct qmr_error *err)
+static int replay_accepted(void *user, const char *path, const char *kept_as, const char *data,
+			   size_t size, struct qmr_error *err)
 {
 	struct replay *replay = user;
 
@@ -170,8 +180,9 @@ static int replay_forget(void *user, struct qmr_error *err)
 	return 0;
 }
 
-int qmr_fetch_accept(const struct qmr_fetch_job *job, const struct qmr_fetch_files *files, const struct qmr_error *result,
-		     struct qmr_tuf_client *client, struct qmr_fetch_update *update, struct qmr_error *err)
+int qmr_fetch_accept(const struct qmr_fetch_job *job, const struct qmr_fetch_files *files,
+		     const struct qmr_error *result, struct qmr_tuf_client *client,
+		     struct qmr_fetch_update *update, struct qmr_error *err)
 {
 	struct replay replay = {.files = files, .result = result, .store = job->store};
 
@@ -180,11 +191,12 @@ int qmr_fetch_accept(const struct qmr_fetch_job *job, const struct qmr_fetch_fil
 	client->accepted = replay_accepted;
 	client->forget = replay_forget;
 	client->user = &replay;
-	return qmr_fetch_update_run(client, job->root, job->root_size, job->now_unix_s, update, err);
+	return qmr_fetch_update_run(client, job->root, job->root_size, job->now_unix_s, update,
+				    err);
 }
 
-int qmr_fetch_run(const struct qmr_fetch_job *job, struct qmr_tuf_client *client, struct qmr_fetch_update *update,
-		  struct qmr_error *err)
+int qmr_fetch_run(const struct qmr_fetch_job *job, struct qmr_tuf_client *client,
+		  struct qmr_fetch_update *update, struct qmr_error *err)
 {
 	struct qmr_fetch_files files = {0};
 	struct qmr_error result = {0};

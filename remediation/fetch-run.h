@@ -15,28 +15,34 @@ struct qmr_fetch_job {
 	const char *url;       /* [repository] url */
 	const char *root, *ca; /* contents: the first trusted root, and PEM */
 	size_t root_size, ca_size;
-	int64_t now_unix_s;    /* what expiry is measured against */
-	int timeout_s;         /* for the whole run */
+	int64_t now_unix_s; /* what expiry is measured against */
+	int timeout_s;      /* for the whole run */
 	struct qmr_fetch_store *store;
 };
 
 /*
- * One run: a sandboxed child downloads and verifies, and passes on what it verified; this process verifies all of it again with
- * the same code, keeps metadata in the store as it is accepted, and fills update with the plans. client is zero-initialised; its
- * trusted set holds afterwards what was accepted, after a failure too. -EBADMSG and -EKEYREJECTED: the
- * repository or its server does not verify. -ETIMEDOUT: network. Others: neither is to blame.
+ * One run: a sandboxed child downloads and verifies, and passes on what it verified; this process
+ * verifies all of it again with the same code, keeps metadata in the store as it is accepted, and
+ * fills update with the plans. client is zero-initialised; its trusted set holds afterwards what
+ * was accepted, after a failure too. -EBADMSG and -EKEYREJECTED: the repository or its server does
+ * not verify. -ETIMEDOUT: network. Others: neither is to blame.
  */
-int qmr_fetch_run(const struct qmr_fetch_job *job, struct qmr_tuf_client *client, struct qmr_fetch_update *update,
-		  struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_fetch_run(const struct qmr_fetch_job *job, struct qmr_tuf_client *client,
+		  struct qmr_fetch_update *update, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * The half of qmr_fetch_run() after the child has ended: files and result are what it said, and are believed in nothing. Files are taken
- * in their order; where they end, result is the error if it is one.
+ * The half of qmr_fetch_run() after the child has ended: files and result are what it said, and are
+ * believed in nothing. Files are taken in their order; where they end, result is the error if it is
+ * one.
  */
-int qmr_fetch_accept(const struct qmr_fetch_job *job, const struct qmr_fetch_files *files, const struct qmr_error *result,
-		     struct qmr_tuf_client *client, struct qmr_fetch_update *update, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_fetch_accept(const struct qmr_fetch_job *job, const struct qmr_fetch_files *files,
+		     const struct qmr_error *result, struct qmr_tuf_client *client,
+		     struct qmr_fetch_update *update, struct qmr_error *err) QMR_MUST_CHECK;
 
-/* What qmr_fetch_run() runs in the child; the result goes to fd. parent: the process it ends with. Returns its exit code. */
+/*
+ * What qmr_fetch_run() runs in the child; the result goes to fd. parent: the process it ends with.
+ * Returns its exit code.
+ */
 int qmr_fetch_child(int fd, pid_t parent, const struct qmr_fetch_job *job);
 
 #endif

@@ -37,7 +37,8 @@ static void read_file(struct qmr_fetch_store *store, const char *name, enum qmr_
 	if (r == 0)
 		r = qmr_fetch_files_add(&store->files, name, data, size, &why);
 	if (r < 0 && r != -ENOENT)
-		qmr_warning("metadata kept in '%s': %s; going on without it", store->path, why.text);
+		qmr_warning("metadata kept in '%s': %s; going on without it", store->path,
+			    why.text);
 }
 
 static void read_roots(struct qmr_fetch_store *store)
@@ -63,7 +64,9 @@ void qmr_fetch_store_open(const char *path, struct qmr_fetch_store *ret_store)
 		qmr_warning("%s", why.text); /* it may be there for reading nevertheless */
 	ret_store->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (ret_store->fd < 0) {
-		qmr_warning("opening folder '%s': %s; metadata of earlier runs is not known, and none is kept", path, strerror(errno));
+		qmr_warning("opening folder '%s': %s; metadata of earlier runs is not known, and "
+			    "none is kept",
+			    path, strerror(errno));
 		return;
 	}
 	/* These before the roots: a folder full of hostile ones must not keep them out. */
@@ -72,7 +75,8 @@ void qmr_fetch_store_open(const char *path, struct qmr_fetch_store *ret_store)
 	read_roots(ret_store);
 }
 
-void qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const char *data, size_t size)
+void qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const char *data,
+			  size_t size)
 {
 	struct qmr_error why = {0};
 	int r;
@@ -83,7 +87,9 @@ void qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const
 	if (r == 0 && is_numbered_root(name))
 		r = qmr_file_replace(store->fd, "root.json", data, size, 0644, &why);
 	if (r < 0)
-		qmr_warning("keeping metadata in '%s': %s; the next run will not know that it was seen", store->path, why.text);
+		qmr_warning(
+			"keeping metadata in '%s': %s; the next run will not know that it was seen",
+			store->path, why.text);
 }
 
 void qmr_fetch_store_forget(struct qmr_fetch_store *store)
@@ -93,8 +99,10 @@ void qmr_fetch_store_forget(struct qmr_fetch_store *store)
 	if (store->fd < 0)
 		return;
 	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
-		if (kept[i].role != QMR_TUF_TARGETS && unlinkat(store->fd, kept[i].name, 0) < 0 && errno != ENOENT)
-			qmr_warning("deleting '%s/%s': %s; going on", store->path, kept[i].name, strerror(errno));
+		if (kept[i].role != QMR_TUF_TARGETS && unlinkat(store->fd, kept[i].name, 0) < 0 &&
+		    errno != ENOENT)
+			qmr_warning("deleting '%s/%s': %s; going on", store->path, kept[i].name,
+				    strerror(errno));
 	if (qmr_file_sync_dir(store->fd, ".", &why) < 0)
 		qmr_warning("%s; going on", why.text);
 }

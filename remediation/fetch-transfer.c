@@ -73,7 +73,8 @@ static int set_common(CURL *curl, const char *ca, size_t ca_size)
 	r |= curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "https");
 	r |= curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
 	r |= curl_easy_setopt(curl, CURLOPT_MAXREDIRS, REDIRECTS_MAX);
-	r |= curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* the smaller parser */
+	r |= curl_easy_setopt(curl, CURLOPT_HTTP_VERSION,
+			      (long)CURL_HTTP_VERSION_1_1); /* the smaller parser */
 	r |= curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	r |= curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L);
 	r |= curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L);
@@ -95,7 +96,8 @@ int qmr_fetch_transfer_open(const char *url, const char *ca, size_t ca_size, int
 	struct qmr_fetch_transfer *transfer;
 
 	if (strncmp(url, "https://", 8))
-		return qmr_error_set(err, -EINVAL, "[repository] url '%s': only https is used", url);
+		return qmr_error_set(err, -EINVAL, "[repository] url '%s': only https is used",
+				     url);
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		return qmr_error_set(err, -EIO, "starting libcurl failed");
 	transfer = calloc(1, sizeof(*transfer));
@@ -104,7 +106,8 @@ int qmr_fetch_transfer_open(const char *url, const char *ca, size_t ca_size, int
 	transfer->curl = curl_easy_init();
 	if (!transfer->curl || set_common(transfer->curl, ca, ca_size) < 0) {
 		qmr_fetch_transfer_close(transfer);
-		return qmr_error_set(err, -ENOMEM, "starting libcurl: out of memory, or it lacks an option");
+		return qmr_error_set(err, -ENOMEM,
+				     "starting libcurl: out of memory, or it lacks an option");
 	}
 	transfer->url = url;
 	transfer->deadline_ms = deadline_ms;
@@ -120,10 +123,14 @@ void qmr_fetch_transfer_close(struct qmr_fetch_transfer *transfer)
 	free(transfer);
 }
 
-/* The base without slashes at its end, and path with everything escaped that is not plain in a URL (RFC 3986, 2.3). */
+/*
+ * The base without slashes at its end, and path with everything escaped that is not plain in a URL
+ * (RFC 3986, 2.3).
+ */
 static int make_url(const char *base, const char *path, char ret_url[URL_MAX])
 {
-	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/";
+	static const char plain[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/";
 	size_t used = strlen(base);
 
 	while (used > 0 && base[used - 1] == '/')
@@ -182,29 +189,39 @@ static int perform(CURL *curl, const char *url, struct body *body, struct qmr_er
 	long status = 0;
 	CURLcode code;
 
-	(void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, reason); /* without it the code's name is used */
+	(void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER,
+			       reason); /* without it the code's name is used */
 	code = curl_easy_perform(curl);
 	(void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
 	(void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	if (body->is_too_large || code == CURLE_FILESIZE_EXCEEDED)
-		return qmr_error_set(err, -EFBIG, "fetching '%s': it has more than %zu bytes", url, body->max);
+		return qmr_error_set(err, -EFBIG, "fetching '%s': it has more than %zu bytes", url,
+				     body->max);
 	if (code == CURLE_OK && status == 200)
 		return 0;
 	if (code == CURLE_OK || code == CURLE_HTTP_RETURNED_ERROR)
-		return qmr_error_set(err, judge_status(status), "fetching '%s': the server answered %ld", url, status);
-	return qmr_error_set(err, judge_failure(code), "fetching '%s': %s", url, *reason ? reason : curl_easy_strerror(code));
+		return qmr_error_set(err, judge_status(status),
+				     "fetching '%s': the server answered %ld", url, status);
+	return qmr_error_set(err, judge_failure(code), "fetching '%s': %s", url,
+			     *reason ? reason : curl_easy_strerror(code));
 }
 
-static int try_get(CURL *curl, const char *url, size_t max_bytes, int64_t left_ms, struct body *ret_body, struct qmr_error *err)
+static int try_get(CURL *curl, const char *url, size_t max_bytes, int64_t left_ms,
+		   struct body *ret_body, struct qmr_error *err)
 {
 	struct body body = {.max = max_bytes};
 	CURLcode c = curl_easy_setopt(curl, CURLOPT_URL, url);
 	int r;
 
 	c |= curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)left_ms);
-	c |= curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)(left_ms < CONNECT_MS ? left_ms : CONNECT_MS));
-	/* Refuses at once where the length is announced; take() refuses the rest. 0 would mean no limit. */
-	c |= curl_easy_setopt(curl, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)(max_bytes ? max_bytes : 1));
+	c |= curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
+			      (long)(left_ms < CONNECT_MS ? left_ms : CONNECT_MS));
+	/*
+	 * Refuses at once where the length is announced; take() refuses the rest. 0 would mean no
+	 * limit.
+	 */
+	c |= curl_easy_setopt(curl, CURLOPT_MAXFILESIZE_LARGE,
+			      (curl_off_t)(max_bytes ? max_bytes : 1));
 	c |= curl_easy_setopt(curl, CURLOPT_WRITEDATA, &body);
 	if (c != CURLE_OK)
 		return qmr_error_set(err, -ENOMEM, "fetching '%s': out of memory", url);
@@ -220,7 +237,10 @@ static int try_get(CURL *curl, const char *url, size_t max_bytes, int64_t left_m
 	return r;
 }
 
-/* Between half of pause and all of it: many machines that fail together shall not come back together. */
+/*
+ * Between half of pause and all of it: many machines that fail together shall not come back
+ * together.
+ */
 static int64_t jitter(int64_t pause_ms)
 {
 	uint32_t random = 0;
@@ -238,7 +258,8 @@ static void pause_for(int64_t ms)
 		;
 }
 
-int qmr_fetch_transfer_get(void *user, const char *path, size_t max_bytes, char **ret_data, size_t *ret_size, struct qmr_error *err)
+int qmr_fetch_transfer_get(void *user, const char *path, size_t max_bytes, char **ret_data,
+			   size_t *ret_size, struct qmr_error *err)
 {
 	struct qmr_fetch_transfer *transfer = user;
 	int64_t pause_ms = PAUSE_FIRST_MS;

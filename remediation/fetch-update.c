@@ -25,7 +25,8 @@ json_t *qmr_fetch_text(const char *text)
 
 int qmr_fetch_refuse_plan(json_t *list, const char *name, const char *why, struct qmr_error *err)
 {
-	if (json_array_append_new(list, json_pack("{s:o, s:o}", "target", qmr_fetch_text(name), "why", qmr_fetch_text(why))) < 0)
+	if (json_array_append_new(list, json_pack("{s:o, s:o}", "target", qmr_fetch_text(name),
+						  "why", qmr_fetch_text(why))) < 0)
 		return qmr_error_set(err, -ENOMEM, "plan '%s': out of memory", name);
 	return 0;
 }
@@ -43,7 +44,8 @@ static int compare_names(const void *a, const void *b)
 }
 
 /* Names of all plans, in order; borrowed from targets, the list is the caller's. */
-static int list_plans(const struct qmr_tuf_metadata *targets, const char ***ret_names, size_t *ret_n, struct qmr_error *err)
+static int list_plans(const struct qmr_tuf_metadata *targets, const char ***ret_names,
+		      size_t *ret_n, struct qmr_error *err)
 {
 	json_t *all = json_object_get(targets->content, "targets"), *entry;
 	const char **names = calloc(json_object_size(all) + 1, sizeof(*names));
@@ -62,7 +64,8 @@ static int list_plans(const struct qmr_tuf_metadata *targets, const char ***ret_
 }
 
 /* Why a target is not even fetched; NULL if it is. */
-static const char *unusable(const struct qmr_tuf_metadata *targets, const char *name, size_t n_fetched)
+static const char *unusable(const struct qmr_tuf_metadata *targets, const char *name,
+			    size_t n_fetched)
 {
 	struct qmr_tuf_file file;
 
@@ -75,7 +78,8 @@ static const char *unusable(const struct qmr_tuf_metadata *targets, const char *
 	return NULL;
 }
 
-static int fetch_plan(struct qmr_tuf_client *client, const char *name, struct qmr_fetch_update *update, struct qmr_error *err)
+static int fetch_plan(struct qmr_tuf_client *client, const char *name,
+		      struct qmr_fetch_update *update, struct qmr_error *err)
 {
 	const char *why = unusable(&client->trusted.targets, name, update->plans.n);
 	cleanup_free char *data = NULL;
@@ -88,8 +92,8 @@ static int fetch_plan(struct qmr_tuf_client *client, const char *name, struct qm
 	return r < 0 ? r : qmr_fetch_files_add(&update->plans, name, data, size, err);
 }
 
-int qmr_fetch_update_run(struct qmr_tuf_client *client, const char *root, size_t root_size, int64_t now_unix_s,
-			 struct qmr_fetch_update *update, struct qmr_error *err)
+int qmr_fetch_update_run(struct qmr_tuf_client *client, const char *root, size_t root_size,
+			 int64_t now_unix_s, struct qmr_fetch_update *update, struct qmr_error *err)
 {
 	cleanup_free const char **names = NULL;
 	size_t n = 0;

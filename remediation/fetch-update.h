@@ -13,22 +13,26 @@
 #define QMR_FETCH_PLANS_MAX 256
 
 struct qmr_fetch_update {
-	struct qmr_fetch_files plans; /* verified plans, name: that of the target, in the order of names; owned */
-	json_t *refused;              /* list of {"target", "why"}: targets that cannot be plans; owned */
+	/* Verified plans, name: that of the target, in the order of names; owned. */
+	struct qmr_fetch_files plans;
+	json_t *refused; /* list of {"target", "why"}: targets that cannot be plans; owned */
 };
 
 /*
- * One run against a repository: brings client's metadata up to date and gets every plan (targets below "plans/" whose names end
- * in ".json"). Done twice: by the child over the network, and by its parent over what the child passed on. Errors as of
- * qmr_tuf_client_refresh(); then no plan is to be used. Release with _done, after a failure too.
+ * One run against a repository: brings client's metadata up to date and gets every plan (targets
+ * below "plans/" whose names end in ".json"). Done twice: by the child over the network, and by its
+ * parent over what the child passed on. Errors as of qmr_tuf_client_refresh(); then no plan is to
+ * be used. Release with _done, after a failure too.
  */
-int qmr_fetch_update_run(struct qmr_tuf_client *client, const char *root, size_t root_size, int64_t now_unix_s,
-			 struct qmr_fetch_update *update, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_fetch_update_run(struct qmr_tuf_client *client, const char *root, size_t root_size,
+			 int64_t now_unix_s, struct qmr_fetch_update *update,
+			 struct qmr_error *err) QMR_MUST_CHECK;
 
 void qmr_fetch_update_done(struct qmr_fetch_update *update);
 
 /* Appends {"target": name, "why": why} to list. */
-int qmr_fetch_refuse_plan(json_t *list, const char *name, const char *why, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_fetch_refuse_plan(json_t *list, const char *name, const char *why,
+			  struct qmr_error *err) QMR_MUST_CHECK;
 
 /* A JSON string of text; bytes that are not UTF-8 become '?'. NULL when out of memory. */
 json_t *qmr_fetch_text(const char *text);

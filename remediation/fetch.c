@@ -21,7 +21,7 @@
 static const char usage[] =
 	"Usage: remediation-fetch --incident FILE --metadata DIR --out DIR [--config FILE]\n"
 	"\n"
-	"Fetches and verifies the owner's remediations, and writes the plans that match an incident.\n"
+	"Fetches and verifies the owner's remediations; writes the plans that match an incident.\n"
 	"\n"
 	"  --incident FILE  incident.json, what plans are matched against\n"
 	"  --metadata DIR   where verified metadata is kept between runs\n"
@@ -86,18 +86,21 @@ static void close_run(struct run *run)
 		close(run->out_fd);
 }
 
-static int fetch(const struct qmr_config *config, const struct arguments *a, struct run *run, struct qmr_error *err)
+static int fetch(const struct qmr_config *config, const struct arguments *a, struct run *run,
+		 struct qmr_error *err)
 {
 	cleanup_free char *root = NULL, *ca = NULL;
 	cleanup_json json_t *incident = NULL;
 	struct qmr_fetch_store store = {.fd = -1};
-	struct qmr_fetch_job job = {
-		.url = config->repository_url, .now_unix_s = time(NULL), .timeout_s = config->transfer_s, .store = &store};
+	struct qmr_fetch_job job = {.url = config->repository_url,
+				    .now_unix_s = time(NULL),
+				    .timeout_s = config->transfer_s,
+				    .store = &store};
 	int r = qmr_json_load(AT_FDCWD, a->incident, INCIDENT_BYTES_MAX, &incident, err);
 
 	if (r == 0)
-		r = qmr_file_read(AT_FDCWD, config->repository_root, qmr_tuf_role_max_bytes(QMR_TUF_ROOT), &root, &job.root_size,
-				  err);
+		r = qmr_file_read(AT_FDCWD, config->repository_root,
+				  qmr_tuf_role_max_bytes(QMR_TUF_ROOT), &root, &job.root_size, err);
 	if (r == 0)
 		r = qmr_file_read(AT_FDCWD, config->ca, CA_BYTES_MAX, &ca, &job.ca_size, err);
 	if (r < 0)
@@ -122,25 +125,29 @@ static json_t *version_of(const struct qmr_tuf_metadata *metadata)
 static const char *result_name(int code)
 {
 	static const char *const names[] = {
-		[QMR_EXIT_OK] = "plans",       [QMR_EXIT_FAILURE] = "failed", [QMR_EXIT_USAGE] = "failed",
-		[QMR_EXIT_NOTHING] = "none", [QMR_EXIT_REFUSED] = "refused", [QMR_EXIT_NETWORK] = "network",
+		[QMR_EXIT_OK] = "plans",        [QMR_EXIT_FAILURE] = "failed",
+		[QMR_EXIT_USAGE] = "failed",    [QMR_EXIT_NOTHING] = "none",
+		[QMR_EXIT_REFUSED] = "refused", [QMR_EXIT_NETWORK] = "network",
 	};
 
 	return names[code];
 }
 
-static int save_report(const struct run *run, const char *url, int code, const char *error, struct qmr_error *err)
+static int save_report(const struct run *run, const char *url, int code, const char *error,
+		       struct qmr_error *err)
 {
 	const struct qmr_tuf_trusted *trusted = &run->client.trusted;
 	cleanup_json json_t *empty = json_array();
 	cleanup_json json_t *versions =
-		json_pack("{s:o, s:o, s:o, s:o}", "root", version_of(&trusted->root), "timestamp", version_of(&trusted->timestamp),
-			  "snapshot", version_of(&trusted->snapshot), "targets", version_of(&trusted->targets));
+		json_pack("{s:o, s:o, s:o, s:o}", "root", version_of(&trusted->root), "timestamp",
+			  version_of(&trusted->timestamp), "snapshot",
+			  version_of(&trusted->snapshot), "targets", version_of(&trusted->targets));
 	cleanup_json json_t *report =
-		json_pack("{s:i, s:o, s:s, s:o, s:O, s:O, s:O, s:O}", "schema", 1, "url", qmr_fetch_text(url), "result",
-			  result_name(code), "error", error ? qmr_fetch_text(error) : json_null(), "versions", versions, "plans",
-			  run->lists.plans, "not_matched", run->lists.not_matched, "refused_plans",
-			  run->update.refused ? run->update.refused : empty);
+		json_pack("{s:i, s:o, s:s, s:o, s:O, s:O, s:O, s:O}", "schema", 1, "url",
+			  qmr_fetch_text(url), "result", result_name(code), "error",
+			  error ? qmr_fetch_text(error) : json_null(), "versions", versions,
+			  "plans", run->lists.plans, "not_matched", run->lists.not_matched,
+			  "refused_plans", run->update.refused ? run->update.refused : empty);
 
 	if (!report)
 		return qmr_error_set(err, -ENOMEM, "writing 'fetch.json': out of memory");
@@ -153,9 +160,11 @@ static void say_plans(const struct run *run)
 	size_t i;
 
 	json_array_foreach (run->update.refused, i, item)
-		qmr_warning("target '%s': %s", qmr_json_string(item, "target"), qmr_json_string(item, "why"));
+		qmr_warning("target '%s': %s", qmr_json_string(item, "target"),
+			    qmr_json_string(item, "why"));
 	json_array_foreach (run->lists.not_matched, i, item)
-		qmr_info("plan '%s': %s", qmr_json_string(item, "id"), qmr_json_string(item, "why"));
+		qmr_info("plan '%s': %s", qmr_json_string(item, "id"),
+			 qmr_json_string(item, "why"));
 	json_array_foreach (run->lists.plans, i, item)
 		qmr_notice("plan '%s' is verified and matches", qmr_json_string(item, "id"));
 }
@@ -176,7 +185,9 @@ static int fetch_and_report(const struct qmr_config *config, const struct argume
 		qmr_notice("no [repository] url is configured; nothing is fetched");
 	} else {
 		r = fetch(config, a, &run, &err);
-		code = r < 0 ? exit_code(r) : json_array_size(run.lists.plans) ? QMR_EXIT_OK : QMR_EXIT_NOTHING;
+		code = r < 0                              ? exit_code(r)
+		       : json_array_size(run.lists.plans) ? QMR_EXIT_OK
+							  : QMR_EXIT_NOTHING;
 		if (r < 0)
 			qmr_error_log("%s; no plan is used", err.text);
 		else
@@ -194,9 +205,12 @@ static int fetch_and_report(const struct qmr_config *config, const struct argume
 static int parse(int argc, char *argv[], struct arguments *a)
 {
 	static const struct option options[] = {
-		{"incident", required_argument, NULL, 'i'}, {"metadata", required_argument, NULL, 'm'},
-		{"out", required_argument, NULL, 'o'},	    {"config", required_argument, NULL, 'c'},
-		{"help", no_argument, NULL, 'h'},	    {"version", no_argument, NULL, 'v'},
+		{"incident", required_argument, NULL, 'i'},
+		{"metadata", required_argument, NULL, 'm'},
+		{"out", required_argument, NULL, 'o'},
+		{"config", required_argument, NULL, 'c'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},
 		{NULL, 0, NULL, 0},
 	};
 	const char **const values[] = {&a->incident, &a->metadata, &a->out, &a->config};

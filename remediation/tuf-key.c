@@ -99,7 +99,8 @@ static EVP_PKEY *load_p256(const char *pem)
 	EVP_PKEY *pkey = load_pem(pem, EVP_PKEY_EC);
 	char group[32] = "";
 
-	if (pkey && (EVP_PKEY_get_group_name(pkey, group, sizeof(group), NULL) != 1 || strcmp(group, "prime256v1"))) {
+	if (pkey && (EVP_PKEY_get_group_name(pkey, group, sizeof(group), NULL) != 1 ||
+		     strcmp(group, "prime256v1"))) {
 		EVP_PKEY_free(pkey);
 		return NULL;
 	}
@@ -110,7 +111,8 @@ static EVP_PKEY *load_rsa(const char *pem)
 {
 	EVP_PKEY *pkey = load_pem(pem, EVP_PKEY_RSA);
 
-	if (pkey && (EVP_PKEY_get_bits(pkey) < RSA_BITS_MIN || EVP_PKEY_get_bits(pkey) > RSA_BITS_MAX)) {
+	if (pkey &&
+	    (EVP_PKEY_get_bits(pkey) < RSA_BITS_MIN || EVP_PKEY_get_bits(pkey) > RSA_BITS_MAX)) {
 		EVP_PKEY_free(pkey);
 		return NULL;
 	}
@@ -131,7 +133,8 @@ static const struct scheme {
 
 static const struct scheme *find_scheme(const json_t *json)
 {
-	const char *type = qmr_json_string(json, "keytype"), *name = qmr_json_string(json, "scheme");
+	const char *type = qmr_json_string(json, "keytype"),
+		   *name = qmr_json_string(json, "scheme");
 
 	for (size_t i = 0; type && name && i < sizeof(schemes) / sizeof(*schemes); i++)
 		if (!strcmp(schemes[i].type, type) && !strcmp(schemes[i].scheme, name))
@@ -148,7 +151,8 @@ static int take_fingerprint(struct qmr_tuf_key *key)
 {
 	unsigned char *der = NULL;
 	int size = i2d_PUBKEY(key->pkey, &der);
-	int ok = size > 0 && EVP_Digest(der, (size_t)size, key->fingerprint, NULL, EVP_sha256(), NULL) == 1;
+	int ok = size > 0 &&
+		 EVP_Digest(der, (size_t)size, key->fingerprint, NULL, EVP_sha256(), NULL) == 1;
 
 	OPENSSL_free(der);
 	return ok ? 0 : -ENOMEM;
@@ -166,7 +170,9 @@ int qmr_tuf_key_parse(const json_t *json, struct qmr_tuf_key **ret_key, struct q
 	if (value)
 		pkey = scheme->load(value);
 	if (!pkey)
-		return qmr_error_set(err, -EBADMSG, "a key of type '%s' that is malformed or too weak", scheme->type);
+		return qmr_error_set(err, -EBADMSG,
+				     "a key of type '%s' that is malformed or too weak",
+				     scheme->type);
 	key = calloc(1, sizeof(*key));
 	if (!key)
 		return qmr_error_set(err, -ENOMEM, "reading a key: out of memory");
@@ -194,7 +200,8 @@ const unsigned char *qmr_tuf_key_fingerprint(const struct qmr_tuf_key *key)
 	return key->fingerprint;
 }
 
-int qmr_tuf_key_verify(const struct qmr_tuf_key *key, const char *signature_hex, const void *data, size_t size)
+int qmr_tuf_key_verify(const struct qmr_tuf_key *key, const char *signature_hex, const void *data,
+		       size_t size)
 {
 	QMR_CLEANUP(cleanup_md_ctx) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	unsigned char signature[SIGNATURE_BYTES_MAX];
@@ -202,12 +209,17 @@ int qmr_tuf_key_verify(const struct qmr_tuf_key *key, const char *signature_hex,
 	EVP_PKEY_CTX *pkey_ctx = NULL; /* owned by ctx */
 	const EVP_MD *digest = key->scheme->digest ? key->scheme->digest() : NULL;
 
-	if (!ctx || signature_size < 0 || EVP_DigestVerifyInit(ctx, &pkey_ctx, digest, NULL, key->pkey) != 1)
+	if (!ctx || signature_size < 0 ||
+	    EVP_DigestVerifyInit(ctx, &pkey_ctx, digest, NULL, key->pkey) != 1)
 		return 0;
-	/* The salt's length is not fixed by the specification: implementations sign with 32 bytes or as many as fit. */
-	if (key->scheme->is_pss && (EVP_PKEY_CTX_set_rsa_padding(pkey_ctx, RSA_PKCS1_PSS_PADDING) <= 0 ||
-				    EVP_PKEY_CTX_set_rsa_pss_saltlen(pkey_ctx, RSA_PSS_SALTLEN_AUTO) <= 0 ||
-				    EVP_PKEY_CTX_set_rsa_mgf1_md(pkey_ctx, EVP_sha256()) <= 0))
+	/*
+	 * The salt's length is not fixed by the specification: implementations sign with 32 bytes
+	 * or as many as fit.
+	 */
+	if (key->scheme->is_pss &&
+	    (EVP_PKEY_CTX_set_rsa_padding(pkey_ctx, RSA_PKCS1_PSS_PADDING) <= 0 ||
+	     EVP_PKEY_CTX_set_rsa_pss_saltlen(pkey_ctx, RSA_PSS_SALTLEN_AUTO) <= 0 ||
+	     EVP_PKEY_CTX_set_rsa_mgf1_md(pkey_ctx, EVP_sha256()) <= 0))
 		return 0;
 	return EVP_DigestVerify(ctx, signature, (size_t)signature_size, data, size) == 1;
 }
@@ -228,9 +240,9 @@ static int hash_is(const char *id, const json_t *json)
 
 int qmr_tuf_key_id_is_right(const char *id, const json_t *json)
 {
-	cleanup_json json_t *defined = json_pack("{s:O?, s:O?, s:O?}", "keytype", json_object_get(json, "keytype"), "scheme",
-						 json_object_get(json, "scheme"), "keyval",
-						 json_object_get(json, "keyval"));
+	cleanup_json json_t *defined = json_pack(
+		"{s:O?, s:O?, s:O?}", "keytype", json_object_get(json, "keytype"), "scheme",
+		json_object_get(json, "scheme"), "keyval", json_object_get(json, "keyval"));
 	int r = hash_is(id, json);
 
 	if (r != 0)
@@ -250,7 +262,8 @@ static const struct {
 
 #define N_DIGESTS (sizeof(digests) / sizeof(*digests))
 
-int qmr_tuf_hashes_check(const char *what, const json_t *hashes, const void *data, size_t size, struct qmr_error *err)
+int qmr_tuf_hashes_check(const char *what, const json_t *hashes, const void *data, size_t size,
+			 struct qmr_error *err)
 {
 	int known = 0;
 
@@ -261,15 +274,20 @@ int qmr_tuf_hashes_check(const char *what, const json_t *hashes, const void *dat
 		if (!value)
 			continue;
 		if (EVP_Digest(data, size, found, NULL, digests[i].digest(), NULL) != 1)
-			return qmr_error_set(err, -ENOMEM, "%s: computing its %s failed", what, digests[i].name);
+			return qmr_error_set(err, -ENOMEM, "%s: computing its %s failed", what,
+					     digests[i].name);
 		if (!json_is_string(value) ||
-		    hex_decode(json_string_value(value), expected, sizeof(expected)) != digests[i].bytes ||
+		    hex_decode(json_string_value(value), expected, sizeof(expected)) !=
+			    digests[i].bytes ||
 		    memcmp(expected, found, (size_t)digests[i].bytes))
-			return qmr_error_set(err, -EBADMSG, "%s: its %s is not the one that was signed", what,
+			return qmr_error_set(err, -EBADMSG,
+					     "%s: its %s is not the one that was signed", what,
 					     digests[i].name);
 		known = 1;
 	}
-	return known ? 0 : qmr_error_set(err, -EBADMSG, "%s: no hash of a kind that is known was signed for it", what);
+	return known ? 0
+		     : qmr_error_set(err, -EBADMSG,
+				     "%s: no hash of a kind that is known was signed for it", what);
 }
 
 const char *qmr_tuf_hashes_name(const json_t *hashes)

@@ -37,7 +37,8 @@ size_t qmr_tuf_role_max_bytes(enum qmr_tuf_role role)
 	return roles[role].max_bytes;
 }
 
-__attribute__((format(printf, 3, 4))) static int refuse(struct qmr_error *err, enum qmr_tuf_role role, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int
+refuse(struct qmr_error *err, enum qmr_tuf_role role, const char *format, ...)
 {
 	char why[384];
 	va_list ap;
@@ -70,7 +71,8 @@ static int is_spec_version(const char *text)
 	if (minor == 0)
 		return 0;
 	text += minor;
-	return !*text || (*text == '.' && count_digits(text + 1) > 0 && !text[1 + count_digits(text + 1)]);
+	return !*text ||
+	       (*text == '.' && count_digits(text + 1) > 0 && !text[1 + count_digits(text + 1)]);
 }
 
 /* "YYYY-MM-DDTHH:MM:SSZ", with or without a fraction of a second before the Z. */
@@ -83,8 +85,8 @@ static int parse_expires(const char *text, int64_t *ret_unix_s)
 	for (size_t i = 0; i < sizeof(shape) - 1; i++)
 		if (shape[i] == 'd' ? text[i] < '0' || text[i] > '9' : text[i] != shape[i])
 			return -EINVAL;
-	if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
-		   &tm.tm_sec) != 6)
+	if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
+		   &tm.tm_hour, &tm.tm_min, &tm.tm_sec) != 6)
 		return -EINVAL;
 	text += sizeof(shape) - 1;
 	if (*text == '.') {
@@ -101,8 +103,8 @@ static int parse_expires(const char *text, int64_t *ret_unix_s)
 	check = tm;
 	t = timegm(&check);
 	/* timegm() turns the 31st of February into a day of March. */
-	if (check.tm_mon != tm.tm_mon || check.tm_mday != tm.tm_mday || check.tm_hour != tm.tm_hour ||
-	    check.tm_min != tm.tm_min || check.tm_sec != tm.tm_sec)
+	if (check.tm_mon != tm.tm_mon || check.tm_mday != tm.tm_mday ||
+	    check.tm_hour != tm.tm_hour || check.tm_min != tm.tm_min || check.tm_sec != tm.tm_sec)
 		return -EINVAL;
 	*ret_unix_s = t;
 	return 0;
@@ -114,20 +116,25 @@ static int check_keys(const json_t *keys, struct qmr_error *err)
 	const char *id;
 
 	if (!json_is_object(keys) || json_object_size(keys) > KEYS_MAX)
-		return refuse(err, QMR_TUF_ROOT, "'keys' is not an object of at most %d keys", KEYS_MAX);
+		return refuse(err, QMR_TUF_ROOT, "'keys' is not an object of at most %d keys",
+			      KEYS_MAX);
 	json_object_foreach ((json_t *)keys, id, key) {
 		int r;
 
 		if (!qmr_json_string(key, "keytype") || !qmr_json_string(key, "scheme") ||
 		    !json_is_object(json_object_get(key, "keyval")))
-			return refuse(err, QMR_TUF_ROOT, "key '%.64s' lacks a type, a scheme or a value", id);
+			return refuse(err, QMR_TUF_ROOT,
+				      "key '%.64s' lacks a type, a scheme or a value", id);
+		/* One that is not known can sign nothing, and how its id is made is not ours to
+		 * say. */
 		if (!qmr_tuf_key_is_known(key))
-			continue; /* it can sign nothing here, and how its id is made is not ours to say */
+			continue;
 		r = qmr_tuf_key_id_is_right(id, key);
 		if (r < 0)
 			return qmr_error_set(err, r, "root: out of memory");
 		if (!r)
-			return refuse(err, QMR_TUF_ROOT, "key '%.64s': its id is not the hash of the key", id);
+			return refuse(err, QMR_TUF_ROOT,
+				      "key '%.64s': its id is not the hash of the key", id);
 	}
 	return 0;
 }
@@ -140,13 +147,17 @@ static int check_role(const char *name, const json_t *role, struct qmr_error *er
 	if (!is_positive(json_object_get(role, "threshold")))
 		return refuse(err, QMR_TUF_ROOT, "role '%s': its threshold is not 1 or more", name);
 	if (!json_is_array(keyids) || json_array_size(keyids) > ROLE_KEYS_MAX)
-		return refuse(err, QMR_TUF_ROOT, "role '%s': its 'keyids' is not a list of at most %d", name, ROLE_KEYS_MAX);
+		return refuse(err, QMR_TUF_ROOT,
+			      "role '%s': its 'keyids' is not a list of at most %d", name,
+			      ROLE_KEYS_MAX);
 	json_array_foreach (keyids, i, a) {
 		if (!json_is_string(a))
-			return refuse(err, QMR_TUF_ROOT, "role '%s': its 'keyids' are not strings", name);
+			return refuse(err, QMR_TUF_ROOT, "role '%s': its 'keyids' are not strings",
+				      name);
 		json_array_foreach (keyids, j, b)
 			if (j < i && json_equal(a, b))
-				return refuse(err, QMR_TUF_ROOT, "role '%s': key '%.64s' is listed twice", name,
+				return refuse(err, QMR_TUF_ROOT,
+					      "role '%s': key '%.64s' is listed twice", name,
 					      json_string_value(a));
 	}
 	return 0;
@@ -166,13 +177,16 @@ static int check_root(const struct qmr_tuf_metadata *m, struct qmr_error *err)
 }
 
 /* Whatever else an entry holds is not ours to judge (section 4, undefined attributes). */
-static int check_file(enum qmr_tuf_role role, const char *name, const json_t *entry, int is_target, struct qmr_error *err)
+static int check_file(enum qmr_tuf_role role, const char *name, const json_t *entry, int is_target,
+		      struct qmr_error *err)
 {
-	const json_t *length = json_object_get(entry, "length"), *hashes = json_object_get(entry, "hashes");
+	const json_t *length = json_object_get(entry, "length"),
+		     *hashes = json_object_get(entry, "hashes");
 	const json_t *hash;
 	const char *algorithm;
 
-	if (!json_is_object(entry) || (!is_target && !is_positive(json_object_get(entry, "version"))))
+	if (!json_is_object(entry) ||
+	    (!is_target && !is_positive(json_object_get(entry, "version"))))
 		return refuse(err, role, "the entry of '%.128s' has no version of 1 or more", name);
 	if ((length || is_target) && (!json_is_integer(length) || json_integer_value(length) < 0))
 		return refuse(err, role, "the entry of '%.128s' has no valid length", name);
@@ -180,11 +194,14 @@ static int check_file(enum qmr_tuf_role role, const char *name, const json_t *en
 		return refuse(err, role, "the entry of '%.128s' has no hashes", name);
 	json_object_foreach ((json_t *)hashes, algorithm, hash)
 		if (!json_is_string(hash))
-			return refuse(err, role, "the entry of '%.128s': hash '%.32s' is not a string", name, algorithm);
+			return refuse(err, role,
+				      "the entry of '%.128s': hash '%.32s' is not a string", name,
+				      algorithm);
 	return 0;
 }
 
-static int check_files(const struct qmr_tuf_metadata *m, const char *field, const char *needed, struct qmr_error *err)
+static int check_files(const struct qmr_tuf_metadata *m, const char *field, const char *needed,
+		       struct qmr_error *err)
 {
 	const json_t *files = json_object_get(m->content, field), *entry;
 	const char *name;
@@ -206,7 +223,8 @@ static int check_signatures(const struct qmr_tuf_metadata *m, struct qmr_error *
 	size_t i, j;
 
 	if (!json_is_array(signatures) || json_array_size(signatures) > SIGNATURES_MAX)
-		return refuse(err, m->role, "'signatures' is not a list of at most %d", SIGNATURES_MAX);
+		return refuse(err, m->role, "'signatures' is not a list of at most %d",
+			      SIGNATURES_MAX);
 	json_array_foreach (signatures, i, a) {
 		const json_t *keyid = json_object_get(a, "keyid");
 
@@ -222,7 +240,8 @@ static int check_signatures(const struct qmr_tuf_metadata *m, struct qmr_error *
 
 static int check_content(struct qmr_tuf_metadata *m, struct qmr_error *err)
 {
-	const char *type = qmr_json_string(m->content, "_type"), *expires = qmr_json_string(m->content, "expires");
+	const char *type = qmr_json_string(m->content, "_type"),
+		   *expires = qmr_json_string(m->content, "expires");
 	const json_t *version = json_object_get(m->content, "version");
 
 	if (!type || strcmp(type, roles[m->role].name))
@@ -247,8 +266,8 @@ static int check_content(struct qmr_tuf_metadata *m, struct qmr_error *err)
 	return -EINVAL;
 }
 
-int qmr_tuf_metadata_parse(enum qmr_tuf_role role, const char *data, size_t size, struct qmr_tuf_metadata *ret_metadata,
-			   struct qmr_error *err)
+int qmr_tuf_metadata_parse(enum qmr_tuf_role role, const char *data, size_t size,
+			   struct qmr_tuf_metadata *ret_metadata, struct qmr_error *err)
 {
 	struct qmr_tuf_metadata m = {.role = role};
 	struct qmr_error why = {0};
@@ -259,7 +278,8 @@ int qmr_tuf_metadata_parse(enum qmr_tuf_role role, const char *data, size_t size
 	if (qmr_json_parse(roles[role].name, data, size, &m.json, &why) < 0)
 		return refuse(err, role, "%s", why.text);
 	m.content = json_object_get(m.json, "signed");
-	r = json_is_object(m.content) ? check_content(&m, err) : refuse(err, role, "'signed' is not an object");
+	r = json_is_object(m.content) ? check_content(&m, err)
+				      : refuse(err, role, "'signed' is not an object");
 	if (r == 0)
 		r = check_signatures(&m, err);
 	if (r == 0) {
@@ -295,7 +315,8 @@ static int is_member(const json_t *list, const char *text)
 }
 
 /* Returns 1 and the key's fingerprint if the signature is one by a key of the role. */
-static int check_signature(const struct qmr_tuf_metadata *m, const json_t *signature, const json_t *keyids, const json_t *keys,
+static int check_signature(const struct qmr_tuf_metadata *m, const json_t *signature,
+			   const json_t *keyids, const json_t *keys,
 			   unsigned char ret_fingerprint[QMR_TUF_FINGERPRINT])
 {
 	const char *keyid = qmr_json_string(signature, "keyid");
@@ -303,21 +324,27 @@ static int check_signature(const struct qmr_tuf_metadata *m, const json_t *signa
 	struct qmr_tuf_key *key = NULL;
 	int good;
 
-	/* A key that cannot be used here signs nothing; whether the others are enough is what counts. */
+	/*
+	 * A key that cannot be used here signs nothing; whether the others are enough is what
+	 * counts.
+	 */
 	if (!is_member(keyids, keyid) || !json || qmr_tuf_key_parse(json, &key, NULL) < 0)
 		return 0;
-	good = qmr_tuf_key_verify(key, qmr_json_string(signature, "sig"), m->canonical, m->canonical_size);
+	good = qmr_tuf_key_verify(key, qmr_json_string(signature, "sig"), m->canonical,
+				  m->canonical_size);
 	if (good)
 		memcpy(ret_fingerprint, qmr_tuf_key_fingerprint(key), QMR_TUF_FINGERPRINT);
 	qmr_tuf_key_free(key);
 	return good;
 }
 
-int qmr_tuf_metadata_check_signed(const struct qmr_tuf_metadata *metadata, const struct qmr_tuf_metadata *root,
-				  struct qmr_error *err)
+int qmr_tuf_metadata_check_signed(const struct qmr_tuf_metadata *metadata,
+				  const struct qmr_tuf_metadata *root, struct qmr_error *err)
 {
-	const json_t *role = json_object_get(json_object_get(root->content, "roles"), roles[metadata->role].name);
-	const json_t *keyids = json_object_get(role, "keyids"), *keys = json_object_get(root->content, "keys");
+	const json_t *role = json_object_get(json_object_get(root->content, "roles"),
+					     roles[metadata->role].name);
+	const json_t *keyids = json_object_get(role, "keyids"),
+		     *keys = json_object_get(root->content, "keys");
 	const json_t *signatures = json_object_get(metadata->json, "signatures"), *signature;
 	int64_t threshold = json_integer_value(json_object_get(role, "threshold"));
 	unsigned char seen[SIGNATURES_MAX][QMR_TUF_FINGERPRINT];
@@ -336,8 +363,11 @@ int qmr_tuf_metadata_check_signed(const struct qmr_tuf_metadata *metadata, const
 	}
 	if (n_seen >= threshold)
 		return 0;
-	return refuse(err, metadata->role, "version %lld has valid signatures of %d different keys; root version %lld asks for %lld",
-		      (long long)metadata->version, n_seen, (long long)root->version, (long long)threshold);
+	return refuse(err, metadata->role,
+		      "version %lld has valid signatures of %d different keys; root version %lld "
+		      "asks for %lld",
+		      (long long)metadata->version, n_seen, (long long)root->version,
+		      (long long)threshold);
 }
 
 static int get_file(const json_t *files, const char *name, struct qmr_tuf_file *ret_file)
@@ -353,21 +383,24 @@ static int get_file(const json_t *files, const char *name, struct qmr_tuf_file *
 	return 1;
 }
 
-int qmr_tuf_metadata_get_file(const struct qmr_tuf_metadata *metadata, const char *name, struct qmr_tuf_file *ret_file)
+int qmr_tuf_metadata_get_file(const struct qmr_tuf_metadata *metadata, const char *name,
+			      struct qmr_tuf_file *ret_file)
 {
 	return get_file(json_object_get(metadata->content, "meta"), name, ret_file);
 }
 
-int qmr_tuf_metadata_get_target(const struct qmr_tuf_metadata *targets, const char *name, struct qmr_tuf_file *ret_file)
+int qmr_tuf_metadata_get_target(const struct qmr_tuf_metadata *targets, const char *name,
+				struct qmr_tuf_file *ret_file)
 {
 	return get_file(json_object_get(targets->content, "targets"), name, ret_file);
 }
 
-int qmr_tuf_file_check(const char *what, const struct qmr_tuf_file *file, const void *data, size_t size,
-		       struct qmr_error *err)
+int qmr_tuf_file_check(const char *what, const struct qmr_tuf_file *file, const void *data,
+		       size_t size, struct qmr_error *err)
 {
 	if (file->length >= 0 && (uint64_t)file->length != size)
-		return qmr_error_set(err, -EBADMSG, "%s: it has %zu bytes, its signed length is %lld", what, size,
+		return qmr_error_set(err, -EBADMSG,
+				     "%s: it has %zu bytes, its signed length is %lld", what, size,
 				     (long long)file->length);
 	return file->hashes ? qmr_tuf_hashes_check(what, file->hashes, data, size, err) : 0;
 }

@@ -16,26 +16,32 @@ static void replace(struct qmr_tuf_metadata *place, struct qmr_tuf_metadata *met
 	memset(metadata, 0, sizeof(*metadata));
 }
 
-static int check_expiry(const struct qmr_tuf_trusted *set, const struct qmr_tuf_metadata *metadata, struct qmr_error *err)
+static int check_expiry(const struct qmr_tuf_trusted *set, const struct qmr_tuf_metadata *metadata,
+			struct qmr_error *err)
 {
 	const char *expires = qmr_json_string(metadata->content, "expires");
 
 	if (metadata->expires_unix_s > set->now_unix_s)
 		return 0;
-	return qmr_error_set(err, -EBADMSG, "%s: version %lld expired at %s, and it is %lld s later (or the clock is wrong)",
-			     qmr_tuf_role_name(metadata->role), (long long)metadata->version, expires,
-			     (long long)(set->now_unix_s - metadata->expires_unix_s));
+	return qmr_error_set(
+		err, -EBADMSG,
+		"%s: version %lld expired at %s, and it is %lld s later (or the clock is wrong)",
+		qmr_tuf_role_name(metadata->role), (long long)metadata->version, expires,
+		(long long)(set->now_unix_s - metadata->expires_unix_s));
 }
 
-int qmr_tuf_trusted_start(struct qmr_tuf_trusted *set, const char *root, size_t size, int64_t now_unix_s,
-			  struct qmr_error *err)
+int qmr_tuf_trusted_start(struct qmr_tuf_trusted *set, const char *root, size_t size,
+			  int64_t now_unix_s, struct qmr_error *err)
 {
 	int r;
 
 	memset(set, 0, sizeof(*set));
 	set->now_unix_s = now_unix_s;
 	r = qmr_tuf_metadata_parse(QMR_TUF_ROOT, root, size, &set->root, err);
-	/* It is trusted for where it came from, but one that is not even its own would only fail later, and less clearly. */
+	/*
+	 * It is trusted for where it came from, but one that is not even its own would only fail
+	 * later, and less clearly.
+	 */
 	return r < 0 ? r : qmr_tuf_metadata_check_signed(&set->root, &set->root, err);
 }
 
@@ -49,7 +55,8 @@ void qmr_tuf_trusted_done(struct qmr_tuf_trusted *set)
 	set->known_roles = NULL;
 }
 
-int qmr_tuf_trusted_add_root(struct qmr_tuf_trusted *set, const char *data, size_t size, struct qmr_error *err)
+int qmr_tuf_trusted_add_root(struct qmr_tuf_trusted *set, const char *data, size_t size,
+			     struct qmr_error *err)
 {
 	cleanup_metadata struct qmr_tuf_metadata root = {0};
 	int r = qmr_tuf_metadata_parse(QMR_TUF_ROOT, data, size, &root, err);
@@ -61,7 +68,8 @@ int qmr_tuf_trusted_add_root(struct qmr_tuf_trusted *set, const char *data, size
 	if (r < 0)
 		return r;
 	if (root.version != set->root.version + 1)
-		return qmr_error_set(err, -EBADMSG, "root: version %lld stands where version %lld is due",
+		return qmr_error_set(err, -EBADMSG,
+				     "root: version %lld stands where version %lld is due",
 				     (long long)root.version, (long long)set->root.version + 1);
 	replace(&set->root, &root);
 	return 0;
@@ -115,16 +123,16 @@ int qmr_tuf_trusted_roots_done(const struct qmr_tuf_trusted *set, struct qmr_err
 }
 
 /* Sections 5.4.2, 5.5.3 and 5.6.3: read, and signed as the trusted root asks. */
-static int load(const struct qmr_tuf_trusted *set, enum qmr_tuf_role role, const char *data, size_t size,
-		struct qmr_tuf_metadata *ret_metadata, struct qmr_error *err)
+static int load(const struct qmr_tuf_trusted *set, enum qmr_tuf_role role, const char *data,
+		size_t size, struct qmr_tuf_metadata *ret_metadata, struct qmr_error *err)
 {
 	int r = qmr_tuf_metadata_parse(role, data, size, ret_metadata, err);
 
 	return r < 0 ? r : qmr_tuf_metadata_check_signed(ret_metadata, &set->root, err);
 }
 
-int qmr_tuf_trusted_set_timestamp(struct qmr_tuf_trusted *set, const char *data, size_t size, enum qmr_tuf_origin origin,
-				  struct qmr_error *err)
+int qmr_tuf_trusted_set_timestamp(struct qmr_tuf_trusted *set, const char *data, size_t size,
+				  enum qmr_tuf_origin origin, struct qmr_error *err)
 {
 	cleanup_metadata struct qmr_tuf_metadata timestamp = {0};
 	struct qmr_tuf_file old = {0}, new = {0};
@@ -133,16 +141,23 @@ int qmr_tuf_trusted_set_timestamp(struct qmr_tuf_trusted *set, const char *data,
 	if (r < 0)
 		return r;
 	if (set->timestamp.json && timestamp.version < set->timestamp.version)
-		return qmr_error_set(err, -EBADMSG, "timestamp: version %lld is older than %lld, which was seen before: a rollback",
-				     (long long)timestamp.version, (long long)set->timestamp.version);
+		return qmr_error_set(err, -EBADMSG,
+				     "timestamp: version %lld is older than %lld, which was seen "
+				     "before: a rollback",
+				     (long long)timestamp.version,
+				     (long long)set->timestamp.version);
 	if (set->timestamp.json && timestamp.version == set->timestamp.version) {
 		r = check_expiry(set, &set->timestamp, err);
 		return r < 0 ? r : 0;
 	}
-	(void)qmr_tuf_metadata_get_file(&timestamp, "snapshot.json", &new); /* there is one, or it would not have parsed */
-	if (set->timestamp.json && qmr_tuf_metadata_get_file(&set->timestamp, "snapshot.json", &old) && new.version < old.version)
+	/* There is one, or it would not have parsed. */
+	(void)qmr_tuf_metadata_get_file(&timestamp, "snapshot.json", &new);
+	if (set->timestamp.json &&
+	    qmr_tuf_metadata_get_file(&set->timestamp, "snapshot.json", &old) &&
+	    new.version < old.version)
 		return qmr_error_set(err, -EBADMSG,
-				     "timestamp: it names version %lld of snapshot, older than %lld, which was seen before: a rollback",
+				     "timestamp: it names version %lld of snapshot, older than "
+				     "%lld, which was seen before: a rollback",
 				     (long long)new.version, (long long)old.version);
 	if (origin == QMR_TUF_FETCHED) {
 		r = check_expiry(set, &timestamp, err);
@@ -153,20 +168,22 @@ int qmr_tuf_trusted_set_timestamp(struct qmr_tuf_trusted *set, const char *data,
 	return 1;
 }
 
-static int check_snapshot_version(const struct qmr_tuf_trusted *set, const struct qmr_tuf_metadata *snapshot,
-				  struct qmr_error *err)
+static int check_snapshot_version(const struct qmr_tuf_trusted *set,
+				  const struct qmr_tuf_metadata *snapshot, struct qmr_error *err)
 {
 	struct qmr_tuf_file named = {0};
 
-	if (qmr_tuf_metadata_get_file(&set->timestamp, "snapshot.json", &named) && snapshot->version == named.version)
+	if (qmr_tuf_metadata_get_file(&set->timestamp, "snapshot.json", &named) &&
+	    snapshot->version == named.version)
 		return 0;
-	return qmr_error_set(err, -EBADMSG, "snapshot: version %lld is not the one that timestamp names, %lld",
+	return qmr_error_set(err, -EBADMSG,
+			     "snapshot: version %lld is not the one that timestamp names, %lld",
 			     (long long)snapshot->version, (long long)named.version);
 }
 
 /* Section 5.5.5: what was listed stays listed, with no lower version. */
-static int check_snapshot_rollback(const struct qmr_tuf_metadata *old, const struct qmr_tuf_metadata *new,
-				   struct qmr_error *err)
+static int check_snapshot_rollback(const struct qmr_tuf_metadata *old,
+				   const struct qmr_tuf_metadata *new, struct qmr_error *err)
 {
 	const json_t *files = json_object_get(old->content, "meta"), *entry;
 	const char *name;
@@ -176,17 +193,20 @@ static int check_snapshot_rollback(const struct qmr_tuf_metadata *old, const str
 		struct qmr_tuf_file file = {0};
 
 		if (!qmr_tuf_metadata_get_file(new, name, &file))
-			return qmr_error_set(err, -EBADMSG, "snapshot: it no longer lists '%.128s': a rollback", name);
+			return qmr_error_set(err, -EBADMSG,
+					     "snapshot: it no longer lists '%.128s': a rollback",
+					     name);
 		if (file.version < version)
 			return qmr_error_set(err, -EBADMSG,
-					     "snapshot: it names version %lld of '%.128s', older than %lld, which was seen before: a rollback",
+					     "snapshot: it names version %lld of '%.128s', older "
+					     "than %lld, which was seen before: a rollback",
 					     (long long)file.version, name, (long long)version);
 	}
 	return 0;
 }
 
-int qmr_tuf_trusted_set_snapshot(struct qmr_tuf_trusted *set, const char *data, size_t size, enum qmr_tuf_origin origin,
-				 struct qmr_error *err)
+int qmr_tuf_trusted_set_snapshot(struct qmr_tuf_trusted *set, const char *data, size_t size,
+				 enum qmr_tuf_origin origin, struct qmr_error *err)
 {
 	cleanup_metadata struct qmr_tuf_metadata snapshot = {0};
 	struct qmr_tuf_file named = {0};
@@ -221,7 +241,8 @@ static int check_snapshot(const struct qmr_tuf_trusted *set, struct qmr_error *e
 	return r < 0 ? r : check_expiry(set, &set->snapshot, err);
 }
 
-int qmr_tuf_trusted_set_targets(struct qmr_tuf_trusted *set, const char *data, size_t size, struct qmr_error *err)
+int qmr_tuf_trusted_set_targets(struct qmr_tuf_trusted *set, const char *data, size_t size,
+				struct qmr_error *err)
 {
 	cleanup_metadata struct qmr_tuf_metadata targets = {0};
 	struct qmr_tuf_file named = {0};
@@ -229,12 +250,14 @@ int qmr_tuf_trusted_set_targets(struct qmr_tuf_trusted *set, const char *data, s
 
 	if (r < 0)
 		return r;
-	(void)qmr_tuf_metadata_get_file(&set->snapshot, "targets.json", &named); /* there is one, or it would not have parsed */
+	/* There is one, or it would not have parsed. */
+	(void)qmr_tuf_metadata_get_file(&set->snapshot, "targets.json", &named);
 	r = qmr_tuf_file_check("targets", &named, data, size, err);
 	if (r == 0)
 		r = load(set, QMR_TUF_TARGETS, data, size, &targets, err);
 	if (r == 0 && targets.version != named.version)
-		r = qmr_error_set(err, -EBADMSG, "targets: version %lld is not the one that snapshot names, %lld",
+		r = qmr_error_set(err, -EBADMSG,
+				  "targets: version %lld is not the one that snapshot names, %lld",
 				  (long long)targets.version, (long long)named.version);
 	if (r == 0)
 		r = check_expiry(set, &targets, err);

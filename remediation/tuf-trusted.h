@@ -9,13 +9,14 @@
 #include "tuf-metadata.h"
 
 /*
- * The set of metadata that is trusted, and what may enter it: the checks of the specification's client workflow (1.0, sections 5.2 to
- * 5.6) in its order. Pure. What does not hold is -EBADMSG with the role and the check in the message, and leaves the set as
- * it was.
+ * The set of metadata that is trusted, and what may enter it: the checks of the specification's
+ * client workflow (1.0, sections 5.2 to 5.6) in its order. Pure. What does not hold is -EBADMSG
+ * with the role and the check in the message, and leaves the set as it was.
  *
- * Files are given in the order of the workflow: start; roots, each the next version; roots_done; then timestamp, snapshot,
- * targets. Of timestamp and snapshot the copies of an earlier run may come first, as QMR_TUF_CACHED: they need not be fresh or fit the
- * rest, since all they do then is set the lowest versions that are accepted.
+ * Files are given in the order of the workflow: start; roots, each the next version; roots_done;
+ * then timestamp, snapshot, targets. Of timestamp and snapshot the copies of an earlier run may
+ * come first, as QMR_TUF_CACHED: they need not be fresh or fit the rest, since all they do then is
+ * set the lowest versions that are accepted.
  */
 
 enum qmr_tuf_origin { QMR_TUF_CACHED, QMR_TUF_FETCHED };
@@ -26,36 +27,50 @@ struct qmr_tuf_trusted {
 	json_t *known_roles; /* owned: "roles" of the root that _mark_known saw */
 };
 
-/* Begins with the root that came with the system; its expiry does not matter yet. Release with _done, after a failure too. */
-int qmr_tuf_trusted_start(struct qmr_tuf_trusted *set, const char *root, size_t size, int64_t now_unix_s,
-			  struct qmr_error *err) QMR_MUST_CHECK;
+/*
+ * Begins with the root that came with the system; its expiry does not matter yet. Release with
+ * _done, after a failure too.
+ */
+int qmr_tuf_trusted_start(struct qmr_tuf_trusted *set, const char *root, size_t size,
+			  int64_t now_unix_s, struct qmr_error *err) QMR_MUST_CHECK;
 
 void qmr_tuf_trusted_done(struct qmr_tuf_trusted *set);
 
 /* Section 5.3.4 to 5.3.7: the next root, signed by enough keys of the trusted one and of itself. */
-int qmr_tuf_trusted_add_root(struct qmr_tuf_trusted *set, const char *data, size_t size, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_tuf_trusted_add_root(struct qmr_tuf_trusted *set, const char *data, size_t size,
+			     struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Says that the present root is the one that the cached timestamp and snapshot were accepted under. */
+/*
+ * Says that the present root is the one that the cached timestamp and snapshot were accepted under.
+ */
 void qmr_tuf_trusted_mark_known(struct qmr_tuf_trusted *set);
 
-/* Section 5.3.11: 1 if the keys of timestamp or snapshot differ from those of the known root, so that cached ones must go. */
+/*
+ * Section 5.3.11: 1 if the keys of timestamp or snapshot differ from those of the known root, so
+ * that cached ones must go.
+ */
 int qmr_tuf_trusted_has_rotated(const struct qmr_tuf_trusted *set);
 
 /* Section 5.3.10: the last root must not have expired. */
-int qmr_tuf_trusted_roots_done(const struct qmr_tuf_trusted *set, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_tuf_trusted_roots_done(const struct qmr_tuf_trusted *set,
+			       struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Section 5.4. 1: it has become the trusted timestamp. 0: the trusted one has the same version and stays. A trusted timestamp that
- * stays and has expired is -EBADMSG.
+ * Section 5.4. 1: it has become the trusted timestamp. 0: the trusted one has the same version and
+ * stays. A trusted timestamp that stays and has expired is -EBADMSG.
  */
-int qmr_tuf_trusted_set_timestamp(struct qmr_tuf_trusted *set, const char *data, size_t size, enum qmr_tuf_origin origin,
-				  struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_tuf_trusted_set_timestamp(struct qmr_tuf_trusted *set, const char *data, size_t size,
+				  enum qmr_tuf_origin origin, struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Section 5.5. A fetched one is checked whole; so may a copy of an earlier run be, to see whether it need be fetched at all. */
-int qmr_tuf_trusted_set_snapshot(struct qmr_tuf_trusted *set, const char *data, size_t size, enum qmr_tuf_origin origin,
-				 struct qmr_error *err) QMR_MUST_CHECK;
+/*
+ * Section 5.5. A fetched one is checked whole; so may a copy of an earlier run be, to see whether
+ * it need be fetched at all.
+ */
+int qmr_tuf_trusted_set_snapshot(struct qmr_tuf_trusted *set, const char *data, size_t size,
+				 enum qmr_tuf_origin origin, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Section 5.6.2 to 5.6.5, for the top-level role. */
-int qmr_tuf_trusted_set_targets(struct qmr_tuf_trusted *set, const char *data, size_t size, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_tuf_trusted_set_targets(struct qmr_tuf_trusted *set, const char *data, size_t size,
+				struct qmr_error *err) QMR_MUST_CHECK;
 
 #endif

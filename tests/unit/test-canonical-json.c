@@ -20,13 +20,15 @@ static void known_values(void **unused)
 		{"{ }", "{}"},
 		{"{\"b\": [1, 2 ,3], \"a\": \"x\"}", "{\"a\":\"x\",\"b\":[1,2,3]}"},
 		{"{\"a\": true, \"c\": null, \"b\": false}", "{\"a\":true,\"b\":false,\"c\":null}"},
-		{"{\"n\": [0, -0, -7, 9223372036854775807]}", "{\"n\":[0,0,-7,9223372036854775807]}"},
+		{"{\"n\": [0, -0, -7, 9223372036854775807]}",
+		 "{\"n\":[0,0,-7,9223372036854775807]}"},
 		{"{\"s\": \"quote \\\" backslash \\\\ slash \\/ tab \\t line \\n\"}",
 		 "{\"s\":\"quote \\\" backslash \\\\ slash / tab \t line \n\"}"},
-		{"{\"s\": \"\\u00e9 \\ud83d\\ude00 \\u007f \\u0001\"}", "{\"s\":\"\u00e9 \U0001F600 \x7f \x01\"}"},
+		{"{\"s\": \"\\u00e9 \\ud83d\\ude00 \\u007f \\u0001\"}",
+		 "{\"s\":\"\u00e9 \U0001F600 \x7f \x01\"}"},
 		{"{\"\\\"\": 1, \"\\\\\": 2}", "{\"\\\"\":1,\"\\\\\":2}"},
 		{"{\"aa\": 1, \"a\": 2, \"B\": 3, \"\": 4}", "{\"\":4,\"B\":3,\"a\":2,\"aa\":1}"},
-		/* U+FF41 before U+1F600: the order of code points and of UTF-8 bytes, not of UTF-16 units. */
+		/* U+FF41 before U+1F600: the order of UTF-8 bytes, not of UTF-16 units. */
 		{"{\"\\ud83d\\ude00\": 1, \"\\uff41\": 2, \"\\u00e9\": 3, \"z\": 4}",
 		 "{\"z\":4,\"\u00e9\":3,\"\uff41\":2,\"\U0001F600\":1}"},
 		{"{\"a\": {\"d\": {}, \"c\": []}}", "{\"a\":{\"c\":[],\"d\":{}}}"},
@@ -37,7 +39,9 @@ static void known_values(void **unused)
 		char *text = NULL;
 		size_t size = 0;
 
-		assert_int_equal(qmr_json_parse("case", cases[i].json, strlen(cases[i].json), &json, NULL), 0);
+		assert_int_equal(
+			qmr_json_parse("case", cases[i].json, strlen(cases[i].json), &json, NULL),
+			0);
 		assert_int_equal(qmr_canonical_json(json, &text, &size, NULL), 0);
 		assert_string_equal(text, cases[i].canonical);
 		assert_int_equal(size, strlen(cases[i].canonical));

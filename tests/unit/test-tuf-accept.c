@@ -16,7 +16,10 @@
 #include "file.h"
 #include "test-tuf-repository.h"
 
-/* The parent of remediation-fetch, whose child has been taken over: it may say anything, and gains nothing by it. */
+/*
+ * The parent of remediation-fetch, whose child has been taken over: it may say anything, and gains
+ * nothing by it.
+ */
 
 static struct repository repository;
 static struct qmr_fetch_files said; /* by the child */
@@ -71,8 +74,10 @@ static int tear_down(void **unused)
 
 static int run(void)
 {
-	const struct qmr_fetch_job job = {
-		.root = root, .root_size = strlen(root), .now_unix_s = REPOSITORY_NOW, .store = &store};
+	const struct qmr_fetch_job job = {.root = root,
+					  .root_size = strlen(root),
+					  .now_unix_s = REPOSITORY_NOW,
+					  .store = &store};
 
 	err = (struct qmr_error){0};
 	return qmr_fetch_accept(&job, &said, &result, &client, &update, &err);
@@ -99,7 +104,8 @@ static void what_an_honest_child_says_is_accepted(void **unused)
 	assert_int_equal(update.plans.n, 1);
 	assert_string_equal(update.plans.items[0].name, "plans/1.json");
 	assert_string_equal(update.plans.items[0].data, "{}");
-	assert_true(is_kept("timestamp.json") && is_kept("snapshot.json") && is_kept("targets.json"));
+	assert_true(is_kept("timestamp.json") && is_kept("snapshot.json") &&
+		    is_kept("targets.json"));
 }
 
 static void metadata_signed_by_others_is_refused(void **unused)
@@ -108,7 +114,8 @@ static void metadata_signed_by_others_is_refused(void **unused)
 
 	repository_init(&other);
 	repository_publish(&other);
-	repository_put(&repository, "metadata/timestamp.json", repository_get(&other, "metadata/timestamp.json")->data,
+	repository_put(&repository, "metadata/timestamp.json",
+		       repository_get(&other, "metadata/timestamp.json")->data,
 		       repository_get(&other, "metadata/timestamp.json")->size);
 	say_metadata();
 	say(plan_path());
@@ -125,7 +132,8 @@ static void a_root_signed_by_others_is_refused(void **unused)
 	repository_init(&other);
 	other.version[QMR_TUF_ROOT] = 2;
 	repository_publish(&other);
-	repository_put(&repository, "metadata/2.root.json", repository_get(&other, "metadata/2.root.json")->data,
+	repository_put(&repository, "metadata/2.root.json",
+		       repository_get(&other, "metadata/2.root.json")->data,
 		       repository_get(&other, "metadata/2.root.json")->size);
 	say("metadata/2.root.json");
 	say_metadata();

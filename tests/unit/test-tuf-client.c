@@ -12,16 +12,18 @@
 #include "test-tuf-repository.h"
 #include "tuf-client.h"
 
-/* A machine: what it was given, what it keeps, and in which order things happened in the last run. */
+/*
+ * A machine: what it was given, what it keeps, and in which order things happened in the last run.
+ */
 struct machine {
 	struct repository repository;
-	struct repository kept;         /* used for its files alone */
-	struct qmr_fetch_files at_start; /* what a run reads of them: as the program does, all of it before it begins */
+	struct repository kept;          /* used for its files alone */
+	struct qmr_fetch_files at_start; /* what a run reads of them: all, before it begins */
 	char *root;
 	size_t root_size;
-	char events[8192];      /* "get PATH; keep NAME; forget; " */
-	size_t max_bytes;       /* of the last get */
-	int fail_path_with;     /* what fetching fail_path answers */
+	char events[8192];  /* "get PATH; keep NAME; forget; " */
+	size_t max_bytes;   /* of the last get */
+	int fail_path_with; /* what fetching fail_path answers */
 	const char *fail_path;
 	int64_t now_unix_s;
 	struct qmr_tuf_client client;
@@ -37,7 +39,8 @@ static void note(const char *what, const char *name)
 	snprintf(m.events + used, sizeof(m.events) - used, "%s%s; ", what, name);
 }
 
-static int get(void *user, const char *path, size_t max_bytes, char **ret_data, size_t *ret_size, struct qmr_error *err)
+static int get(void *user, const char *path, size_t max_bytes, char **ret_data, size_t *ret_size,
+	       struct qmr_error *err)
 {
 	note("get ", path);
 	m.max_bytes = max_bytes;
@@ -46,7 +49,8 @@ static int get(void *user, const char *path, size_t max_bytes, char **ret_data, 
 	return qmr_fetch_files_fetch(&m.repository.files, path, max_bytes, ret_data, ret_size, err);
 }
 
-static int keep(void *user, const char *path, const char *kept_as, const char *data, size_t size, struct qmr_error *err)
+static int keep(void *user, const char *path, const char *kept_as, const char *data, size_t size,
+		struct qmr_error *err)
 {
 	if (!kept_as)
 		return 0;
@@ -92,7 +96,8 @@ static int refresh(void)
 	qmr_tuf_client_done(&m.client);
 	qmr_fetch_files_done(&m.at_start);
 	for (size_t i = 0; i < m.kept.files.n; i++)
-		assert_int_equal(qmr_fetch_files_add(&m.at_start, m.kept.files.items[i].name, m.kept.files.items[i].data,
+		assert_int_equal(qmr_fetch_files_add(&m.at_start, m.kept.files.items[i].name,
+						     m.kept.files.items[i].data,
 						     m.kept.files.items[i].size, NULL),
 				 0);
 	m.client = (struct qmr_tuf_client){
@@ -131,12 +136,18 @@ static void the_workflow_is_in_order(void **unused)
 	size_t size = 0;
 
 	accept_it();
-	assert_string_equal(m.events, "get metadata/2.root.json; get metadata/timestamp.json; keep timestamp.json; "
-				      "get metadata/1.snapshot.json; keep snapshot.json; get metadata/1.targets.json; keep targets.json; ");
-	assert_int_equal(qmr_tuf_client_fetch_target(&m.client, "plans/1.json", &data, &size, &m.err), 0);
+	assert_string_equal(
+		m.events,
+		"get metadata/2.root.json; get metadata/timestamp.json; keep timestamp.json; "
+		"get metadata/1.snapshot.json; keep snapshot.json; get metadata/1.targets.json; "
+		"keep targets.json; ");
+	assert_int_equal(
+		qmr_tuf_client_fetch_target(&m.client, "plans/1.json", &data, &size, &m.err), 0);
 	assert_string_equal(data, "{}");
 	free(data);
-	assert_int_equal(qmr_tuf_client_fetch_target(&m.client, "plans/2.json", &data, &size, &m.err), -ENOENT);
+	assert_int_equal(
+		qmr_tuf_client_fetch_target(&m.client, "plans/2.json", &data, &size, &m.err),
+		-ENOENT);
 	accept_it();
 	assert_string_equal(m.events, "get metadata/2.root.json; get metadata/timestamp.json; ");
 }
@@ -152,7 +163,8 @@ static void names_without_consistent_snapshots(void **unused)
 	accept_it();
 	assert_non_null(strstr(m.events, "get metadata/snapshot.json; "));
 	assert_non_null(strstr(m.events, "get metadata/targets.json; "));
-	assert_int_equal(qmr_tuf_client_fetch_target(&m.client, "plans/1.json", &data, &size, &m.err), 0);
+	assert_int_equal(
+		qmr_tuf_client_fetch_target(&m.client, "plans/1.json", &data, &size, &m.err), 0);
 	assert_non_null(strstr(m.events, "get targets/plans/1.json; "));
 	free(data);
 }
@@ -240,15 +252,16 @@ static void nothing_unverified_is_kept(void **unused)
 		repository_publish(&m.repository);
 		refuse_it(qmr_tuf_role_name(cases[i].role), "0 different keys");
 		assert_non_null(strstr(m.events, cases[i].kept));
-		assert_string_equal(m.events + strlen(m.events) - strlen(cases[i].kept), cases[i].kept);
+		assert_string_equal(m.events + strlen(m.events) - strlen(cases[i].kept),
+				    cases[i].kept);
 		m.repository.n_signers[role] = 1;
 	}
 }
 
 static void network_errors_are_passed_on(void **unused)
 {
-	static const char *const paths[] = {"metadata/2.root.json", "metadata/timestamp.json", "metadata/1.snapshot.json",
-					    "metadata/1.targets.json"};
+	static const char *const paths[] = {"metadata/2.root.json", "metadata/timestamp.json",
+					    "metadata/1.snapshot.json", "metadata/1.targets.json"};
 
 	m.fail_path_with = -ETIMEDOUT;
 	for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
@@ -279,7 +292,9 @@ static void missing_and_oversized_files_are_refused(void **unused)
 static void edit_length(enum qmr_tuf_role role, json_t *content)
 {
 	if (role == QMR_TUF_TIMESTAMP)
-		json_object_set_new(json_object_get(json_object_get(content, "meta"), "snapshot.json"), "length", json_integer(2000001));
+		json_object_set_new(
+			json_object_get(json_object_get(content, "meta"), "snapshot.json"),
+			"length", json_integer(2000001));
 }
 
 static void signed_lengths_are_bounded_too(void **unused)
@@ -302,7 +317,10 @@ static void expiry_is_against_the_start_time(void **unused)
 		free(m.root);
 		m.root = strdup(repository_get(&m.repository, "metadata/1.root.json")->data);
 		m.root_size = strlen(m.root);
-		/* Not expired one second before; expired in that second: it must be higher than the start time. */
+		/*
+		 * Not expired one second before; expired in that second: it must be higher than the
+		 * start time.
+		 */
 		m.now_unix_s = REPOSITORY_NOW - 1;
 		accept_it();
 		qmr_fetch_files_done(&m.kept.files);
@@ -349,7 +367,8 @@ static void a_cached_snapshot_with_another_hash_is_not_used(void **unused)
 
 static void damaged_caches_are_passed_over(void **unused)
 {
-	static const char *const names[] = {"2.root.json", "timestamp.json", "snapshot.json", "targets.json"};
+	static const char *const names[] = {"2.root.json", "timestamp.json", "snapshot.json",
+					    "targets.json"};
 
 	m.repository.version[QMR_TUF_ROOT] = 2;
 	repository_publish(&m.repository);
@@ -391,7 +410,8 @@ static void forged_caches_are_passed_over(void **unused)
 static void edit_more_files(enum qmr_tuf_role role, json_t *content)
 {
 	if (role == QMR_TUF_SNAPSHOT)
-		json_object_set_new(json_object_get(content, "meta"), "team.json", json_pack("{s:i}", "version", 7));
+		json_object_set_new(json_object_get(content, "meta"), "team.json",
+				    json_pack("{s:i}", "version", 7));
 }
 
 static void listed_files_stay_listed(void **unused)
@@ -408,10 +428,15 @@ static void listed_files_stay_listed(void **unused)
 static void edit_delegations(enum qmr_tuf_role role, json_t *content)
 {
 	if (role == QMR_TUF_TARGETS)
-		json_object_set_new(content, "delegations", json_pack("{s:{}, s:[{s:s}]}", "keys", "roles", "name", "team"));
+		json_object_set_new(
+			content, "delegations",
+			json_pack("{s:{}, s:[{s:s}]}", "keys", "roles", "name", "team"));
 }
 
-/* The old keys stay beside new ones, so that the kept timestamp still verifies: it goes nevertheless. */
+/*
+ * The old keys stay beside new ones, so that the kept timestamp still verifies: it goes
+ * nevertheless.
+ */
 static void an_added_key_forgets_as_well(void **unused)
 {
 	m.repository.version[QMR_TUF_TIMESTAMP] = 1000;
@@ -429,8 +454,10 @@ static void an_added_key_forgets_as_well(void **unused)
 static void no_more_is_fetched_than_was_signed(void **unused)
 {
 	accept_it();
-	assert_string_equal(m.events + strlen(m.events) - 48, "get metadata/1.targets.json; keep targets.json; ");
-	assert_int_equal(m.max_bytes, repository_get(&m.repository, "metadata/1.targets.json")->size);
+	assert_string_equal(m.events + strlen(m.events) - 48,
+			    "get metadata/1.targets.json; keep targets.json; ");
+	assert_int_equal(m.max_bytes,
+			 repository_get(&m.repository, "metadata/1.targets.json")->size);
 	/* Without a signed length the role's limit is what is left. */
 	m.repository.has_hashes = 0;
 	bump_all();
@@ -458,24 +485,34 @@ static void targets_are_what_was_signed(void **unused)
 		if (!strncmp(m.repository.files.items[i].name, "targets/", 8))
 			snprintf(path, sizeof(path), "%s", m.repository.files.items[i].name);
 	repository_put(&m.repository, path, "[]", 2);
-	assert_int_equal(qmr_tuf_client_fetch_target(&m.client, "plans/1.json", &data, &size, &m.err), -EBADMSG);
+	assert_int_equal(
+		qmr_tuf_client_fetch_target(&m.client, "plans/1.json", &data, &size, &m.err),
+		-EBADMSG);
 	assert_non_null(strstr(m.err.text, "sha256"));
 	repository_put(&m.repository, path, "{", 1);
-	assert_int_equal(qmr_tuf_client_fetch_target(&m.client, "plans/1.json", &data, &size, &m.err), -EBADMSG);
+	assert_int_equal(
+		qmr_tuf_client_fetch_target(&m.client, "plans/1.json", &data, &size, &m.err),
+		-EBADMSG);
 	assert_non_null(strstr(m.err.text, "signed length"));
 	repository_put(&m.repository, path, "{} ", 3);
-	assert_int_equal(qmr_tuf_client_fetch_target(&m.client, "plans/1.json", &data, &size, &m.err), -EBADMSG);
+	assert_int_equal(
+		qmr_tuf_client_fetch_target(&m.client, "plans/1.json", &data, &size, &m.err),
+		-EBADMSG);
 	assert_non_null(strstr(m.err.text, "more than 2 bytes"));
 	repository_put(&m.repository, path, NULL, 0);
-	assert_int_equal(qmr_tuf_client_fetch_target(&m.client, "plans/1.json", &data, &size, &m.err), -EBADMSG);
+	assert_int_equal(
+		qmr_tuf_client_fetch_target(&m.client, "plans/1.json", &data, &size, &m.err),
+		-EBADMSG);
 	assert_non_null(strstr(m.err.text, "has no"));
 	assert_null(data);
 }
 
 static void names_of_targets(void **unused)
 {
-	static const char *const good[] = {"a", "a/b", "plans/x.json", ".a", "..a", "a/...", "a b", "\xc3\xa9"};
-	static const char *const bad[] = {"", "/", "/a", "a/", "a//b", ".", "..", "a/.", "a/..", "../a", "a/../b", "./a", "a\nb", "a\x7f"};
+	static const char *const good[] = {"a",   "a/b",   "plans/x.json", ".a",
+					   "..a", "a/...", "a b",          "\xc3\xa9"};
+	static const char *const bad[] = {"",    "/",    "/a",   "a/",     "a//b", ".",    "..",
+					  "a/.", "a/..", "../a", "a/../b", "./a",  "a\nb", "a\x7f"};
 	char *longest = malloc(514);
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)

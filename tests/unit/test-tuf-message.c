@@ -32,7 +32,8 @@ static void what_is_sent_arrives(void **unused)
 	int fds[2];
 
 	assert_int_equal(pipe2(fds, O_NONBLOCK), 0);
-	assert_int_equal(qmr_fetch_send_file(fds[1], "metadata/timestamp.json", "a\0b", 3, NULL), 0);
+	assert_int_equal(qmr_fetch_send_file(fds[1], "metadata/timestamp.json", "a\0b", 3, NULL),
+			 0);
 	assert_int_equal(qmr_fetch_send_file(fds[1], "empty", "", 0, NULL), 0);
 	assert_int_equal(qmr_fetch_send_result(fds[1], -EBADMSG, "timestamp: no\n", NULL), 0);
 	n = sent(fds[0], buffer, sizeof(buffer));
@@ -44,10 +45,13 @@ static void what_is_sent_arrives(void **unused)
 	assert_int_equal(files.items[1].size, 0);
 	assert_int_equal(result.code, -EBADMSG);
 	assert_string_equal(result.text, "timestamp: no?");
-	assert_int_equal(qmr_fetch_files_fetch(&files, "metadata/timestamp.json", 3, &data, &size, NULL), 0);
+	assert_int_equal(
+		qmr_fetch_files_fetch(&files, "metadata/timestamp.json", 3, &data, &size, NULL), 0);
 	assert_memory_equal(data, "a\0b", 3);
 	free(data);
-	assert_int_equal(qmr_fetch_files_fetch(&files, "metadata/timestamp.json", 2, &data, &size, NULL), -EFBIG);
+	assert_int_equal(
+		qmr_fetch_files_fetch(&files, "metadata/timestamp.json", 2, &data, &size, NULL),
+		-EFBIG);
 	assert_int_equal(qmr_fetch_files_fetch(&files, "other", 2, &data, &size, NULL), -ENOENT);
 	qmr_fetch_files_done(&files);
 	/* Cut off anywhere it is refused, and gives nothing. */
@@ -63,7 +67,12 @@ static void results_keep_their_kind(void **unused)
 {
 	static const struct {
 		int sent, received;
-	} cases[] = {{0, 0}, {-EBADMSG, -EBADMSG}, {-EKEYREJECTED, -EBADMSG}, {-ETIMEDOUT, -ETIMEDOUT}, {-ENOMEM, -EIO}, {-EPROTO, -EIO}};
+	} cases[] = {{0, 0},
+		     {-EBADMSG, -EBADMSG},
+		     {-EKEYREJECTED, -EBADMSG},
+		     {-ETIMEDOUT, -ETIMEDOUT},
+		     {-ENOMEM, -EIO},
+		     {-EPROTO, -EIO}};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		struct qmr_fetch_files files = {0};
@@ -73,7 +82,10 @@ static void results_keep_their_kind(void **unused)
 
 		assert_int_equal(pipe(fds), 0);
 		assert_int_equal(qmr_fetch_send_result(fds[1], cases[i].sent, "why", NULL), 0);
-		assert_int_equal(qmr_fetch_stream_parse(buffer, sent(fds[0], buffer, sizeof(buffer)), &files, &result, NULL), 0);
+		assert_int_equal(qmr_fetch_stream_parse(buffer,
+							sent(fds[0], buffer, sizeof(buffer)),
+							&files, &result, NULL),
+				 0);
 		assert_int_equal(result.code, cases[i].received);
 		close(fds[0]);
 		close(fds[1]);
@@ -85,7 +97,10 @@ static void results_keep_their_kind(void **unused)
 
 static void what_is_no_stream_is_refused(void **unused)
 {
-#define CASE(text, why) {text, sizeof(text) - 1, why}
+#define CASE(text, why)                                                                            \
+	{                                                                                          \
+		text, sizeof(text) - 1, why                                                        \
+	}
 	static const struct {
 		const char *data;
 		size_t size;
@@ -110,7 +125,9 @@ static void what_is_no_stream_is_refused(void **unused)
 		struct qmr_fetch_files files = {0};
 		struct qmr_error result = {0}, err = {0};
 
-		assert_int_equal(qmr_fetch_stream_parse(cases[i].data, cases[i].size, &files, &result, &err), -EPROTO);
+		assert_int_equal(
+			qmr_fetch_stream_parse(cases[i].data, cases[i].size, &files, &result, &err),
+			-EPROTO);
 		if (!strstr(err.text, cases[i].why))
 			fail_msg("case %zu: '%s'", i, err.text);
 		assert_int_equal(files.n, 0);
@@ -136,7 +153,8 @@ static void their_size_is_bounded(void **unused)
 	char *data = calloc(1, QMR_FETCH_STREAM_MAX / 2 + 1);
 
 	assert_int_equal(qmr_fetch_files_add(&files, "a", data, QMR_FETCH_STREAM_MAX / 2, NULL), 0);
-	assert_int_equal(qmr_fetch_files_add(&files, "b", data, QMR_FETCH_STREAM_MAX / 2 + 1, NULL), -E2BIG);
+	assert_int_equal(qmr_fetch_files_add(&files, "b", data, QMR_FETCH_STREAM_MAX / 2 + 1, NULL),
+			 -E2BIG);
 	assert_int_equal(qmr_fetch_files_add(&files, "b", data, QMR_FETCH_STREAM_MAX / 2, NULL), 0);
 	assert_int_equal(qmr_fetch_files_add(&files, "c", data, 1, NULL), -E2BIG);
 	qmr_fetch_files_done(&files);
@@ -157,9 +175,12 @@ static void a_closed_pipe_is_an_error(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(what_is_sent_arrives),		  cmocka_unit_test(results_keep_their_kind),
-		cmocka_unit_test(what_is_no_stream_is_refused),	  cmocka_unit_test(the_number_of_files_is_bounded),
-		cmocka_unit_test(their_size_is_bounded),	  cmocka_unit_test(a_closed_pipe_is_an_error),
+		cmocka_unit_test(what_is_sent_arrives),
+		cmocka_unit_test(results_keep_their_kind),
+		cmocka_unit_test(what_is_no_stream_is_refused),
+		cmocka_unit_test(the_number_of_files_is_bounded),
+		cmocka_unit_test(their_size_is_bounded),
+		cmocka_unit_test(a_closed_pipe_is_an_error),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,7 +29,8 @@ static int tear_down(void **unused)
 	return 0;
 }
 
-static int parse(enum qmr_tuf_role role, const char *text, struct qmr_tuf_metadata *ret, struct qmr_error *err)
+static int parse(enum qmr_tuf_role role, const char *text, struct qmr_tuf_metadata *ret,
+		 struct qmr_error *err)
 {
 	return qmr_tuf_metadata_parse(role, text, strlen(text), ret, err);
 }
@@ -49,7 +50,9 @@ static struct qmr_tuf_metadata load_root(void)
 	return root;
 }
 
-#define HEAD(type) "{\"signatures\":[],\"signed\":{\"_type\":\"" type "\",\"spec_version\":\"1.0.0\",\"version\":1,"
+#define HEAD(type)                                                                                 \
+	"{\"signatures\":[],\"signed\":{\"_type\":\"" type                                         \
+	"\",\"spec_version\":\"1.0.0\",\"version\":1,"
 #define EXPIRES "\"expires\":\"2030-01-01T00:00:00Z\","
 #define TIMESTAMP(meta) HEAD("timestamp") EXPIRES "\"meta\":{" meta "}}}"
 #define SNAPSHOT(meta) HEAD("snapshot") EXPIRES "\"meta\":{" meta "}}}"
@@ -63,8 +66,10 @@ static void good_files_are_read(void **unused)
 		const char *text;
 	} cases[] = {
 		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":3}")},
-		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":3,\"length\":0," HASH ",\"more\":null}")},
-		{QMR_TUF_SNAPSHOT, SNAPSHOT("\"targets.json\":{\"version\":1},\"other.json\":{\"version\":9}")},
+		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":3,\"length\":0," HASH
+					      ",\"more\":null}")},
+		{QMR_TUF_SNAPSHOT,
+		 SNAPSHOT("\"targets.json\":{\"version\":1},\"other.json\":{\"version\":9}")},
 		{QMR_TUF_TARGETS, TARGETS("")},
 		{QMR_TUF_TARGETS, TARGETS("\"a\":{\"length\":1," HASH ",\"custom\":{}}")},
 	};
@@ -91,8 +96,10 @@ static void bad_files_are_refused_with_a_reason(void **unused)
 		{QMR_TUF_TIMESTAMP, "", "JSON"},
 		{QMR_TUF_TIMESTAMP, "[]", "object"},
 		{QMR_TUF_TIMESTAMP, "{\"signed\":[],\"signatures\":[]}", "'signed'"},
-		{QMR_TUF_TIMESTAMP, SNAPSHOT("\"targets.json\":{\"version\":1}"), "type is 'snapshot'"},
-		{QMR_TUF_TIMESTAMP, "{\"signatures\":[],\"signed\":{\"spec_version\":\"1.0\"}}", "type is 'missing'"},
+		{QMR_TUF_TIMESTAMP, SNAPSHOT("\"targets.json\":{\"version\":1}"),
+		 "type is 'snapshot'"},
+		{QMR_TUF_TIMESTAMP, "{\"signatures\":[],\"signed\":{\"spec_version\":\"1.0\"}}",
+		 "type is 'missing'"},
 		{QMR_TUF_TIMESTAMP, HEAD("timestamp") "\"meta\":{}}}", "expires"},
 		{QMR_TUF_TIMESTAMP, HEAD("timestamp") "\"version\":2,\"meta\":{}}}", "duplicate"},
 		{QMR_TUF_TIMESTAMP, TIMESTAMP(""), "snapshot.json"},
@@ -101,30 +108,51 @@ static void bad_files_are_refused_with_a_reason(void **unused)
 		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":7"), "version"},
 		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":0}"), "version"},
 		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":1.0}"), "version"},
-		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":99999999999999999999}"), "JSON"},
-		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":1,\"length\":-1}"), "length"},
-		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":1,\"length\":\"1\"}"), "length"},
-		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":1,\"hashes\":{}}"), "hashes"},
-		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":1,\"hashes\":[\"x\"]}"), "hashes"},
-		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":1,\"hashes\":{\"sha256\":1}}"), "sha256"},
-		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":1,\"x\":1.5}"), "integer"},
+		{QMR_TUF_TIMESTAMP,
+		 TIMESTAMP("\"snapshot.json\":{\"version\":99999999999999999999}"), "JSON"},
+		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":1,\"length\":-1}"),
+		 "length"},
+		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":1,\"length\":\"1\"}"),
+		 "length"},
+		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":1,\"hashes\":{}}"),
+		 "hashes"},
+		{QMR_TUF_TIMESTAMP,
+		 TIMESTAMP("\"snapshot.json\":{\"version\":1,\"hashes\":[\"x\"]}"), "hashes"},
+		{QMR_TUF_TIMESTAMP,
+		 TIMESTAMP("\"snapshot.json\":{\"version\":1,\"hashes\":{\"sha256\":1}}"),
+		 "sha256"},
+		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":1,\"x\":1.5}"),
+		 "integer"},
 		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":1}") "x", "JSON"},
-		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":1,\"x\":\"\\u0000\"}"), "JSON"},
-		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":1,\"x\":\"\xff\"}"), "JSON"},
+		{QMR_TUF_TIMESTAMP,
+		 TIMESTAMP("\"snapshot.json\":{\"version\":1,\"x\":\"\\u0000\"}"), "JSON"},
+		{QMR_TUF_TIMESTAMP, TIMESTAMP("\"snapshot.json\":{\"version\":1,\"x\":\"\xff\"}"),
+		 "JSON"},
 		{QMR_TUF_SNAPSHOT, SNAPSHOT("\"other.json\":{\"version\":1}"), "targets.json"},
-		{QMR_TUF_SNAPSHOT, SNAPSHOT("\"targets.json\":{\"version\":1},\"x.json\":{}"), "x.json"},
+		{QMR_TUF_SNAPSHOT, SNAPSHOT("\"targets.json\":{\"version\":1},\"x.json\":{}"),
+		 "x.json"},
 		{QMR_TUF_TARGETS, TARGETS("\"a\":{\"length\":1}"), "hashes"},
 		{QMR_TUF_TARGETS, TARGETS("\"a\":{" HASH "}"), "length"},
 		{QMR_TUF_TARGETS, TARGETS("\"a\":[]"), "'a'"},
 		{QMR_TUF_TARGETS, HEAD("targets") EXPIRES "\"x\":{}}}", "'targets'"},
-		{QMR_TUF_TARGETS, "{\"signatures\":{},\"signed\":{\"_type\":\"targets\",\"spec_version\":\"1.0\",\"version\":1," EXPIRES
-				  "\"targets\":{}}}", "'signatures'"},
-		{QMR_TUF_TARGETS, "{\"signatures\":[{\"keyid\":\"a\"}],\"signed\":{\"_type\":\"targets\",\"spec_version\":\"1.0\","
-				  "\"version\":1," EXPIRES "\"targets\":{}}}", "'sig'"},
-		{QMR_TUF_TARGETS, "{\"signatures\":[{\"keyid\":\"a\",\"sig\":\"\"},{\"keyid\":\"a\",\"sig\":\"00\"}],\"signed\":{\"_type\":"
-				  "\"targets\",\"spec_version\":\"1.0\",\"version\":1," EXPIRES "\"targets\":{}}}", "signed twice"},
-		{QMR_TUF_TARGETS, "{\"signatures\":[],\"signed\":{\"_type\":\"targets\",\"spec_version\":\"1.0\",\"version\":0," EXPIRES
-				  "\"targets\":{}}}", "version"},
+		{QMR_TUF_TARGETS,
+		 "{\"signatures\":{},\"signed\":{\"_type\":\"targets\",\"spec_version\":\"1.0\","
+		 "\"version\":1," EXPIRES "\"targets\":{}}}",
+		 "'signatures'"},
+		{QMR_TUF_TARGETS,
+		 "{\"signatures\":[{\"keyid\":\"a\"}],\"signed\":{\"_type\":\"targets\",\"spec_"
+		 "version\":\"1.0\","
+		 "\"version\":1," EXPIRES "\"targets\":{}}}",
+		 "'sig'"},
+		{QMR_TUF_TARGETS,
+		 "{\"signatures\":[{\"keyid\":\"a\",\"sig\":\"\"},{\"keyid\":\"a\",\"sig\":\"00\"}]"
+		 ",\"signed\":{\"_type\":"
+		 "\"targets\",\"spec_version\":\"1.0\",\"version\":1," EXPIRES "\"targets\":{}}}",
+		 "signed twice"},
+		{QMR_TUF_TARGETS,
+		 "{\"signatures\":[],\"signed\":{\"_type\":\"targets\",\"spec_version\":\"1.0\","
+		 "\"version\":0," EXPIRES "\"targets\":{}}}",
+		 "version"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -133,7 +161,8 @@ static void bad_files_are_refused_with_a_reason(void **unused)
 
 		if (parse(cases[i].role, cases[i].text, &m, &err) != -EBADMSG)
 			fail_msg("not refused: %s", cases[i].text);
-		if (!strstr(err.text, cases[i].why) || strncmp(err.text, qmr_tuf_role_name(cases[i].role), 4))
+		if (!strstr(err.text, cases[i].why) ||
+		    strncmp(err.text, qmr_tuf_role_name(cases[i].role), 4))
 			fail_msg("'%s' is not in '%s'", cases[i].why, err.text);
 		assert_null(m.json);
 	}
@@ -146,7 +175,8 @@ static int parse_with(const char *field, const char *value, int64_t *ret_expires
 	int is_expires = !strcmp(field, "expires"), r;
 
 	snprintf(text, sizeof(text),
-		 "{\"signatures\":[],\"signed\":{\"_type\":\"targets\",\"version\":1,\"targets\":{},\"expires\":\"%s\",\"spec_version\":\"%s\"}}",
+		 "{\"signatures\":[],\"signed\":{\"_type\":\"targets\",\"version\":1,\"targets\":{}"
+		 ",\"expires\":\"%s\",\"spec_version\":\"%s\"}}",
 		 is_expires ? value : "2030-01-01T00:00:00Z", is_expires ? "1.0.0" : value);
 	r = parse(QMR_TUF_TARGETS, text, &m, NULL);
 	if (r == 0 && ret_expires)
@@ -198,7 +228,8 @@ static void times_are_read_strictly(void **unused)
 static void the_specification_is_1(void **unused)
 {
 	static const char *const good[] = {"1.0", "1.0.0", "1.0.31", "1.99.1"};
-	static const char *const bad[] = {"", "1", "1.", "1.0.", "1.0.0.0", "2.0.0", "0.9", "1.x", "1.0.x", "10.0.0", "v1.0.0"};
+	static const char *const bad[] = {"",    "1",   "1.",    "1.0.",   "1.0.0.0", "2.0.0",
+					  "0.9", "1.x", "1.0.x", "10.0.0", "v1.0.0"};
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
 		assert_int_equal(parse_with("spec_version", good[i], NULL), 0);
@@ -217,9 +248,13 @@ static void sizes_are_bounded(void **unused)
 		struct qmr_error err = {0};
 
 		memset(text, ' ', max[role] + 1);
-		assert_int_equal(qmr_tuf_metadata_parse((enum qmr_tuf_role)role, text, max[role] + 1, &m, &err), -EBADMSG);
+		assert_int_equal(qmr_tuf_metadata_parse((enum qmr_tuf_role)role, text,
+							max[role] + 1, &m, &err),
+				 -EBADMSG);
 		assert_non_null(strstr(err.text, "larger"));
-		assert_int_equal(qmr_tuf_metadata_parse((enum qmr_tuf_role)role, text, max[role], &m, &err), -EBADMSG);
+		assert_int_equal(
+			qmr_tuf_metadata_parse((enum qmr_tuf_role)role, text, max[role], &m, &err),
+			-EBADMSG);
 		assert_null(strstr(err.text, "larger"));
 		free(text);
 	}
@@ -228,7 +263,8 @@ static void sizes_are_bounded(void **unused)
 /* One case of a root that is refused: what is done to its content, and a word of the reason. */
 static void edit_threshold(json_t *c)
 {
-	json_object_set_new(json_object_get(json_object_get(c, "roles"), "targets"), "threshold", json_integer(0));
+	json_object_set_new(json_object_get(json_object_get(c, "roles"), "targets"), "threshold",
+			    json_integer(0));
 }
 
 static void edit_missing_role(json_t *c)
@@ -238,17 +274,21 @@ static void edit_missing_role(json_t *c)
 
 static void edit_keyids(json_t *c)
 {
-	json_object_set_new(json_object_get(json_object_get(c, "roles"), "root"), "keyids", json_string("x"));
+	json_object_set_new(json_object_get(json_object_get(c, "roles"), "root"), "keyids",
+			    json_string("x"));
 }
 
 static void edit_keyid_number(json_t *c)
 {
-	json_array_append_new(json_object_get(json_object_get(json_object_get(c, "roles"), "root"), "keyids"), json_integer(1));
+	json_array_append_new(
+		json_object_get(json_object_get(json_object_get(c, "roles"), "root"), "keyids"),
+		json_integer(1));
 }
 
 static void edit_keyid_twice(json_t *c)
 {
-	json_t *ids = json_object_get(json_object_get(json_object_get(c, "roles"), "root"), "keyids");
+	json_t *ids =
+		json_object_get(json_object_get(json_object_get(c, "roles"), "root"), "keyids");
 
 	json_array_append(ids, json_array_get(ids, 0));
 }
@@ -262,7 +302,8 @@ static void edit_key_id(json_t *c)
 
 static void edit_key_form(json_t *c)
 {
-	json_object_set_new(json_object_get(c, "keys"), "0000", json_pack("{s:s}", "keytype", "ed25519"));
+	json_object_set_new(json_object_get(c, "keys"), "0000",
+			    json_pack("{s:s}", "keytype", "ed25519"));
 }
 
 static void edit_no_keys(json_t *c)
@@ -281,8 +322,9 @@ static void edit_many_keys(json_t *c)
 
 	for (int i = 0; i < 257; i++) {
 		snprintf(id, sizeof(id), "%d", i);
-		json_object_set_new(json_object_get(c, "keys"), id,
-				    json_pack("{s:s, s:s, s:{}}", "keytype", "x", "scheme", "y", "keyval"));
+		json_object_set_new(
+			json_object_get(c, "keys"), id,
+			json_pack("{s:s, s:s, s:{}}", "keytype", "x", "scheme", "y", "keyval"));
 	}
 }
 
@@ -292,9 +334,15 @@ static void bad_roots_are_refused(void **unused)
 		void (*edit)(json_t *content);
 		const char *why;
 	} cases[] = {
-		{edit_threshold, "threshold"},	    {edit_missing_role, "snapshot"},	  {edit_keyids, "keyids"},
-		{edit_keyid_number, "not strings"}, {edit_keyid_twice, "listed twice"},	  {edit_key_id, "not the hash"},
-		{edit_key_form, "lacks a type"},    {edit_no_keys, "'keys'"},		  {edit_consistent, "consistent_snapshot"},
+		{edit_threshold, "threshold"},
+		{edit_missing_role, "snapshot"},
+		{edit_keyids, "keyids"},
+		{edit_keyid_number, "not strings"},
+		{edit_keyid_twice, "listed twice"},
+		{edit_key_id, "not the hash"},
+		{edit_key_form, "lacks a type"},
+		{edit_no_keys, "'keys'"},
+		{edit_consistent, "consistent_snapshot"},
 		{edit_many_keys, "256"},
 	};
 
@@ -356,7 +404,8 @@ static void malformed_signatures_count_for_nothing(void **unused)
 	for (size_t i = 0; i <= sizeof(bad) / sizeof(*bad); i++) {
 		struct qmr_tuf_metadata root = load_root();
 
-		json_object_set_new(json_array_get(json_object_get(root.json, "signatures"), 0), "sig",
+		json_object_set_new(json_array_get(json_object_get(root.json, "signatures"), 0),
+				    "sig",
 				    json_string(i < sizeof(bad) / sizeof(*bad) ? bad[i] : longest));
 		assert_int_equal(qmr_tuf_metadata_check_signed(&root, &root, NULL), -EBADMSG);
 		qmr_tuf_metadata_done(&root);
@@ -389,7 +438,8 @@ static void weak_and_malformed_keys_are_refused(void **unused)
 		int r;
 	} cases[] = {
 		{"ed25519", "ed25519", "00", -EBADMSG},
-		{"ed25519", "ed25519", "not hexadecimal, but of the right length: 64 bytes, not one more", -EBADMSG},
+		{"ed25519", "ed25519",
+		 "not hexadecimal, but of the right length: 64 bytes, not one more", -EBADMSG},
 		{"ed25519", "ed25519", p256, -EBADMSG},
 		{"ecdsa", "ecdsa-sha2-nistp256", rsa, -EBADMSG},
 		{"ecdsa", "ecdsa-sha2-nistp256", p384, -EBADMSG},
@@ -399,7 +449,8 @@ static void weak_and_malformed_keys_are_refused(void **unused)
 		{"rsa", "rsassa-pss-sha256", rsa, 0},
 		{"rsa", "rsassa-pss-sha256", "", -EBADMSG},
 		{"rsa", "rsassa-pss-sha256",
-		 "-----BEGIN PUBLIC KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00112233445566778899AABBCCDDEEFF\n\n"
+		 "-----BEGIN PUBLIC KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: "
+		 "AES-256-CBC,00112233445566778899AABBCCDDEEFF\n\n"
 		 "AAAA\n-----END PUBLIC KEY-----\n",
 		 -EBADMSG},
 		{"rsa", "rsa-pkcs1v15-sha256", rsa, -EOPNOTSUPP},
@@ -409,8 +460,8 @@ static void weak_and_malformed_keys_are_refused(void **unused)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		json_t *json = json_pack("{s:s, s:s, s:{s:s}}", "keytype", cases[i].type, "scheme", cases[i].scheme, "keyval", "public",
-					 cases[i].value);
+		json_t *json = json_pack("{s:s, s:s, s:{s:s}}", "keytype", cases[i].type, "scheme",
+					 cases[i].scheme, "keyval", "public", cases[i].value);
 		struct qmr_tuf_key *key = NULL;
 
 		if (qmr_tuf_key_parse(json, &key, NULL) != cases[i].r)
@@ -445,7 +496,10 @@ static void thresholds_count_different_keys(void **unused)
 	qmr_tuf_metadata_done(&root);
 }
 
-/* A second entry for the same key: its hexadecimal form in other letters, so that it has another, right, id. */
+/*
+ * A second entry for the same key: its hexadecimal form in other letters, so that it has another,
+ * right, id.
+ */
 static void one_key_in_two_guises_counts_once(void **unused)
 {
 	struct repository_key *keys = repository.keys[QMR_TUF_ROOT];
@@ -481,7 +535,8 @@ static void both_ways_to_make_an_id_are_right(void **unused)
 	struct repository_key *key = &repository.keys[QMR_TUF_ROOT][0];
 	struct qmr_tuf_metadata root;
 
-	json_object_set_new(key->json, "keyid_hash_algorithms", json_pack("[s, s]", "sha256", "sha512"));
+	json_object_set_new(key->json, "keyid_hash_algorithms",
+			    json_pack("[s, s]", "sha256", "sha512"));
 	root = load_root();
 	qmr_tuf_metadata_done(&root);
 	repository_key_set_id(key);
@@ -499,11 +554,14 @@ int main(void)
 		cmocka_unit_test(sizes_are_bounded),
 		cmocka_unit_test_setup_teardown(bad_roots_are_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(each_kind_of_key_signs, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(malformed_signatures_count_for_nothing, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(malformed_signatures_count_for_nothing, set_up,
+						tear_down),
 		cmocka_unit_test(weak_and_malformed_keys_are_refused),
 		cmocka_unit_test_setup_teardown(thresholds_count_different_keys, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(one_key_in_two_guises_counts_once, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(both_ways_to_make_an_id_are_right, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(one_key_in_two_guises_counts_once, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(both_ways_to_make_an_id_are_right, set_up,
+						tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,7 +49,9 @@ void repository_key_set_id(struct repository_key *key)
 struct repository_key repository_key_make(const char *type)
 {
 	struct repository_key key = {0};
-	const char *scheme = !strcmp(type, "ed25519") ? type : !strcmp(type, "rsa") ? "rsassa-pss-sha256" : "ecdsa-sha2-nistp256";
+	const char *scheme = !strcmp(type, "ed25519") ? type
+			     : !strcmp(type, "rsa")   ? "rsassa-pss-sha256"
+						      : "ecdsa-sha2-nistp256";
 
 	if (!strcmp(type, "ed25519"))
 		key.pkey = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
@@ -58,8 +60,8 @@ struct repository_key repository_key_make(const char *type)
 	else
 		key.pkey = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
 	assert_non_null(key.pkey);
-	key.json = json_pack("{s:s, s:s, s:{s:o}}", "keytype", type, "scheme", scheme, "keyval", "public",
-			     public_value(key.pkey, type));
+	key.json = json_pack("{s:s, s:s, s:{s:o}}", "keytype", type, "scheme", scheme, "keyval",
+			     "public", public_value(key.pkey, type));
 	assert_non_null(key.json);
 	repository_key_set_id(&key);
 	return key;
@@ -81,7 +83,9 @@ static json_t *make_signature(const struct repository_key *key, const char *data
 	char hex[2049] = "";
 	size_t n = sizeof(bytes);
 
-	assert_int_equal(EVP_DigestSignInit(ctx, &pkey_ctx, is_ed25519 ? NULL : EVP_sha256(), NULL, key->pkey), 1);
+	assert_int_equal(EVP_DigestSignInit(ctx, &pkey_ctx, is_ed25519 ? NULL : EVP_sha256(), NULL,
+					    key->pkey),
+			 1);
 	if (EVP_PKEY_get_base_id(key->pkey) == EVP_PKEY_RSA) {
 		assert_true(EVP_PKEY_CTX_set_rsa_padding(pkey_ctx, RSA_PKCS1_PSS_PADDING) > 0);
 		assert_true(EVP_PKEY_CTX_set_rsa_pss_saltlen(pkey_ctx, RSA_PSS_SALTLEN_DIGEST) > 0);
@@ -176,8 +180,8 @@ const struct qmr_fetch_file *repository_get(const struct repository *r, const ch
 
 static json_t *common(const struct repository *r, enum qmr_tuf_role role)
 {
-	return json_pack("{s:s, s:s, s:i, s:s}", "_type", qmr_tuf_role_name(role), "spec_version", "1.0.31", "version",
-			 r->version[role], "expires", r->expires[role]);
+	return json_pack("{s:s, s:s, s:i, s:s}", "_type", qmr_tuf_role_name(role), "spec_version",
+			 "1.0.31", "version", r->version[role], "expires", r->expires[role]);
 }
 
 json_t *repository_root_content(struct repository *r)
@@ -191,8 +195,9 @@ json_t *repository_root_content(struct repository *r)
 			json_array_append_new(ids, json_string(r->keys[role][i].id));
 			json_object_set(keys, r->keys[role][i].id, r->keys[role][i].json);
 		}
-		json_object_set_new(roles, qmr_tuf_role_name((enum qmr_tuf_role)role),
-				    json_pack("{s:o, s:i}", "keyids", ids, "threshold", r->threshold[role]));
+		json_object_set_new(
+			roles, qmr_tuf_role_name((enum qmr_tuf_role)role),
+			json_pack("{s:o, s:i}", "keyids", ids, "threshold", r->threshold[role]));
 	}
 	json_object_set_new(content, "consistent_snapshot", json_boolean(r->is_consistent));
 	json_object_set_new(content, "keys", keys);
@@ -222,7 +227,8 @@ static char *publish_role(struct repository *r, enum qmr_tuf_role role, json_t *
 	char path[64];
 
 	if (role == QMR_TUF_ROOT || (role != QMR_TUF_TIMESTAMP && r->is_consistent))
-		snprintf(path, sizeof(path), "metadata/%d.%s.json", r->version[role], qmr_tuf_role_name(role));
+		snprintf(path, sizeof(path), "metadata/%d.%s.json", r->version[role],
+			 qmr_tuf_role_name(role));
 	else
 		snprintf(path, sizeof(path), "metadata/%s.json", qmr_tuf_role_name(role));
 	repository_put(r, path, text, strlen(text));
@@ -247,7 +253,9 @@ static json_t *publish_files(struct repository *r)
 
 		if (r->is_consistent)
 			snprintf(path, sizeof(path), "targets/%.*s%s.%s", (int)(base - name), name,
-				 json_string_value(json_object_get(json_object_get(entry, "hashes"), "sha256")), base);
+				 json_string_value(json_object_get(json_object_get(entry, "hashes"),
+								   "sha256")),
+				 base);
 		else
 			snprintf(path, sizeof(path), "targets/%s", name);
 		repository_put(r, path, text, strlen(text));
@@ -265,11 +273,15 @@ void repository_publish(struct repository *r)
 	json_object_set_new(content, "targets", publish_files(r));
 	text = publish_role(r, QMR_TUF_TARGETS, content);
 	content = common(r, QMR_TUF_SNAPSHOT);
-	json_object_set_new(content, "meta", json_pack("{s:o}", "targets.json", describe(r, text, r->version[QMR_TUF_TARGETS])));
+	json_object_set_new(
+		content, "meta",
+		json_pack("{s:o}", "targets.json", describe(r, text, r->version[QMR_TUF_TARGETS])));
 	free(text);
 	text = publish_role(r, QMR_TUF_SNAPSHOT, content);
 	content = common(r, QMR_TUF_TIMESTAMP);
-	json_object_set_new(content, "meta", json_pack("{s:o}", "snapshot.json", describe(r, text, r->version[QMR_TUF_SNAPSHOT])));
+	json_object_set_new(content, "meta",
+			    json_pack("{s:o}", "snapshot.json",
+				      describe(r, text, r->version[QMR_TUF_SNAPSHOT])));
 	free(text);
 	free(publish_role(r, QMR_TUF_TIMESTAMP, content));
 }

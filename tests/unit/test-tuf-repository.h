@@ -8,9 +8,13 @@
 #include "fetch-message.h"
 #include "tuf-metadata.h"
 
-/* A repository in memory, signed by OpenSSL. What is wrong with it is set before it is published. */
+/*
+ * A repository in memory, signed by OpenSSL. What is wrong with it is set before it is published.
+ */
 
-#define REPOSITORY_NOW 1790000000 /* 2026-09-21; everything expires in 2030 unless said otherwise */
+#define REPOSITORY_NOW                                                                             \
+	1790000000 /* 2026-09-21; everything expires in 2030 unless said otherwise                 \
+		    */
 #define REPOSITORY_KEYS_MAX 4
 
 struct repository_key {
@@ -25,7 +29,7 @@ struct repository {
 	int n_signers[QMR_TUF_ROLES]; /* how many of the keys sign */
 	const char *expires[QMR_TUF_ROLES];
 	int is_consistent, has_hashes;
-	json_t *targets;               /* name: content */
+	json_t *targets;                /* name: content */
 	struct repository_key old_root; /* signs roots too, if it has an id */
 	/* Changes "signed" of a role before it is signed, and the whole file after that. */
 	void (*edit)(enum qmr_tuf_role role, json_t *content);
@@ -39,7 +43,10 @@ struct repository_key repository_key_make(const char *type);
 void repository_key_set_id(struct repository_key *key);
 void repository_key_done(struct repository_key *key);
 
-/* Version 1 of everything, one ed25519 key for each role, one target "plans/1.json" with the content "{}". */
+/*
+ * Version 1 of everything, one ed25519 key for each role, one target "plans/1.json" with the
+ * content "{}".
+ */
 void repository_init(struct repository *repository);
 void repository_done(struct repository *repository);
 

@@ -31,13 +31,16 @@
 
 #include "fetch-sandbox.h"
 
-/* Each attempt runs in a child of its own, inside the sandbox. It returns 0 if things are as they shall be, else a line number. */
+/*
+ * Each attempt runs in a child of its own, inside the sandbox. It returns 0 if things are as they
+ * shall be, else a line number.
+ */
 typedef int attempt_fn(void);
 
-#define MUST(condition)                                                                                                                \
-	do {                                                                                                                           \
-		if (!(condition))                                                                                                      \
-			return __LINE__;                                                                                               \
+#define MUST(condition)                                                                            \
+	do {                                                                                       \
+		if (!(condition))                                                                  \
+			return __LINE__;                                                           \
 	} while (0)
 
 static char folder[64], writable[96], device[96];
@@ -92,7 +95,8 @@ static int opens_devices(void)
 	MUST(open(device, O_RDONLY) < 0 && (errno == EACCES || errno == EPERM || errno == ENOENT));
 	MUST(open(device, O_RDWR) < 0 && errno == EPERM);
 	MUST(open("/dev/mem", O_RDONLY) < 0);
-	MUST(mknod("/tmp/qmr-made-in-sandbox", S_IFBLK | 0600, makedev(7, 0)) < 0 && errno == EPERM);
+	MUST(mknod("/tmp/qmr-made-in-sandbox", S_IFBLK | 0600, makedev(7, 0)) < 0 &&
+	     errno == EPERM);
 	return 0;
 }
 
@@ -137,7 +141,8 @@ static int traces_and_signals(void)
 
 static int makes_sockets(void)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd;
 
 	MUST(socket(AF_UNIX, SOCK_STREAM, 0) < 0 && errno == EPERM);
@@ -179,7 +184,8 @@ static void *thread(void *unused)
 /* The other half: what libcurl, its resolver and OpenSSL need is there. */
 static int works(void)
 {
-	struct addrinfo *list = NULL, hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+	struct addrinfo *list = NULL,
+			hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
 	void *result = NULL, *memory;
 	char random[16];
 	pthread_t id;
@@ -254,7 +260,10 @@ static void clients_work(void **unused)
 	run_in_sandbox(works);
 }
 
-/* What the kernel says of a sandboxed process, seen from outside. prepare runs before the sandbox is entered. */
+/*
+ * What the kernel says of a sandboxed process, seen from outside. prepare runs before the sandbox
+ * is entered.
+ */
 static void read_status(void (*prepare)(void), char *text, size_t size)
 {
 	pid_t parent = getpid(), pid;
@@ -291,8 +300,12 @@ static void has_lines(const char *text, const char *const lines[], size_t n)
 			fail_msg("'%s' is not in:\n%s", lines[i], text);
 }
 
-static const char *const unprivileged[] = {"CapInh:\t0000000000000000", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000",
-					   "CapAmb:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"};
+static const char *const unprivileged[] = {"CapInh:\t0000000000000000",
+					   "CapPrm:\t0000000000000000",
+					   "CapEff:\t0000000000000000",
+					   "CapAmb:\t0000000000000000",
+					   "NoNewPrivs:\t1",
+					   "Seccomp:\t2"};
 
 static void join_group(void)
 {
@@ -303,7 +316,8 @@ static void join_group(void)
 
 static void the_kernel_agrees(void **unused)
 {
-	static const char *const nobody[] = {"CapBnd:\t0000000000000000", "Uid:\t65534\t65534\t65534\t65534",
+	static const char *const nobody[] = {"CapBnd:\t0000000000000000",
+					     "Uid:\t65534\t65534\t65534\t65534",
 					     "Gid:\t65534\t65534\t65534\t65534", "Groups:\t \n"};
 	char text[8192];
 
@@ -319,7 +333,8 @@ static void become_capable_user(void)
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
 
-	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setresuid(12345, 12345, 12345) < 0 || syscall(SYS_capget, &header, data) < 0)
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setresuid(12345, 12345, 12345) < 0 ||
+	    syscall(SYS_capget, &header, data) < 0)
 		_exit(98);
 	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
 		data[i].effective = data[i].inheritable = data[i].permitted;
@@ -383,7 +398,9 @@ static int set_up(void **unused)
 	if (fd < 0 || fchmod(fd, 0666) < 0)
 		return -1;
 	close(fd);
-	/* A block device as /dev has them: root's and its group's. Not all test machines have one. */
+	/*
+	 * A block device as /dev has them: root's and its group's. Not all test machines have one.
+	 */
 	snprintf(device, sizeof(device), "%s/device", folder);
 	if (geteuid() == 0 && mknod(device, S_IFBLK | 0660, makedev(7, 0)) < 0)
 		snprintf(device, sizeof(device), "/dev/loop0");
@@ -400,12 +417,18 @@ static int tear_down(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nothing_can_be_written),	 cmocka_unit_test(no_device_can_be_opened),
-		cmocka_unit_test(nothing_can_be_mounted),	 cmocka_unit_test(nothing_can_be_executed),
-		cmocka_unit_test(nobody_can_be_traced),		 cmocka_unit_test(sockets_are_those_of_a_client),
-		cmocka_unit_test(root_is_given_up),		 cmocka_unit_test(descriptors_are_closed),
-		cmocka_unit_test(clients_work),			 cmocka_unit_test(the_kernel_agrees),
-		cmocka_unit_test(it_ends_with_its_parent),	 cmocka_unit_test(capabilities_without_root_go_too),
+		cmocka_unit_test(nothing_can_be_written),
+		cmocka_unit_test(no_device_can_be_opened),
+		cmocka_unit_test(nothing_can_be_mounted),
+		cmocka_unit_test(nothing_can_be_executed),
+		cmocka_unit_test(nobody_can_be_traced),
+		cmocka_unit_test(sockets_are_those_of_a_client),
+		cmocka_unit_test(root_is_given_up),
+		cmocka_unit_test(descriptors_are_closed),
+		cmocka_unit_test(clients_work),
+		cmocka_unit_test(the_kernel_agrees),
+		cmocka_unit_test(it_ends_with_its_parent),
+		cmocka_unit_test(capabilities_without_root_go_too),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -128,7 +128,8 @@ static void snapshot_is_the_one_that_was_named(void **unused)
 	assert_int_equal(set_timestamp(QMR_TUF_FETCHED), 1);
 	repository.version[QMR_TUF_SNAPSHOT] = 6;
 	repository_publish(&repository);
-	refused(set_snapshot("6.snapshot.json", QMR_TUF_FETCHED), "snapshot: version 6 is not the one that timestamp names, 5");
+	refused(set_snapshot("6.snapshot.json", QMR_TUF_FETCHED),
+		"snapshot: version 6 is not the one that timestamp names, 5");
 }
 
 static void snapshot_does_not_name_older_targets(void **unused)
@@ -139,7 +140,8 @@ static void snapshot_does_not_name_older_targets(void **unused)
 	repository.version[QMR_TUF_TARGETS] = 4;
 	repository_publish(&repository);
 	assert_int_equal(set_timestamp(QMR_TUF_FETCHED), 1);
-	refused(set_snapshot("6.snapshot.json", QMR_TUF_FETCHED), "names version 4 of 'targets.json', older than 5");
+	refused(set_snapshot("6.snapshot.json", QMR_TUF_FETCHED),
+		"names version 4 of 'targets.json', older than 5");
 }
 
 static void targets_are_those_that_were_named(void **unused)
@@ -148,7 +150,8 @@ static void targets_are_those_that_were_named(void **unused)
 	assert_int_equal(set_snapshot("5.snapshot.json", QMR_TUF_FETCHED), 0);
 	repository.version[QMR_TUF_TARGETS] = 6;
 	repository_publish(&repository);
-	refused(set_targets("6.targets.json"), "targets: version 6 is not the one that snapshot names, 5");
+	refused(set_targets("6.targets.json"),
+		"targets: version 6 is not the one that snapshot names, 5");
 }
 
 static void hashes_bind_snapshot_and_targets(void **unused)
@@ -165,7 +168,9 @@ static void hashes_bind_snapshot_and_targets(void **unused)
 	refused(set_targets("5.targets.json"), "targets: its sha256");
 }
 
-/* Not fresh or not fitting, it only sets the lowest versions: no targets may be taken on its word. */
+/*
+ * Not fresh or not fitting, it only sets the lowest versions: no targets may be taken on its word.
+ */
 static void a_cached_snapshot_names_no_targets(void **unused)
 {
 	repository.expires[QMR_TUF_SNAPSHOT] = "2020-01-01T00:00:00Z";
@@ -245,7 +250,8 @@ static void rotation_is_seen(void **unused)
 			repository.n_keys[role] = change == 0 ? 2 : 1;
 			if (change == 2)
 				repository_rotate(&repository, (enum qmr_tuf_role)role);
-			snprintf(name, sizeof(name), "%d.root.json", ++repository.version[QMR_TUF_ROOT]);
+			snprintf(name, sizeof(name), "%d.root.json",
+				 ++repository.version[QMR_TUF_ROOT]);
 			repository_publish_root(&repository);
 			assert_int_equal(add_root(name), 0);
 			assert_int_equal(qmr_tuf_trusted_has_rotated(&set), 1);
@@ -255,11 +261,13 @@ static void rotation_is_seen(void **unused)
 
 static void at_least_one_hash_is_known(void **unused)
 {
-	struct qmr_tuf_file file = {.length = -1, .hashes = json_pack("{s:s, s:s}", "md5", "00", "sha3-256", "00")};
+	struct qmr_tuf_file file = {
+		.length = -1, .hashes = json_pack("{s:s, s:s}", "md5", "00", "sha3-256", "00")};
 
 	refused(qmr_tuf_file_check("it", &file, "", 0, &err), "no hash of a kind that is known");
-	json_object_set_new((json_t *)file.hashes, "sha256",
-			    json_string("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"));
+	json_object_set_new(
+		(json_t *)file.hashes, "sha256",
+		json_string("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"));
 	assert_int_equal(qmr_tuf_file_check("it", &file, "", 0, &err), 0);
 	refused(qmr_tuf_file_check("it", &file, "x", 1, &err), "sha256");
 	json_object_set_new((json_t *)file.hashes, "sha512", json_string("00"));
