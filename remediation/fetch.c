@@ -86,6 +86,17 @@ static void close_run(struct run *run)
 		close(run->out_fd);
 }
 
+/* The administrator's own files: unlike the broken system's, they may be links. */
+static int read_trust(const char *path, size_t max, char **ret_data, size_t *ret_size,
+		      struct qmr_error *err)
+{
+	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	if (fd < 0)
+		return qmr_error_errno(err, -errno, "opening '%s'", path);
+	return qmr_file_read_fd(fd, path, max, ret_data, ret_size, err);
+}
+
 static int fetch(const struct qmr_config *config, const struct arguments *a, struct run *run,
 		 struct qmr_error *err)
 {
@@ -99,10 +110,10 @@ static int fetch(const struct qmr_config *config, const struct arguments *a, str
 	int r = qmr_json_load(AT_FDCWD, a->incident, INCIDENT_BYTES_MAX, &incident, err);
 
 	if (r == 0)
-		r = qmr_file_read(AT_FDCWD, config->repository_root,
-				  qmr_tuf_role_max_bytes(QMR_TUF_ROOT), &root, &job.root_size, err);
+		r = read_trust(config->repository_root, qmr_tuf_role_max_bytes(QMR_TUF_ROOT), &root,
+			       &job.root_size, err);
 	if (r == 0)
-		r = qmr_file_read(AT_FDCWD, config->ca, CA_BYTES_MAX, &ca, &job.ca_size, err);
+		r = read_trust(config->ca, CA_BYTES_MAX, &ca, &job.ca_size, err);
 	if (r < 0)
 		return local_error(r);
 	job.root = root;
