@@ -43,9 +43,14 @@ DIRECTOR = """#!/bin/sh
 # Does what the scenario wants of this boot. A boot is counted when it comes this far.
 n=$(cat /var/lib/director/n 2>/dev/null || echo 0); n=$((n + 1)); echo $n >/var/lib/director/n; sync
 say() { echo "test-$nonce: $*" >/dev/console; }
+ended() { [ "$(systemctl show -P ExecMainExitTimestampMonotonic "$1")" != 0 ]; }
+# The restore point follows a healthy boot in a unit of its own.
 healthy() {
-	until [ "$(systemctl show -P ExecMainExitTimestampMonotonic qmr-healthy.service)" != 0 ]; do sleep 1; done
-	journalctl -q -o cat -b -u qmr-healthy.service >/dev/console
+	until ended qmr-healthy.service; do sleep 1; done
+	if [ "$(systemctl show -P Result qmr-healthy.service)" = success ]; then
+		until ended qmr-restore-point.service; do sleep 1; done
+	fi
+	journalctl -q -o cat -b -u 'qmr-*' >/dev/console
 	say healthy $n
 }
 switch_off() { exec systemctl --no-block poweroff; }
