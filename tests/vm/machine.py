@@ -10,8 +10,10 @@ import os
 import re
 import selectors
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -57,7 +59,7 @@ switch_off() { exec systemctl --no-block poweroff; }
 restart() { exec systemctl --no-block reboot; }
 . /var/lib/director/scenario
 say boot $n
-if command -v boot_$n >/dev/null; then boot_$n; else healthy; switch_off; fi
+if command -v boot_$n >/dev/null; then boot_$n; elif command -v boot_any >/dev/null; then boot_any; else healthy; switch_off; fi
 """
 DIRECTOR_UNIT = """[Unit]
 After=multi-user.target
@@ -123,11 +125,14 @@ def in_tree(tree, esp, script):
     return run("unshare", "-m", "sh", "-c", inside, "sh", tree, esp, script, env=environment)
 
 
+INSTALL = "qmrctl install --no-variables --esp-path /efi"
+
+
 class System:
     """A system on disk that machines are copied from: Debian, qmr by `make install` and `qmrctl install`, and what else is
     asked for. files: path -> content (or (content, mode)) put into the tree before qmrctl runs. script: run in the tree before."""
 
-    def __init__(self, work, build, config, files=None, script="", name="system"):
+    def __init__(self, work, build, config, files=None, script="", name="system", install=True):
         self.root_uuid, esp_serial = str(uuid.uuid4()), os.urandom(4).hex().upper()
         self.machine_id = uuid.uuid4().hex
         self.tree, self.esp, self.disk = (os.path.join(work, name + suffix) for suffix in ("", ".esp", ".img"))
@@ -140,7 +145,7 @@ class System:
         for path, content in (files or {}).items():
             write(self.tree + path, *(content if isinstance(content, tuple) else (content,)))
         in_tree(self.tree, self.esp, "bootctl --no-variables --esp-path=/efi install; depmod %s; systemctl -q enable "
-                "director.service\n%s\nqmrctl install --no-variables --esp-path /efi" % (self.kernel, script))
+                "director.service\n%s\n%s" % (self.kernel, script, INSTALL if install else "update-initramfs -u -k all"))
         self.make_disk(esp_serial)
         shutil.rmtree(self.tree)
 
@@ -250,9 +255,8 @@ class Run:
         self.host_resets += 1
         self.qmp.sendall(b'{"execute": "system_reset"}\n')
 
-    def type(self, text):
-        self.process.stdin.write(text.encode())
-        self.process.stdin.flush()
+    def power_button(self):
+        self.qmp.sendall(b'{"execute": "system_powerdown"}\n')
 
     def stop(self, why):
         self.ended = self.ended or why
@@ -260,15 +264,17 @@ class Run:
 
 
 class Machine:
-    """A copy of a system with a firmware of its own. scenario: shell functions boot_1, boot_2 … for the director."""
+    """A copy of a system's disk with a firmware of its own, or of another machine at rest with its firmware. scenario: shell
+    functions boot_1, boot_2 … and boot_any for the director."""
 
-    def __init__(self, system, work, name, scenario=""):
+    def __init__(self, origin, work, name, scenario=""):
         self.nonce = os.urandom(6).hex()
         self.folder = os.path.join(work, name)
         os.makedirs(self.folder)
         self.vars = self.folder + "/vars.fd"
-        run("cp", "--sparse=always", "--reflink=auto", system.disk, self.folder + "/disk.img")
-        shutil.copy("/usr/share/OVMF/OVMF_VARS_4M.fd", self.vars)
+        is_copy = isinstance(origin, Machine)
+        run("cp", "--sparse=always", "--reflink=auto", origin.disk.path if is_copy else origin.disk, self.folder + "/disk.img")
+        shutil.copy(origin.vars if is_copy else "/usr/share/OVMF/OVMF_VARS_4M.fd", self.vars)
         self.disk = Disk(self.folder + "/disk.img")
         self.play(scenario)
 
@@ -300,6 +306,7 @@ class Machine:
         watch(run, what, text) is called for every "line", for every "reset", and about each second ("tick")."""
         with open(self.folder + "/qemu.log", "ab") as log:
             process = subprocess.Popen(self.command(network), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        running.add(process)
         try:
             qmp = connect(self.folder + "/qmp", process)
             run_ = Run(process, qmp)
@@ -310,11 +317,24 @@ class Machine:
         finally:
             process.kill()
             process.wait()
+            running.discard(process)
         with open(self.folder + "/console.log", "a") as f:
             f.write(run_.console)
         if run_.ended != "shutdown":
             self.disk.rest()
         return run_
+
+
+running = set()  # QEMU processes, of all threads
+
+
+def clean_up_on_signals():
+    """SIGTERM ends a script as an exception does: machines, servers and temporary files go with it."""
+    def end(*_):
+        for process in list(running):
+            process.kill()
+        sys.exit(143)
+    signal.signal(signal.SIGTERM, end)
 
 
 def connect(path, process):

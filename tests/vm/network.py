@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The owner's side of the wire, in a network namespace of its own: DHCP and DNS (dnsmasq), and one web server (nginx with
 TLS and DAV) that takes bundles and serves the repository as static files."""
+import copy
 import os
+import shutil
 import subprocess
 import time
 
@@ -48,11 +50,14 @@ class Owner:
         for name, source in (("ca.pem", "ca.pem"), ("upload-cert.pem", "recipient.pem")):
             with open("%s/%s" % (folder, source)) as f:
                 self.trust["/etc/qmr/trust/" + name] = f.read()
+        self.config = "[upload]\nurl = https://%s/bundles\n[repository]\nurl = https://%s/repository\n" % (HOST, HOST)
 
-    def config(self, with_repository=True):
-        """For qmr.conf of the owner's machines."""
-        text = "[upload]\nurl = https://%s/bundles\n" % HOST
-        return text + ("[repository]\nurl = https://%s/repository\n" % HOST if with_repository else "")
+    def copy(self, folder):
+        """The same owner with servers of its own: another folder of bundles, another repository."""
+        shutil.copytree(self.folder, folder)
+        other = copy.copy(self)
+        other.folder = folder
+        return other
 
     def open(self, bundle, out):
         """Decrypts and unpacks a bundle with the owner's key."""

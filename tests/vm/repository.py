@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The owner's desk: keys and a repository of signed plans, made by qmr-publish."""
+import hashlib
 import json
 import os
 
@@ -19,3 +20,10 @@ def publish(build, owner, plans):
         run(*program, "add", *where, path)
     with open(folder + "/metadata/1.root.json") as f:
         return f.read()
+
+
+def removal(plan_id, module, product):
+    """A plan against the malformed content file of a vendor's product, for machines that module breaks."""
+    return {"schema": 1, "id": plan_id, "title": "Remove the malformed content file",
+            "match": {"all": [{"culprit-module": module}, {"incident-kind": "panic"}]},
+            "actions": [{"type": "remove-file", "path": product.content_path, "sha256": hashlib.sha256(product.bad).hexdigest()}]}

@@ -1,26 +1,49 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the scripts in this folder share: the command line, verdicts, and how long each scenario took."""
+"""What the scripts in this folder share: the command line, verdicts, machines made once for several scenarios, and how long
+each scenario took. Two scenarios run at a time, since a machine under emulation keeps one core busy."""
 import argparse
+import concurrent.futures
 import os
 import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
 import machine
+
+AT_A_TIME = 2
 
 
 class Failure(Exception):
     pass
 
 
+class Shared:
+    """Values made once, by whoever asks first."""
+
+    def __init__(self, work):
+        self.work, self.lock, self.made, self.locks = work, threading.Lock(), {}, {}
+
+    def get(self, name, make):
+        with self.lock:
+            lock = self.locks.setdefault(name, threading.Lock())
+        with lock:
+            if name not in self.made:
+                folder = os.path.join(self.work, "shared-" + name)
+                os.makedirs(folder)
+                self.made[name] = make(folder)
+            return self.made[name]
+
+
 class Scenario:
     """One scenario's verdicts. machine, if set, is what a failure shows the console of."""
 
-    def __init__(self, work, build, name, seed):
-        self.work, self.build, self.name = os.path.join(work, name), build, name
+    def __init__(self, shared, build, name, seed):
+        self.shared, self.build, self.name = shared, build, name
+        self.work = os.path.join(shared.work, name)
         self.machine, self.good = None, True
         self.seed = seed
         self.random = random.Random("%s %s" % (seed, name))
@@ -41,29 +64,46 @@ class Scenario:
         if not self.true(name, good, why):
             raise Failure()
 
-    def system(self, config, vendor=None, script=""):
-        return machine.System(self.work, self.build, config, vendor.files if vendor else None, script)
+    def system(self, config, files=None, install=True):
+        return machine.System(self.work, self.build, config, files, install=install)
 
-    def boot_to_the_end(self, box, **more):
-        """The machine has to switch itself off in time."""
+    def boot_to_the_end(self, box, ended="shutdown", **more):
+        """The machine has to come to the named end in time."""
         self.machine = box
         done = box.boot(**more)
-        self.need("the machine switches itself off", done.ended == "shutdown", "%s after %d s and %d resets" %
-                  (done.ended, done.seconds, done.resets))
+        self.need("the machine comes to its end", done.ended == ended, "%s, not %s, after %d s and %d resets" %
+                  (done.ended, ended, done.seconds, done.resets))
         return done
+
+    def settled(self, name, config, files=None):
+        """A machine that was healthy once, restore point and boot entry included, and was switched off: to be copied.
+        config, files: functions that return them."""
+        def make(folder):
+            system = machine.System(folder, self.build, config(), files() if files else None)
+            box = machine.Machine(system, folder, "settled")
+            os.unlink(system.disk)
+            begin = time.monotonic()
+            done = box.boot()
+            state = box.state()
+            if done.ended != "shutdown" or not state or state["outcomes"] != ["healthy"]:
+                self.machine = box
+                raise RuntimeError("the first boot is not healthy: %s, %s" % (done.ended, state))
+            box.boot_seconds = time.monotonic() - begin
+            return box
+        return self.shared.get(name, make)
 
 
 def show(scenario, lines=80):
     path = scenario.machine and os.path.join(scenario.machine.folder, "console.log")
     if not path or not os.path.exists(path):
         return
-    print("# %s: boot state %s, end of the console:" % (scenario.name, scenario.machine.state()))
     with open(path, errors="replace") as f:
-        print("".join("#   " + line for line in f.read().replace("\x1b", "^[").splitlines(True)[-lines:]), flush=True)
+        tail = "".join("#   " + line for line in f.read().replace("\x1b", "^[").splitlines(True)[-lines:])
+    print("# %s: boot state %s, end of the console:\n%s" % (scenario.name, scenario.machine.state(), tail), flush=True)
 
 
-def play(function, work, arguments):
-    scenario = Scenario(work, os.path.abspath(arguments.build), function.__name__.replace("_", "-"), arguments.seed)
+def play(function, shared, arguments):
+    scenario = Scenario(shared, os.path.abspath(arguments.build), name_of(function), arguments.seed)
     begin = time.monotonic()
     try:
         function(scenario)
@@ -74,8 +114,12 @@ def play(function, work, arguments):
         traceback.print_exc(file=sys.stdout)
     if not scenario.good:
         show(scenario)
-    print("# %s: %d s" % (scenario.name, time.monotonic() - begin), flush=True)
+    print("# %s: %d s, seed %d" % (scenario.name, time.monotonic() - begin, scenario.seed), flush=True)
     return scenario.good
+
+
+def name_of(function):
+    return function.__name__.replace("_", "-")
 
 
 def main(*functions):
@@ -83,18 +127,19 @@ def main(*functions):
     parser.add_argument("-B", dest="build", required=True)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--keep", action="store_true", help="keep disks and consoles")
-    parser.add_argument("names", nargs="*")
+    parser.add_argument("names", nargs="*", metavar="SCENARIO", help=", ".join(map(name_of, functions)))
     arguments = parser.parse_args()
     if os.geteuid():
         print("not ok %s: making a machine's disk needs root" % os.path.basename(sys.argv[0]))
         sys.exit(1)
     subprocess.run([machine.SOURCE + "/tests/deps.sh", "vm"], check=True)
-    good = True
+    machine.clean_up_on_signals()
     work = tempfile.TemporaryDirectory(prefix="qmr-vm-", dir=machine.TEMPORARY)
-    for function in functions:
-        if not arguments.names or function.__name__.replace("_", "-") in arguments.names:
-            good = play(function, work.name, arguments) and good
+    shared = Shared(work.name)
+    chosen = [f for f in functions if not arguments.names or name_of(f) in arguments.names]
+    with concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:
+        results = list(pool.map(lambda f: play(f, shared, arguments), chosen))
     if arguments.keep:
         print("# kept: " + work.name)
         work._finalizer.detach()
-    sys.exit(0 if good else 1)
+    sys.exit(0 if results and all(results) else 1)

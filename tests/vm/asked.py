@@ -1,0 +1,43 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Recovery that somebody asked for, where nothing is wrong: from the boot menu, by BootNext, by `qmrctl recover`. Each leaves an
+incident with its reason, and the machine as it was. Usage: asked.py -B BUILD"""
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.dont_write_bytecode = True
+import firmware  # noqa: E402
+import machine  # noqa: E402
+import scenario  # noqa: E402
+
+CONFIG = "[policy]\nmode = automatic\nlocal_rollback = yes\nstability = 5\ncancel = 2\n[watch]\npath = /opt\n[image]\ncmdline = console=ttyS0\n"
+ENTRY = "Quick machine recovery"
+# BootNext as a management controller would set it: attributes (non-volatile, boot, run time), then the number.
+SCENARIO = """boot_1() { bootctl set-oneshot qmr-recovery.efi; restart; }
+boot_2() { printf '\\7\\0\\0\\0\\%03o\\0' >/sys/firmware/efi/efivars/BootNext-8be4df61-93ca-11d2-aa0d-00e098032b8c; restart; }
+boot_3() { qmrctl recover --reason "asked by %s" >/dev/console 2>&1; }
+"""
+
+
+def menu_bootnext_and_qmrctl(s):
+    template = s.settled("machine", lambda: CONFIG, lambda: {"/opt/product/file": "content\n"})
+    number = [n for n, title in firmware.boot_entries(template.variables()) if title == ENTRY][0]
+    box = machine.Machine(template, s.work, "machine")
+    box.play(SCENARIO % (number, box.nonce))
+    done = s.boot_to_the_end(box)
+    state = box.state()
+    s.same("resets: three into recovery, three back", 6, done.resets)
+    s.same("attempts", ["healthy", "clean-shutdown", "clean-shutdown", "clean-shutdown", "healthy"], state["outcomes"])
+    s.same("stage", "none", state["stage"])
+    incidents = [box.disk.json("/var/lib/qmr/incidents/%s/incident.json" % i) for i in box.disk.list("/var/lib/qmr/incidents")]
+    incidents.sort(key=lambda i: i["created_unix_s"])
+    s.same("reasons", ["menu", "boot-order", "requested"], [i["reason"] for i in incidents])
+    s.same("kinds", ["manual"] * 3, [i["kind"] for i in incidents])
+    s.same("culprits", [None] * 3, [i["culprit"] for i in incidents])
+    s.same("the file", b"content\n", box.disk.read("/opt/product/file"))
+    s.same("nothing was applied", [], [n for n in box.disk.list("/var/lib/qmr/transactions") if n.isdigit()])
+
+
+if __name__ == "__main__":
+    scenario.main(menu_bootnext_and_qmrctl)

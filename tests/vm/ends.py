@@ -1,0 +1,97 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""When recovery cannot help, the machine comes to an end that has a name, after a bounded number of resets: nothing may be
+reverted; the recovery image is missing, cut short, or panics. Usage: ends.py -B BUILD [SCENARIO ...]"""
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.dont_write_bytecode = True
+import machine  # noqa: E402
+import scenario  # noqa: E402
+import vendor  # noqa: E402
+
+CONFIG = """[policy]
+mode = automatic
+local_rollback = no
+final = halt
+stability = 5
+panic_timeout = 3
+cancel = 2
+[watch]
+path = /opt
+[image]
+cmdline = console=ttyS0
+"""
+IMAGE = "/EFI/Linux/qmr-recovery.efi"
+PANIC_HALT = r"end Kernel panic - not syncing"  # the kernel's last line where panic is 0: it stays there
+HALT = r"reboot: System halted"
+
+
+def broken(s):
+    """A copy of the machine whose driver panics from now on."""
+    product = s.shared.get("vendor", vendor.Vendor)
+    box = machine.Machine(s.settled("machine", lambda: CONFIG, lambda: product.files), s.work, "machine")
+    box.disk.put(product.content_path, product.bad)
+    return box, product
+
+
+def rollback_forbidden(s):
+    """No plan, no permission to revert: the final state of the policy, the reason in the boot state, and nothing changed."""
+    box, product = broken(s)
+    done = s.boot_to_the_end(box, "line", until=HALT, max_resets=8)
+    state = box.state()
+    s.same("resets: two panics, the switch", 3, done.resets)
+    s.same("stage, final condition, reason", ("final", "halt", "detector"), (state["stage"], state["final"], state["reason"]))
+    s.true("the note says why", "local_rollback" in state["note"], state["note"])
+    incident = box.disk.json("/var/lib/qmr/incidents/%s/incident.json" % state["incident"]) or {}
+    s.same("culprit", product.module, (incident.get("culprit") or {}).get("module"))
+    s.true("the content is untouched", box.disk.read(product.content_path) == product.bad)
+    # Switched on again, the system is booted normally; it panics as before, and stays there.
+    done = s.boot_to_the_end(box, "line", until=PANIC_HALT, max_resets=4)
+    s.same("resets when switched on again", 0, done.resets)
+
+
+def spoiled_image(s, spoil, most_resets):
+    """Two panics, two attempts at a recovery image that does not work, then the normal boot goes on and says so."""
+    box, product = broken(s)
+    spoil(box)
+    done = s.boot_to_the_end(box, "line", until=PANIC_HALT, max_resets=most_resets + 2)
+    state = box.state()
+    s.true("resets", done.resets <= most_resets, "%d, should be at most %d" % (done.resets, most_resets))
+    s.same("stage", "given-up", state["stage"])
+    s.true("the note says it", "recovery" in state["note"], state["note"])
+    s.same("recovery runs", 0, state["recovery_runs"])
+    # Somebody repairs the content by hand: the machine boots, is healthy, and begins anew.
+    box.disk.put(product.content_path, product.good)
+    s.boot_to_the_end(box)
+    state = box.state()
+    s.same("healthy afterwards", "healthy", state["outcomes"][-1])
+    s.same("stage afterwards", "none", state["stage"])
+
+
+def image_missing(s):
+    spoiled_image(s, lambda box: box.disk.esp_remove(IMAGE), 4)
+
+
+def image_cut_short(s):
+    def cut(box):
+        content = box.disk.esp_read(IMAGE)
+        box.disk.esp_put(IMAGE, content[:len(content) // 3])
+    spoiled_image(s, cut, 4)
+
+
+def image_panics(s):
+    """Firmware and kernel start, but there is no first process: as with an initramfs that was cut. panic=30 ends it."""
+    def damage(box):
+        content = bytearray(box.disk.esp_read(IMAGE))
+        at = content.rindex(b"\x28\xb5\x2f\xfd")  # where zstd begins: the initramfs
+        content[at:at + 4096] = bytes(4096)
+        content, replaced = re.subn(rb"panic=30", b"panic=3 ", bytes(content))  # the test's time
+        box.disk.esp_put(IMAGE, content)
+    spoiled_image(s, damage, 6)
+
+
+if __name__ == "__main__":
+    scenario.main(rollback_forbidden, image_missing, image_panics, image_cut_short)
