@@ -5,8 +5,14 @@ int qmr_acknowledge(struct qmr_state *state, int new_panic, int is_own)
 {
 	static const int is_over[] = {[QMR_STAGE_NONE] = 1, [QMR_STAGE_GIVEN_UP] = 1, [QMR_STAGE_FINAL] = 1,
 				      [QMR_STAGE_HEALED] = 1};
+	/*
+	 * The firmware came back to recovery without a boot in between: the system's own entry is dead. A new incident each time
+	 * would make that a loop that nobody counts.
+	 */
+	int came_back = is_own && state->stage == QMR_STAGE_FINAL &&
+			(state->n_attempts == 0 || state->attempts[0].outcome != QMR_OPEN);
 	int begins = qmr_uuid_is_null(state->incident) ||
-		     (state->stage < sizeof(is_over) / sizeof(*is_over) && is_over[state->stage]);
+		     (!came_back && state->stage < sizeof(is_over) / sizeof(*is_over) && is_over[state->stage]);
 
 	if (new_panic || (state->n_attempts && state->attempts[0].outcome == QMR_OPEN))
 		qmr_state_close_last(state, new_panic);

@@ -45,6 +45,11 @@ struct qmr_ending qmr_end_decide(struct qmr_recovery *recovery, const char *why)
 	} else {
 		snprintf(recovery->note, sizeof(recovery->note), "%s", why && *why ? why : "nothing could be done");
 	}
+	/* A restart would only lead back here: nobody could count, or the firmware has nothing else to start. */
+	if (ending.stage != QMR_STAGE_PROBATION && !recovery->is_cancelled && ending.final != QMR_END_HALT &&
+	    (!recovery->state_known || (recovery->state.reason == QMR_REASON_BOOT_ORDER &&
+					recovery->state.recovery_runs >= recovery->config.recovery_runs)))
+		ending.final = QMR_END_MENU;
 	return ending;
 }
 

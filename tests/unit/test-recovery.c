@@ -97,6 +97,23 @@ static void test_acknowledge_incident(void **s)
 	}
 }
 
+/* The firmware has nothing else to start: one incident, whose runs are counted. */
+static void test_acknowledge_coming_back(void **s)
+{
+	const uint8_t unknown[] = {QMR_UNKNOWN, QMR_PANIC}, open[] = {QMR_OPEN, QMR_PANIC};
+	struct qmr_state state = make_state(QMR_STAGE_FINAL, unknown, 2);
+
+	state.incident[0] = 9;
+	state.recovery_runs = 1;
+	assert_int_equal(qmr_acknowledge(&state, 0, 1), 0);
+	assert_int_equal(state.recovery_runs, 2);
+	assert_int_equal(state.incident[0], 9);
+	/* A boot was started in between. */
+	state = make_state(QMR_STAGE_FINAL, open, 2);
+	state.incident[0] = 9;
+	assert_int_equal(qmr_acknowledge(&state, 0, 1), 1);
+}
+
 static void test_recovery_runs_do_not_wrap(void **s)
 {
 	struct qmr_state state = make_state(QMR_STAGE_RECOVERING, NULL, 0);
@@ -128,29 +145,37 @@ static void test_end(void **s)
 {
 	static const struct {
 		const char *applied;
-		int cancelled, failed_boots, reason, policy;
+		int cancelled, failed_boots, reason, policy, runs, unknown;
 		enum qmr_stage stage;
 		enum qmr_final_condition final;
 		const char *note;
 	} cases[] = {
-		{"p", 0, 2, QMR_REASON_DETECTOR, QMR_FINAL_HALT, QMR_STAGE_PROBATION, QMR_END_NONE, ""},
-		{"", 1, 2, QMR_REASON_DETECTOR, QMR_FINAL_HALT, QMR_STAGE_FINAL, QMR_END_NORMAL_BOOT,
+		{"p", 0, 2, QMR_REASON_DETECTOR, QMR_FINAL_HALT, 1, 0, QMR_STAGE_PROBATION, QMR_END_NONE, ""},
+		{"p", 0, 2, QMR_REASON_BOOT_ORDER, QMR_FINAL_HALT, 3, 1, QMR_STAGE_PROBATION, QMR_END_NONE, ""},
+		{"", 1, 2, QMR_REASON_DETECTOR, QMR_FINAL_HALT, 1, 0, QMR_STAGE_FINAL, QMR_END_NORMAL_BOOT,
 		 "cancelled at the console"},
-		{"", 0, 2, QMR_REASON_DETECTOR, QMR_FINAL_HALT, QMR_STAGE_FINAL, QMR_END_HALT, "why"},
-		{"", 0, 2, QMR_REASON_DETECTOR, QMR_FINAL_MENU, QMR_STAGE_FINAL, QMR_END_MENU, "why"},
-		{"", 0, 2, QMR_REASON_MENU, QMR_FINAL_BOOT, QMR_STAGE_FINAL, QMR_END_NORMAL_BOOT, "why"},
+		{"", 0, 2, QMR_REASON_DETECTOR, QMR_FINAL_HALT, 1, 0, QMR_STAGE_FINAL, QMR_END_HALT, "why"},
+		{"", 0, 2, QMR_REASON_DETECTOR, QMR_FINAL_MENU, 1, 0, QMR_STAGE_FINAL, QMR_END_MENU, "why"},
+		{"", 0, 2, QMR_REASON_MENU, QMR_FINAL_BOOT, 1, 0, QMR_STAGE_FINAL, QMR_END_NORMAL_BOOT, "why"},
 		/* A healthy machine whose owner asks for recovery is not halted for it. */
-		{"", 0, 0, QMR_REASON_REQUESTED, QMR_FINAL_HALT, QMR_STAGE_NONE, QMR_END_NONE,
+		{"", 0, 0, QMR_REASON_REQUESTED, QMR_FINAL_HALT, 1, 0, QMR_STAGE_NONE, QMR_END_NONE,
 		 "recovery ran; no failed boot, nothing changed"},
-		{"", 0, 0, QMR_REASON_BOOT_ORDER, QMR_FINAL_HALT, QMR_STAGE_FINAL, QMR_END_HALT, "why"},
+		{"", 0, 0, QMR_REASON_BOOT_ORDER, QMR_FINAL_HALT, 1, 0, QMR_STAGE_FINAL, QMR_END_HALT, "why"},
+		/* What would be a loop: the firmware has nothing else to start, or nobody counts. */
+		{"", 0, 0, QMR_REASON_BOOT_ORDER, QMR_FINAL_BOOT, 2, 0, QMR_STAGE_FINAL, QMR_END_NORMAL_BOOT, "why"},
+		{"", 0, 0, QMR_REASON_BOOT_ORDER, QMR_FINAL_BOOT, 3, 0, QMR_STAGE_FINAL, QMR_END_MENU, "why"},
+		{"", 0, 2, QMR_REASON_DETECTOR, QMR_FINAL_BOOT, 1, 1, QMR_STAGE_FINAL, QMR_END_MENU, "why"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		struct qmr_recovery recovery = {.config.final = cases[i].policy, .is_cancelled = cases[i].cancelled};
+		struct qmr_recovery recovery = {.config = {.final = cases[i].policy, .recovery_runs = 3},
+						.is_cancelled = cases[i].cancelled,
+						.state_known = !cases[i].unknown};
 		struct qmr_ending ending;
 
 		recovery.state.failed_boots = (uint8_t)cases[i].failed_boots;
 		recovery.state.reason = (uint8_t)cases[i].reason;
+		recovery.state.recovery_runs = (uint8_t)cases[i].runs;
 		strcpy(recovery.applied, cases[i].applied);
 		ending = qmr_end_decide(&recovery, "why");
 		assert_int_equal(ending.stage, cases[i].stage);
@@ -335,7 +360,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_acknowledge_switch), cmocka_unit_test(test_acknowledge_unasked),
-		cmocka_unit_test(test_acknowledge_incident), cmocka_unit_test(test_recovery_runs_do_not_wrap),
+		cmocka_unit_test(test_acknowledge_incident),
+		cmocka_unit_test(test_acknowledge_coming_back), cmocka_unit_test(test_recovery_runs_do_not_wrap),
 		cmocka_unit_test(test_mode), cmocka_unit_test(test_end), cmocka_unit_test(test_results),
 		cmocka_unit_test(test_timeline), cmocka_unit_test(test_timeline_other_schema),
 		cmocka_unit_test(test_plans), cmocka_unit_test(test_call),
