@@ -766,8 +766,10 @@ def prepare():
         return
     print(f"installing tuf-js {TUF_JS} from npm into {MODULES}", flush=True)
     os.makedirs(MODULES, exist_ok=True)
-    subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", "--prefix", MODULES,
-                    "tuf-js@" + TUF_JS], check=True, stdin=subprocess.DEVNULL, timeout=600)
+    done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", "--prefix", MODULES,
+                           "tuf-js@" + TUF_JS], stdin=subprocess.DEVNULL, timeout=600)
+    if done.returncode:
+        check("tuf-js-is-there", False, f"npm install failed ({done.returncode}); what reads the repository with it fails too")
 
 
 TESTS = [test_init, test_usage, test_interop, test_lost_keys, test_staged, test_more_keys, test_refusals, test_passphrase, test_damage,
