@@ -58,7 +58,7 @@ run_scripts() {
 
 	for script in tests/"$1"/*.sh tests/"$1"/*.py; do
 		[ -x "$script" ] || continue
-		timeout 3600 "$script" -B "$build" 2>&1 | tee "$log"
+		timeout 3600 "$script" -B "$2" 2>&1 | tee "$log"
 		count "${PIPESTATUS[0]}" "$script" '^ok ' '^not ok '
 	done
 }
@@ -72,6 +72,7 @@ run_sanitize() {
 	fi
 	run_unit "$build-san"
 	run_fuzz "$build-san"
+	run_scripts net "$build-san"
 }
 
 for group in "$@"; do
@@ -79,7 +80,7 @@ for group in "$@"; do
 	case $group in
 	unit) run_unit "$build" ;;
 	fuzz) run_fuzz "$build" ;;
-	cli | net | vm) run_scripts "$group" ;;
+	cli | net | vm) run_scripts "$group" "$build" ;;
 	sanitize) run_sanitize ;;
 	*) echo "run.sh: unknown group '$group'" >&2; exit 2 ;;
 	esac
