@@ -10,5 +10,7 @@ test-boot-state_LIBS := cmocka jansson
 test-config_SRCS := tests/unit/test-config.c
 test-config_LIBS := cmocka inih
 
-FUZZERS += fuzz-boot-state
+FUZZERS += fuzz-boot-state fuzz-config
+fuzz-config_SRCS := tests/fuzz/fuzz-config.c tests/fuzz/main.c
+fuzz-config_LIBS := inih
 fuzz-boot-state_SRCS := tests/fuzz/fuzz-boot-state.c tests/fuzz/main.c
