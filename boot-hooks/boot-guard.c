@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <getopt.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,8 +48,11 @@ static int start_bounded(const struct qmr_config *config, int dry_run)
 	}
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	fd = (struct pollfd){.fd = pidfd, .events = POLLIN};
-	if (pidfd >= 0 && poll(&fd, 1, CHILD_MS) == 0)
-		qmr_error_log("the firmware did not answer within %d s; the boot goes on", CHILD_MS / 1000);
+	if (pidfd >= 0 && poll(&fd, 1, CHILD_MS) == 0) {
+		/* When the firmware does answer, the child must not go on and reset a system that is running by then. */
+		(void)kill(pid, SIGKILL);
+		qmr_error_log("the firmware did not answer within %d s; the boot goes on, uncounted", CHILD_MS / 1000);
+	}
 	else if (waitpid(pid, &status, pidfd >= 0 ? 0 : WNOHANG) == pid && WIFSIGNALED(status))
 		qmr_error_log("the counting child died of signal %d; the boot goes on, uncounted", WTERMSIG(status));
 	return QMR_EXIT_OK;

@@ -56,7 +56,8 @@ void qmr_guard_root(const struct qmr_config *config, uint8_t ret_root[16])
 			name = token + 5;
 	if (!strncmp(name, "UUID=", 5) && qmr_uuid_parse(name + 5, ret_root) == 0)
 		return;
-	if (qmr_uuid_parse(name, ret_root) == 0)
+	/* root=/dev/..., LABEL=, PARTUUID=: recovery knows the root by the UUID that qmrctl install wrote into machine.conf. */
+	if (qmr_uuid_parse(config->root_uuid, ret_root) == 0)
 		return;
 	for (uint32_t i = 0; i < 4; i++) {
 		uint32_t part = qmr_crc32(i, name, strlen(name));
@@ -109,6 +110,17 @@ static void make_panics_reboot(const struct qmr_config *config)
 	snprintf(text, sizeof(text), "%d", config->panic_timeout_s);
 	if (qmr_file_poke("/proc/sys/kernel/panic", text, &err) < 0)
 		qmr_warning("%s; a panic will not reboot this machine", err.text);
+}
+
+/*
+ * Only where somebody will act on the panic: not in the one last normal boot after recovery has ended, and not where mode observe has seen
+ * enough, or a machine that would have stopped with the oops on its screen restarts for ever.
+ */
+static int should_panics_reboot(const struct qmr_verdict *v, const struct qmr_config *config)
+{
+	if (v->recover && config->mode < QMR_MODE_COLLECT)
+		return 0;
+	return v->stage != QMR_STAGE_GIVEN_UP && v->stage != QMR_STAGE_FINAL;
 }
 
 /* The block list takes effect for initramfs and root alike: /run survives, and both loading ways are stopped. */
@@ -180,6 +192,8 @@ static int act(struct qmr_state *state, const struct qmr_config *config, const s
 	if (v->recover) {
 		state->attempts[0].flags |= QMR_ATTEMPT_OBSERVED;
 		state->flags |= 1;
+		if (state->stage == QMR_STAGE_SWITCHING)
+			state->stage = QMR_STAGE_NONE; /* a request that the firmware did not follow is not kept for ever */
 		set_note(state, "mode observe: would have started recovery");
 		qmr_notice("%d failed boots (%s): would start recovery, but the mode is observe", v->failed_boots, v->why);
 	} else if (v->stage != state->stage) {
@@ -212,8 +226,7 @@ int qmr_guard_start(const struct qmr_config *config, int dry_run, struct qmr_err
 		return 0;
 	}
 	write_block_list(&state);
-	/* The one last normal boot: should it panic too, the machine stops rather than loops. */
-	if (verdict.stage != QMR_STAGE_GIVEN_UP && verdict.stage != QMR_STAGE_FINAL)
+	if (should_panics_reboot(&verdict, config))
 		make_panics_reboot(config);
 	state.boots++;
 	new_attempt(&state, &attempt);
@@ -278,8 +291,11 @@ int qmr_guard_healthy(const struct qmr_config *config, struct qmr_error *err)
 	state.attempts[0].outcome = QMR_HEALTHY;
 	state.attempts[0].phase = QMR_PHASE_HEALTHY;
 	state.attempts[0].uptime_s = uptime_s();
-	/* A switch that was asked for and waits for the reboot stands: BootNext is set, and recovery must learn why. */
-	if (state.stage != QMR_STAGE_SWITCHING) {
+	/*
+	 * A switch that the owner asked for and that waits for the reboot stands: BootNext is set, and recovery must learn why. The
+	 * detector's own reboots at once: if this boot goes on, it failed, and it must not come back at a planned reboot.
+	 */
+	if (state.stage != QMR_STAGE_SWITCHING || state.reason == QMR_REASON_DETECTOR) {
 		state.stage = state.stage == QMR_STAGE_PROBATION ? QMR_STAGE_HEALED : QMR_STAGE_NONE;
 		state.switches = 0;
 		state.recovery_runs = 0;

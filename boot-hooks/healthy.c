@@ -56,6 +56,17 @@ static void free_names(struct dirent **names, int n)
 }
 
 /* Folders are named by a time of ten digits, so the order of names is that of age. */
+static int64_t newest(const char *archive)
+{
+	cleanup_close int fd = open(archive, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct dirent **names = NULL;
+	int n = fd < 0 ? 0 : scandirat(fd, ".", &names, only_numbers, alphasort);
+	int64_t time = n > 0 ? strtoll(names[n - 1]->d_name, NULL, 10) : 0;
+
+	free_names(names, n < 0 ? 0 : n);
+	return time;
+}
+
 static void remove_oldest(int archive_fd)
 {
 	struct dirent **names = NULL;
@@ -104,6 +115,9 @@ int qmr_archive_records(const char *pstore, const char *archive, int64_t now_uni
 	n = scandirat(pstore_fd, ".", &names, only_records, alphasort);
 	if (n <= 0)
 		return n < 0 ? qmr_error_errno(err, -errno, "reading '%s'", pstore) : 0;
+	/* A clock without a battery must not make the new folder the oldest, which is removed. */
+	if (now_unix_s <= newest(archive))
+		now_unix_s = newest(archive) + 1;
 	snprintf(folder, sizeof(folder), "%s/%010" PRId64, archive, now_unix_s);
 	r = move_records(pstore_fd, names, n > RECORDS_MAX ? RECORDS_MAX : n, folder, err);
 	free_names(names, n);

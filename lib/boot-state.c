@@ -105,6 +105,8 @@ static int check_header(const uint8_t *bytes, size_t size, struct qmr_error *err
 	return 0;
 }
 
+#define MODULE_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
+
 static int check_ranges(const struct qmr_state *s, struct qmr_error *err)
 {
 	if (s->stage > QMR_STAGE_HEALED || s->reason > QMR_REASON_BOOT_ORDER || s->final > QMR_END_MENU ||
@@ -113,6 +115,13 @@ static int check_ranges(const struct qmr_state *s, struct qmr_error *err)
 	for (int i = 0; i < s->n_attempts; i++)
 		if (s->attempts[i].outcome > QMR_UNKNOWN || s->attempts[i].phase > QMR_PHASE_SHUTDOWN)
 			return qmr_error_set(err, -EBADMSG, "boot state: attempt %d holds a value outside its range", i);
+	/*
+	 * They go into modprobe.d, where "install x COMMAND" runs a command as root: who can write EFI variables (another system, a
+	 * UEFI shell) must not become root by them.
+	 */
+	for (int i = 0; i < QMR_STATE_MODULES; i++)
+		if (s->modules[i][strspn(s->modules[i], MODULE_CHARACTERS)])
+			return qmr_error_set(err, -EBADMSG, "boot state: blocked module %d has no module's name", i);
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -12,6 +13,12 @@
 #include "crc32.h"
 
 #define NAMES_MAX 4096
+#define GROUPS_MAX 256
+
+static int efi_id(const char *name, uint64_t *ret_id)
+{
+	return sscanf(name, "dmesg-efi-%" SCNu64, ret_id) == 1 || sscanf(name, "dmesg-efi_pstore-%" SCNu64, ret_id) == 1;
+}
 
 uint32_t qmr_records_group(const char *name, int64_t mtime_s)
 {
@@ -19,12 +26,23 @@ uint32_t qmr_records_group(const char *name, int64_t mtime_s)
 	uint32_t group;
 	uint64_t id;
 
-	if (sscanf(name, "dmesg-efi-%" SCNu64, &id) == 1 || sscanf(name, "dmesg-efi_pstore-%" SCNu64, &id) == 1)
+	if (efi_id(name, &id))
 		snprintf(text, sizeof(text), "efi-%" PRIu64 "-%" PRIu64, id / 100000, id % 1000);
 	else
 		snprintf(text, sizeof(text), "%s-%" PRId64, name, mtime_s);
 	group = qmr_crc32(0, text, strlen(text));
 	return group ? group : 1;
+}
+
+/* In front; what was there already moves. */
+static void remember(struct qmr_state *state, uint32_t id)
+{
+	int at = 0;
+
+	while (at < QMR_STATE_RECORDS - 1 && state->records[at] != id)
+		at++;
+	memmove(&state->records[1], &state->records[0], (size_t)at * sizeof(state->records[0]));
+	state->records[0] = id;
 }
 
 static int is_known(const struct qmr_state *state, uint32_t group)
@@ -53,30 +71,69 @@ static int is_panic(int dirfd, const char *name, int64_t *ret_mtime_s)
 	return strncmp(head, "Panic#", 6) == 0;
 }
 
+struct group {
+	uint32_t id;
+	uint64_t age; /* larger is newer, within one back end */
+};
+
+/* Adds a group, if it is new to the list. */
+static int add_group(struct group *groups, int n, uint32_t id, uint64_t age)
+{
+	for (int i = 0; i < n; i++)
+		if (groups[i].id == id)
+			return n;
+	if (n < GROUPS_MAX)
+		groups[n++] = (struct group){id, age};
+	return n;
+}
+
+static int read_groups(DIR *dir, struct group *groups)
+{
+	struct dirent *entry;
+	int n = 0;
+
+	for (int i = 0; i < NAMES_MAX && (entry = readdir(dir)); i++) {
+		int64_t mtime_s = 0;
+		uint64_t id = 0;
+
+		if (strncmp(entry->d_name, "dmesg-", 6) || !is_panic(dirfd(dir), entry->d_name, &mtime_s))
+			continue;
+		if (!efi_id(entry->d_name, &id))
+			id = mtime_s > 0 ? (uint64_t)mtime_s * 100000 : 0;
+		n = add_group(groups, n, qmr_records_group(entry->d_name, mtime_s), id / 100000);
+	}
+	return n;
+}
+
+static int compare_newest_first(const void *a, const void *b)
+{
+	const struct group *x = a, *y = b;
+
+	return x->age < y->age ? 1 : x->age > y->age ? -1 : 0;
+}
+
+/*
+ * A firmware that does not let go of records may have more groups than are remembered. Those forgotten would look new at every boot: then only
+ * the newest one says something.
+ */
 int qmr_records_find_new(int dirfd, struct qmr_state *state)
 {
 	int copy = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_closedir DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
-	struct dirent *entry;
-	int found = 0;
+	struct group groups[GROUPS_MAX];
+	int n, look_at, found = 0;
 
 	if (!dir) {
 		if (copy >= 0)
 			close(copy);
 		return 0;
 	}
-	for (int i = 0; i < NAMES_MAX && (entry = readdir(dir)); i++) {
-		int64_t mtime_s = 0;
-		uint32_t group;
-
-		if (strncmp(entry->d_name, "dmesg-", 6) || !is_panic(dirfd, entry->d_name, &mtime_s))
-			continue;
-		group = qmr_records_group(entry->d_name, mtime_s);
-		if (is_known(state, group))
-			continue;
-		memmove(&state->records[1], &state->records[0], sizeof(state->records) - sizeof(state->records[0]));
-		state->records[0] = group;
-		found = 1;
-	}
+	n = read_groups(dir, groups);
+	qsort(groups, (size_t)n, sizeof(*groups), compare_newest_first);
+	look_at = n > QMR_STATE_RECORDS ? 1 : n;
+	for (int i = 0; i < look_at; i++)
+		found |= !is_known(state, groups[i].id);
+	for (int i = n < QMR_STATE_RECORDS ? n - 1 : QMR_STATE_RECORDS - 1; i >= 0; i--)
+		remember(state, groups[i].id);
 	return found;
 }

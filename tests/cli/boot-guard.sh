@@ -73,4 +73,28 @@ run healthy
 check "no EFI variables: healthy fails and says so" "$?:$(grep -c 'QmrState' "$work/out")" "1:1"
 run nonsense
 check "unknown command" $? 2
+# Mode observe acts on nothing: four panics in a row must not become an endless one because kernel.panic was set.
+if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
+	mkdir "$work/efi"
+	chmod a+rwX "$work/efi"
+	rm -f "$work/etc/qmr.conf"
+	run start
+	python3 - "$state" <<-'END'
+		import sys, zlib
+		data = bytearray(open(sys.argv[1], "rb").read())
+		state = data[4:]
+		state[66] = 4                                   # four attempts, all of them panics
+		for i in range(4):
+		    state[72 + 24 * i + 12] = 3
+		state[8:12] = bytes(4)
+		state[8:12] = zlib.crc32(state).to_bytes(4, "little")
+		open(sys.argv[1], "wb").write(data[:4] + state)
+	END
+	echo 0 >"$work/panic"
+	chmod a+rw "$work/panic"
+	unshare -m sh -c 'mount --bind "$1" /proc/sys/kernel/panic; shift; exec "$@"' - "$work/panic" \
+		$drop env EFIVARFS_PATH="$work/efi/" "$work/boot-guard" --config "$work/etc/qmr.conf" start >"$work/out" 2>&1
+	check "observe, four panics: it is said" "$(grep -c 'would start recovery' "$work/out")" 1
+	check "observe, four panics: kernel.panic stays the owner's" "$(head -1 "$work/panic")" 0
+fi
 exit $status

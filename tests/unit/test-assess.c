@@ -182,10 +182,32 @@ static void records_count_once(void **unused)
 	assert_int_equal(qmr_file_remove_tree(AT_FDCWD, folder, NULL), 0);
 }
 
+/* More records than are remembered, and a firmware that does not let go of them: they are counted once. */
+static void records_that_stay_are_counted_once(void **unused)
+{
+	char folder[] = "/tmp/qmr-records-XXXXXX", path[128];
+	struct qmr_state state;
+	int dir, again;
+
+	assert_non_null(mkdtemp(folder));
+	dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(dir >= 0);
+	for (int i = 0; i < QMR_STATE_RECORDS + 1; i++) {
+		snprintf(path, sizeof(path), "%s/dmesg-efi-17900%05d01001", folder, 10 * i);
+		assert_int_equal(qmr_file_replace(AT_FDCWD, path, "Panic#1 Part1", 13, 0600, NULL), 0);
+	}
+	qmr_state_init(&state, NULL);
+	assert_int_equal(qmr_records_find_new(dir, &state), 1);
+	again = qmr_records_find_new(dir, &state);
+	close(dir);
+	assert_int_equal(qmr_file_remove_tree(AT_FDCWD, folder, NULL), 0);
+	assert_int_equal(again, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(table),
+		cmocka_unit_test(records_that_stay_are_counted_once), cmocka_unit_test(table),
 		cmocka_unit_test(never_without_a_counted_failure),
 		cmocka_unit_test(always_after_failures_in_a_row),
 		cmocka_unit_test(switches_have_an_end),

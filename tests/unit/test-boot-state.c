@@ -178,10 +178,24 @@ static void json_has_the_documented_words(void **unused)
 	json_decref(json);
 }
 
+/* Who can write EFI variables (another system, an UEFI shell) must not write modprobe.d: "install x COMMAND" runs as root. */
+static void test_names_of_blocked_modules(void **unused)
+{
+	uint8_t bytes[QMR_STATE_BYTES];
+	struct qmr_state state, back;
+	struct qmr_error err = {0};
+
+	qmr_state_init(&state, NULL);
+	strcpy(state.modules[0], "x\ninstall snd_hda_intel sh /boot/efi/e #");
+	qmr_state_encode(&state, bytes);
+	if (qmr_state_decode(bytes, sizeof(bytes), &back, &err) == 0)
+		assert_null(strpbrk(back.modules[0], " \n#/"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(encodes_and_decodes),
+		cmocka_unit_test(test_names_of_blocked_modules), cmocka_unit_test(encodes_and_decodes),
 		cmocka_unit_test(bytes_are_where_the_document_says),
 		cmocka_unit_test(every_flipped_bit_is_noticed),
 		cmocka_unit_test(every_truncation_is_refused),

@@ -151,11 +151,28 @@ static void test_report(void **s)
 	}
 }
 
+/* A clock without a battery: the new folder has the oldest name, and is all there is of the records. */
+static void test_clock_of_1970(void **s)
+{
+	struct qmr_error err = {0};
+	char path[200];
+
+	for (int i = 0; i < QMR_ARCHIVE_KEEP; i++) {
+		snprintf(path, sizeof(path), "%s/%010d", archive, 1790000000 + i);
+		assert_int_equal(qmr_file_mkdirs(AT_FDCWD, path, 0700, &err), 0);
+	}
+	put("dmesg-efi-1", 10);
+	assert_int_equal(qmr_archive_records(pstore, archive, 150, &err), 1);
+	snprintf(path, sizeof(path), "%s/%010d", archive, 1790000000 + QMR_ARCHIVE_KEEP);
+	assert_true(has(path, "dmesg-efi-1"));
+}
+
 int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
 	const struct CMUnitTest tests[] = {TEST(test_moves),	  TEST(test_nothing),	   TEST(test_failure_keeps),
-					   TEST(test_no_archive), TEST(test_keeps_newest), TEST(test_report)};
+					   TEST(test_no_archive), TEST(test_keeps_newest), TEST(test_report),
+					   TEST(test_clock_of_1970)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -356,12 +356,62 @@ static void test_call(void **s)
 	assert_int_equal(qmr_child_call(answer_fine, "abcd", 60000, answer, 4097, &err), -EINVAL);
 }
 
+/* What systemd-boot does once every other entry is at +0: it starts recovery, which must not restart for ever. */
+static void test_loader_has_nothing_else(void **s)
+{
+	struct qmr_recovery recovery = {.config.recovery_runs = 3, .state_known = 1};
+	struct qmr_ending ending = {0};
+	struct qmr_state state = make_state(QMR_STAGE_NONE, NULL, 0);
+
+	for (int i = 0; i < 10 && ending.final != QMR_END_MENU && ending.final != QMR_END_HALT; i++) {
+		(void)qmr_acknowledge(&state, 0, 0);
+		recovery.state = state;
+		ending = qmr_end_decide(&recovery, "why");
+		state.stage = (uint8_t)ending.stage;
+		state.final = (uint8_t)ending.final;
+	}
+	assert_true(ending.final == QMR_END_MENU || ending.final == QMR_END_HALT);
+}
+
+/* qmr.conf(5): final is "what follows when recovery runs are used up"; the owner's plan may come an hour later. */
+static void test_no_plan_yet(void **s)
+{
+	struct qmr_recovery recovery = {.config.recovery_runs = 3, .state_known = 1, .config.mode = QMR_MODE_AUTOMATIC};
+
+	recovery.state.reason = QMR_REASON_DETECTOR;
+	recovery.state.failed_boots = 2;
+	recovery.state.recovery_runs = 1;
+	assert_int_not_equal(qmr_end_decide(&recovery, "no signed plan to try").stage, QMR_STAGE_FINAL);
+}
+
+/* A healthy server whose owner asked: that the firmware was slow to note it is no reason to halt it. */
+static void test_request_that_was_not_noted(void **s)
+{
+	struct qmr_recovery recovery = {.config.recovery_runs = 3, .state_known = 0};
+	struct qmr_ending ending;
+
+	recovery.state.reason = QMR_REASON_REQUESTED;
+	ending = qmr_end_decide(&recovery, "why");
+	assert_true(ending.final == QMR_END_NONE || ending.final == QMR_END_NORMAL_BOOT);
+}
+
+/* Esc in a recovery that nothing had called for leaves the detector at work. */
+static void test_cancelled_without_incident(void **s)
+{
+	struct qmr_recovery recovery = {.config.recovery_runs = 3, .state_known = 1, .is_cancelled = 1};
+
+	recovery.state.reason = QMR_REASON_MENU;
+	assert_int_equal(qmr_end_decide(&recovery, "").stage, QMR_STAGE_NONE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_acknowledge_switch), cmocka_unit_test(test_acknowledge_unasked),
 		cmocka_unit_test(test_acknowledge_incident),
 		cmocka_unit_test(test_acknowledge_coming_back), cmocka_unit_test(test_recovery_runs_do_not_wrap),
+		cmocka_unit_test(test_loader_has_nothing_else), cmocka_unit_test(test_no_plan_yet),
+		cmocka_unit_test(test_request_that_was_not_noted), cmocka_unit_test(test_cancelled_without_incident),
 		cmocka_unit_test(test_mode), cmocka_unit_test(test_end), cmocka_unit_test(test_results),
 		cmocka_unit_test(test_timeline), cmocka_unit_test(test_timeline_other_schema),
 		cmocka_unit_test(test_plans), cmocka_unit_test(test_call),
