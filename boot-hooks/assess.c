@@ -7,6 +7,7 @@ struct qmr_verdict qmr_assess(const struct qmr_state *state, const struct qmr_co
 {
 	struct qmr_verdict v = {.stage = state->stage, .why = "too few failures"};
 	int needed = state->stage == QMR_STAGE_PROBATION ? 1 : config->failures;
+	int is_open = state->stage == QMR_STAGE_RECOVERING || state->stage == QMR_STAGE_PROBATION;
 
 	v.failed_boots = qmr_state_failures(state);
 	if (config->mode == QMR_MODE_OFF) {
@@ -19,7 +20,7 @@ struct qmr_verdict qmr_assess(const struct qmr_state *state, const struct qmr_co
 	} else if (state->stage == QMR_STAGE_SWITCHING) {
 		v.recover = 1;
 		v.why = "the recovery image did not start, once more";
-	} else if (v.failed_boots >= needed && state->recovery_runs >= config->recovery_runs) {
+	} else if (v.failed_boots >= needed && is_open && state->recovery_runs >= config->recovery_runs) {
 		v.stage = QMR_STAGE_GIVEN_UP;
 		v.why = "all recovery runs of this incident are used up";
 	} else if (v.failed_boots >= needed) {

@@ -34,6 +34,7 @@ enum qmr_final_condition { QMR_END_NONE, QMR_END_NORMAL_BOOT, QMR_END_HALT, QMR_
 #define QMR_ATTEMPT_RECOVER 0x1  /* recovery was asked for at this start */
 #define QMR_ATTEMPT_OBSERVED 0x2 /* it would have been, but for mode observe */
 #define QMR_ATTEMPT_PROBATION 0x4
+#define QMR_ATTEMPT_RECOVERED 0x8 /* recovery ran since, and no boot was started */
 
 #define QMR_RUNG_PLAN 0x1   /* bits of rungs */
 #define QMR_RUNG_REVERT 0x2

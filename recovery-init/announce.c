@@ -6,8 +6,6 @@
 #include "recovery.h"
 #include "timeline.h"
 
-#define ESCAPE 27
-
 static const char *const why[] = {
 	[QMR_REASON_NONE] = "Recovery was started.",
 	[QMR_REASON_DETECTOR] = "This machine did not boot.",
@@ -50,9 +48,9 @@ enum qmr_result qmr_step_announce(struct qmr_recovery *recovery, int deadline_ms
 
 		if (left <= 0)
 			break;
-		qmr_console_print("\r  Esc or c: do nothing and boot normally. Going on in %2d s ", (int)(left + 999) / 1000);
+		qmr_console_print("\r  c: do nothing and boot normally. Going on in %2d s ", (int)(left + 999) / 1000);
 		key = qmr_console_key(left < 1000 ? (int)left : 1000);
-		if (key == 'c' || key == ESCAPE) {
+		if (key == 'c') { /* not Esc: it begins every arrow key and every answer of a terminal */
 			recovery->is_cancelled = 1;
 			break;
 		}

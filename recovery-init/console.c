@@ -2,6 +2,7 @@
 #include "console.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -64,17 +65,25 @@ void qmr_console_open(void)
 		open_one("console");
 }
 
-static void write_to(int fd, const char *text, size_t size)
+static void forget(int *console)
 {
-	while (size > 0) {
-		struct pollfd p = {.fd = fd, .events = POLLOUT};
-		ssize_t n = write(fd, text, size);
+	close(*console);
+	*console = -1; /* poll(2) passes over it */
+}
+
+/* A console that is gone (a serial adapter pulled out) or stuck must not hold up the machine at every line. */
+static void write_to(int *console, const char *text, size_t size)
+{
+	while (*console >= 0 && size > 0) {
+		struct pollfd p = {.fd = *console, .events = POLLOUT};
+		ssize_t n = write(*console, text, size);
 
 		if (n > 0) {
 			text += n;
 			size -= (size_t)n;
-		} else if (poll(&p, 1, STUCK_MS) <= 0) {
-			return;
+		} else if ((n < 0 && errno != EAGAIN && errno != EINTR) || poll(&p, 1, STUCK_MS) <= 0 ||
+			   p.revents & (POLLERR | POLLHUP | POLLNVAL)) {
+			forget(console);
 		}
 	}
 }
@@ -84,9 +93,9 @@ static void print(const char *text)
 	for (const char *end; *text; text = end) {
 		end = strchr(text, '\n');
 		for (int i = 0; i < n_consoles; i++) {
-			write_to(consoles[i], text, end ? (size_t)(end - text) : strlen(text));
+			write_to(&consoles[i], text, end ? (size_t)(end - text) : strlen(text));
 			if (end)
-				write_to(consoles[i], "\r\n", 2);
+				write_to(&consoles[i], "\r\n", 2);
 		}
 		if (!end)
 			return;
@@ -118,6 +127,8 @@ int qmr_console_key(int timeout_ms)
 
 		if (fds[i].revents & POLLIN && read(consoles[i], &key, 1) == 1)
 			return tolower(key);
+		if (fds[i].revents & (POLLERR | POLLHUP | POLLNVAL))
+			forget(&consoles[i]);
 	}
 	return -1;
 }

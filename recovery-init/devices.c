@@ -15,19 +15,19 @@
 #include "cleanup.h"
 #include "drivers.h"
 #include "log.h"
-#include "recovery.h"
+#include "root.h"
 
 #define BLOCK "/sys/class/block"
 #define POLL_MS 500      /* a partition table may be read without an event that we see */
 #define ESP_MS 5000      /* how long the ESP is waited for once the root is there */
 #define BLOCK_DEVICES_MAX 4096
 
-/*
- * What no device asks for by its modalias: the kernel would call modprobe for these, and there is none here. Evidence first, in
- * case a driver that follows breaks this kernel too.
- */
-static const char *const always[] = {"efi_pstore", "efivarfs", "crc32c_generic", "nls_cp437", "nls_ascii", "nls_utf8",
-				     "vfat", "af_packet", "sd_mod", "usbhid", "hid_generic"};
+/* What no device asks for by its modalias: the kernel would call modprobe for these, and there is none here. */
+static const char *const always[] = {"crc32c_generic", "nls_cp437", "nls_ascii", "nls_utf8", "vfat", "af_packet", "sd_mod", "usbhid",
+				     "hid_generic"};
+
+/* What boot state and crash records need: before all other drivers, one of which may break this kernel too. */
+static const char *const variables[] = {"efi_pstore", "efivarfs"};
 
 static int64_t now_ms(void)
 {
@@ -137,6 +137,28 @@ static void wait_for_disks(struct search *search, struct qmr_drivers *drivers, i
 	}
 }
 
+static int open_variables(void *context, void *answer, struct qmr_error *err)
+{
+	struct qmr_drivers *drivers;
+	int r = qmr_drivers_new(&drivers, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < sizeof(variables) / sizeof(*variables); i++)
+		qmr_drivers_load(drivers, variables[i]);
+	qmr_drivers_free(drivers);
+	mount_virtual("efivarfs", "/sys/firmware/efi/efivars", 0);
+	mount_virtual("pstore", QMR_PSTORE, 0);
+	return 0;
+}
+
+enum qmr_result qmr_step_variables(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	int r = qmr_child_call(open_variables, NULL, deadline_ms, NULL, 0, err);
+
+	return r < 0 ? qmr_result_from(r) : QMR_RESULT_OK;
+}
+
 struct devices_call {
 	const struct qmr_config *config;
 	int deadline_ms;
@@ -151,13 +173,8 @@ static int find_devices(void *context, void *answer, struct qmr_error *err)
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < sizeof(always) / sizeof(*always); i++) {
+	for (size_t i = 0; i < sizeof(always) / sizeof(*always); i++)
 		qmr_drivers_load(drivers, always[i]);
-		if (!strcmp(always[i], "efivarfs")) {
-			mount_virtual("efivarfs", "/sys/firmware/efi/efivars", 0);
-			mount_virtual("pstore", QMR_PSTORE, 0);
-		}
-	}
 	qmr_drivers_load(drivers, call->config->root_fstype);
 	qmr_drivers_load_present(drivers);
 	if (call->config->root_uuid[0])
@@ -186,4 +203,20 @@ enum qmr_result qmr_step_devices(struct qmr_recovery *recovery, int deadline_ms,
 	qmr_error_set(err, 0, "root %s (%s), ESP %s", recovery->devices.root, recovery->devices.root_type,
 		      recovery->devices.esp[0] ? recovery->devices.esp : "not found");
 	return QMR_RESULT_OK;
+}
+
+static int count_roots(void *context, void *answer, struct qmr_error *err)
+{
+	struct search search = {.config = context};
+
+	look_everywhere(&search);
+	if (search.n_roots > 1)
+		return qmr_error_set(err, -ENOTUNIQ, "%u devices have the root's UUID %s by now, and none is written",
+				     search.n_roots, search.config->root_uuid);
+	return 0;
+}
+
+int qmr_devices_recheck(const struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	return qmr_child_call(count_roots, (void *)&recovery->config, deadline_ms, NULL, 0, err);
 }

@@ -19,7 +19,7 @@
 #include "root.h"
 
 #define LOG_BYTES_MAX (1 << 20)
-#define TIMELINE_BYTES_MAX (1 << 20)
+#define TIMELINE_BEFORE QMR_RUN "/timeline-before.json"
 #define SAVE_MS 120000
 #define UNMOUNT_MS 60000
 #define TERM_MS 1000
@@ -27,37 +27,49 @@
 static const enum qmr_final_condition final_conditions[] = {
 	[QMR_FINAL_BOOT] = QMR_END_NORMAL_BOOT, [QMR_FINAL_HALT] = QMR_END_HALT, [QMR_FINAL_MENU] = QMR_END_MENU};
 
+/*
+ * A restart would only lead back here: the firmware or the loader started recovery because it finds nothing else, and the runs are used up, or
+ * nobody could count them. (The detector's switches are counted by boot-guard.)
+ */
+static int would_come_back(const struct qmr_recovery *recovery)
+{
+	if (recovery->state.reason != QMR_REASON_BOOT_ORDER && recovery->state.reason != QMR_REASON_MENU)
+		return 0;
+	return !recovery->state_known || recovery->state.recovery_runs >= recovery->config.recovery_runs;
+}
+
 struct qmr_ending qmr_end_decide(struct qmr_recovery *recovery, const char *why)
 {
 	struct qmr_ending ending = {QMR_STAGE_FINAL, final_conditions[recovery->config.final], 0, NULL, recovery->note};
+	int nothing_was_wrong = recovery->state.failed_boots == 0 && recovery->state.reason != QMR_REASON_BOOT_ORDER;
 
 	if (recovery->applied[0]) {
 		ending.stage = QMR_STAGE_PROBATION;
 		ending.final = QMR_END_NONE;
+		return ending;
+	}
+	snprintf(recovery->note, sizeof(recovery->note), "%s",
+		 recovery->is_cancelled ? "cancelled at the console" :
+		 nothing_was_wrong	? "recovery ran; no failed boot, nothing changed" :
+		 why && *why		? why :
+					  "nothing could be done");
+	if (recovery->state.stage == QMR_STAGE_PROBATION || nothing_was_wrong) {
+		/* Somebody wanted a look: what was under way goes on, and no final condition is due. */
+		ending.stage = recovery->state.stage == QMR_STAGE_PROBATION ? QMR_STAGE_PROBATION : QMR_STAGE_NONE;
+		ending.final = QMR_END_NONE;
 	} else if (recovery->is_cancelled) {
 		ending.final = QMR_END_NORMAL_BOOT;
-		snprintf(recovery->note, sizeof(recovery->note), "cancelled at the console");
-	} else if (recovery->state.failed_boots == 0 && recovery->state.reason != QMR_REASON_BOOT_ORDER) {
-		/* Somebody wanted it, and nothing was wrong: no final condition is due. */
-		ending.stage = QMR_STAGE_NONE;
-		ending.final = QMR_END_NONE;
-		snprintf(recovery->note, sizeof(recovery->note), "recovery ran; no failed boot, nothing changed");
-	} else {
-		snprintf(recovery->note, sizeof(recovery->note), "%s", why && *why ? why : "nothing could be done");
 	}
-	/* A restart would only lead back here: nobody could count, or the firmware has nothing else to start. */
-	if (ending.stage != QMR_STAGE_PROBATION && !recovery->is_cancelled && ending.final != QMR_END_HALT &&
-	    (!recovery->state_known || (recovery->state.reason == QMR_REASON_BOOT_ORDER &&
-					recovery->state.recovery_runs >= recovery->config.recovery_runs)))
+	if (!recovery->is_cancelled && ending.final != QMR_END_HALT && would_come_back(recovery))
 		ending.final = QMR_END_MENU;
 	return ending;
 }
 
 static const char *end_name(const struct qmr_ending *ending)
 {
-	return ending->stage == QMR_STAGE_PROBATION ? "probation" :
-	       ending->final == QMR_END_NONE	    ? "normal-boot" :
-						      qmr_final_condition_name(ending->final);
+	if (ending->final != QMR_END_NONE)
+		return qmr_final_condition_name(ending->final);
+	return ending->stage == QMR_STAGE_PROBATION ? "probation" : "normal-boot";
 }
 
 static void write_timeline(const struct qmr_recovery *recovery, const struct qmr_timeline *timeline, const char *end)
@@ -65,10 +77,9 @@ static void write_timeline(const struct qmr_recovery *recovery, const struct qmr
 	cleanup_json json_t *old = NULL;
 	cleanup_json json_t *json = NULL;
 	struct qmr_error err = {0};
-	char path[256];
 
-	snprintf(path, sizeof(path), QMR_SYSROOT "/var/lib/qmr/incidents/%s/timeline.json", recovery->incident);
-	if (qmr_json_load(AT_FDCWD, path, TIMELINE_BYTES_MAX, &old, NULL) < 0)
+	if (recovery->root == QMR_MOUNTED_NOT || qmr_root_fetch(recovery, "timeline.json", TIMELINE_BEFORE, NULL) < 0 ||
+	    qmr_json_load(AT_FDCWD, TIMELINE_BEFORE, QMR_ROOT_FETCH_BYTES, &old, NULL) < 0)
 		old = NULL;
 	json = qmr_timeline_to_json(timeline, old, &recovery->state, end);
 	if (!json || qmr_json_save(AT_FDCWD, QMR_INCIDENT "/timeline.json", json, 0600, &err) < 0)
@@ -119,7 +130,7 @@ static void end_children(void)
 
 static void __attribute__((noreturn)) leave(int how)
 {
-	sync();
+	/* No sync: what matters was synced when it was written, and a disk that hangs must not keep this machine here. */
 	(void)reboot(how);
 	qmr_console_print("Restarting failed: %s. Switch this machine off.\n", strerror(errno));
 	for (;;)

@@ -9,11 +9,13 @@
 #include "child.h"
 #include "file.h"
 #include "log.h"
-#include "recovery.h"
+#include "root.h"
 
 /* Steps that are the work of a program: docs/architecture.md, "How each program is called". */
 
-#define SPOOL QMR_SYSROOT "/var/lib/qmr/spool"
+#define SPOOL_FOLDER "/var/lib/qmr/spool"
+#define SPOOL QMR_SYSROOT SPOOL_FOLDER
+#define METADATA "/var/lib/qmr/tuf"
 #define OWN_LIMIT_MS 30000 /* a transfer ends itself at its configured limit; this much later it is ended */
 
 static const char *const result_names[] = {
@@ -86,7 +88,7 @@ static enum qmr_result spool(struct qmr_recovery *recovery, int deadline_ms, str
 		return QMR_RESULT_NETWORK;
 	}
 	snprintf(out, sizeof(out), SPOOL "/%s.tar.zst.cms", recovery->incident);
-	if (qmr_file_mkdirs(AT_FDCWD, SPOOL, 0700, err) < 0)
+	if (qmr_root_mkdirs(SPOOL_FOLDER, err) < 0)
 		return QMR_RESULT_FAILED;
 	result = qmr_recovery_program(argv, deadline_ms, err);
 	if (result == QMR_RESULT_OK) {
@@ -104,19 +106,23 @@ enum qmr_result qmr_step_upload(struct qmr_recovery *recovery, int deadline_ms, 
 
 	if (!recovery->has_network)
 		return spool(recovery, deadline_ms, err);
-	if (can_spool && qmr_file_mkdirs(AT_FDCWD, SPOOL, 0700, err) < 0)
+	if (can_spool && qmr_root_mkdirs(SPOOL_FOLDER, err) < 0)
 		return QMR_RESULT_FAILED;
 	return qmr_recovery_program(argv, recovery->config.transfer_s * 1000 + OWN_LIMIT_MS, err);
 }
 
 enum qmr_result qmr_step_fetch(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
 {
-	char *metadata = recovery->root == QMR_MOUNTED_RW ? QMR_SYSROOT "/var/lib/qmr/tuf" : QMR_RUN "/tuf";
-	char *const argv[] = {QMR_PROGRAM("remediation-fetch"), "--incident", QMR_INCIDENT "/incident.json",
-			      "--metadata", metadata, "--out", QMR_PLANS, NULL};
+	char *metadata = QMR_SYSROOT METADATA;
+	char *argv[] = {QMR_PROGRAM("remediation-fetch"), "--incident", QMR_INCIDENT "/incident.json", "--metadata", NULL,
+			"--out", QMR_PLANS, NULL};
 	enum qmr_result result;
 
-	if (qmr_file_mkdirs(AT_FDCWD, metadata, 0700, err) < 0 || qmr_file_mkdirs(AT_FDCWD, QMR_PLANS, 0700, err) < 0)
+	/* On a full or unwritable disk it works in memory, and only what it saw is forgotten. */
+	if (recovery->root != QMR_MOUNTED_RW || qmr_root_mkdirs(METADATA, err) < 0)
+		metadata = QMR_RUN "/tuf";
+	argv[4] = metadata;
+	if (qmr_file_mkdirs(AT_FDCWD, QMR_RUN "/tuf", 0700, err) < 0 || qmr_file_mkdirs(AT_FDCWD, QMR_PLANS, 0700, err) < 0)
 		return QMR_RESULT_FAILED;
 	result = qmr_recovery_program(argv, recovery->config.transfer_s * 1000 + OWN_LIMIT_MS, err);
 	recovery->has_plans = result == QMR_RESULT_OK;

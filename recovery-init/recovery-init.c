@@ -39,6 +39,7 @@ enum need {
 	NEED_NETWORK = 1 << 7,
 	NEED_CHANGES = 1 << 8,
 	NEED_GO_ON = 1 << 9,
+	NEED_RUNS = 1 << 10,
 };
 
 static int is_met(const struct qmr_recovery *r, enum need need)
@@ -63,7 +64,9 @@ static int is_met(const struct qmr_recovery *r, enum need need)
 	case NEED_CHANGES:
 		return r->mode > QMR_MODE_COLLECT;
 	case NEED_GO_ON:
-		return !r->is_cancelled;
+		return !r->is_cancelled && is_met(r, NEED_RUNS);
+	case NEED_RUNS:
+		return r->state.recovery_runs <= r->config.recovery_runs;
 	}
 	return 0;
 }
@@ -72,7 +75,8 @@ static const struct {
 	enum need need;
 	const char *otherwise;
 } needs[] = {
-	{NEED_GO_ON, "cancelled at the console"},
+	{NEED_RUNS, "the recovery runs of this incident are used up"},
+	{NEED_GO_ON, "cancelled at the console, or the runs are used up"},
 	{NEED_DEVICE, "the root was not found"},
 	{NEED_ROOT, "the root is not mounted"},
 	{NEED_WRITABLE, "the root is not mounted for writing"},
@@ -91,9 +95,10 @@ static const struct step {
 	unsigned int needs;
 	qmr_step_run *run;
 } steps[] = {
-	{"devices", "Looking for drivers and disks", 60, 0, qmr_step_devices},
+	{"variables", "Opening the firmware's variables", 30, 0, qmr_step_variables},
 	{"acknowledge", "Taking notice in the boot state", 15, 0, qmr_step_acknowledge},
-	{"announce", "Waiting for an objection", 0, 0, qmr_step_announce},
+	{"devices", "Looking for drivers and disks", 60, NEED_RUNS, qmr_step_devices},
+	{"announce", "Waiting for an objection", 0, NEED_RUNS, qmr_step_announce},
 	{"mount-root-ro", "Opening the system's disk, unchanged", 30, NEED_GO_ON | NEED_DEVICE, qmr_step_mount},
 	{"collect", "Collecting crash records", 120, NEED_GO_ON, qmr_step_collect},
 	{"check-root", "Checking the file system", 600, NEED_GO_ON | NEED_ROOT, qmr_step_check},
@@ -145,7 +150,7 @@ static void run_step(const struct step *step, struct qmr_recovery *recovery, str
  */
 static const char *find_why(const struct qmr_timeline *timeline)
 {
-	static const char *const decide[] = {"devices", "mount-root-ro", "collect", "check-root", "resume", "save", "apply"};
+	static const char *const decide[] = {"announce", "devices", "mount-root-ro", "collect", "check-root", "resume", "save", "apply"};
 
 	for (size_t i = 0; i < sizeof(decide) / sizeof(*decide); i++)
 		for (unsigned int k = 0; k < timeline->n_steps; k++) {
@@ -153,6 +158,7 @@ static const char *find_why(const struct qmr_timeline *timeline)
 
 			if (!strcmp(step->name, decide[i]) &&
 			    (step->result == QMR_RESULT_FAILED || step->result == QMR_RESULT_LATE ||
+			     (step->result == QMR_RESULT_SKIPPED && !strcmp(step->name, "announce")) ||
 			     !strcmp(step->name, "apply")))
 				return step->text;
 		}

@@ -63,16 +63,14 @@ static int is_own_entry(void)
 	       !memcmp(option + 6, ENTRY_NAME, sizeof(ENTRY_NAME));
 }
 
-/* The state of this machine's root; another one counts only if it asks for this very start. */
+/* The state of this image's root. Another system's is never acted on: its root is not the one that this image repairs. */
 static int load(const uint8_t root[16], struct qmr_state *ret_state)
 {
 	struct qmr_error err = {0};
-	int r = qmr_state_load(NULL, ret_state, &err);
+	int r = qmr_state_load(root, ret_state, &err);
 
-	if (r == 0 && (!memcmp(ret_state->root, root, 16) || ret_state->stage == QMR_STAGE_SWITCHING))
-		return 0;
-	qmr_warning("%s; beginning with an empty history", r < 0 ? err.text : "the boot state is another system's");
-	qmr_state_init(ret_state, root);
+	if (r < 0)
+		qmr_warning("%s; beginning with an empty history", err.text);
 	return r;
 }
 

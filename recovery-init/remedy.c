@@ -15,12 +15,15 @@
 #include "console.h"
 #include "json.h"
 #include "log.h"
+#include "root.h"
+#include "timeline.h"
 
 /* The ladder as far as it goes: a matching signed plan, then the revert of the culprit to its restore point. */
 
 #define APPLIED QMR_INCIDENT "/applied.json"
 #define OUTPUT_MAX (1 << 20)
-#define APPLIED_BYTES_MAX (4 << 20)
+#define APPLIED_BEFORE QMR_RUN "/applied-before.json"
+#define RESUME_MS 120000
 #define LOCAL_REVERT "local-revert"
 
 static int is_plan(const struct dirent *entry)
@@ -56,11 +59,10 @@ size_t qmr_plans_list(int dirfd, struct qmr_plan_file ret_plans[QMR_PLANS_MAX])
 /* What earlier runs of this incident applied, from the disk; a new object if there is nothing. */
 static json_t *load_applied(const struct qmr_recovery *recovery)
 {
-	char path[256];
 	json_t *json;
 
-	snprintf(path, sizeof(path), QMR_SYSROOT "/var/lib/qmr/incidents/%s/applied.json", recovery->incident);
-	if (qmr_json_load(AT_FDCWD, path, APPLIED_BYTES_MAX, &json, NULL) == 0) {
+	if (qmr_root_fetch(recovery, "applied.json", APPLIED_BEFORE, NULL) == 0 &&
+	    qmr_json_load(AT_FDCWD, APPLIED_BEFORE, QMR_ROOT_FETCH_BYTES, &json, NULL) == 0) {
 		if (json_is_array(json_object_get(json, "applied")))
 			return json;
 		json_decref(json);
@@ -85,13 +87,13 @@ static int was_tried(const struct qmr_recovery *recovery, const json_t *applied,
 
 static int ask(const char *what, int timeout_s)
 {
-	int key;
+	int64_t end = qmr_timeline_now_ms() + timeout_s * 1000LL, left;
+	int key = -1;
 
 	qmr_console_flush();
 	qmr_console_print("  %s? Press y for yes, n for no (%d s, then no): ", what, timeout_s);
-	do
-		key = qmr_console_key(timeout_s * 1000);
-	while (key >= 0 && key != 'y' && key != 'n');
+	while (key != 'y' && key != 'n' && (left = end - qmr_timeline_now_ms()) > 0)
+		key = qmr_console_key((int)left);
 	qmr_console_print("%s\n", key == 'y' ? "yes" : "no");
 	return key == 'y';
 }
@@ -119,8 +121,8 @@ static void note_applied(struct qmr_recovery *recovery, json_t *applied, const c
 		qmr_warning("recording what was applied: %s; it is applied all the same", err.text);
 }
 
-static enum qmr_result run_apply(struct qmr_recovery *recovery, char *const argv[], const char *plan, int rung,
-				 json_t *applied, int deadline_ms, struct qmr_error *err)
+static enum qmr_result run_once(struct qmr_recovery *recovery, char *const argv[], const char *plan, int rung,
+				json_t *applied, int deadline_ms, struct qmr_error *err)
 {
 	cleanup_free char *output = NULL;
 	int code = qmr_child_run(argv, deadline_ms, &output, OUTPUT_MAX, err);
@@ -132,6 +134,24 @@ static enum qmr_result run_apply(struct qmr_recovery *recovery, char *const argv
 		qmr_error_set(err, -EIO, "'%s' was not applied (exit %d)", plan, code);
 	}
 	return qmr_result_from(code);
+}
+
+/*
+ * If it fails half-way, it is completed or undone before anything else is tried or booted; once completed, a second call says so
+ * (remediation-apply(8)).
+ */
+static enum qmr_result run_apply(struct qmr_recovery *recovery, char *const argv[], const char *plan, int rung,
+				 json_t *applied, int deadline_ms, struct qmr_error *err)
+{
+	enum qmr_result result = run_once(recovery, argv, plan, rung, applied, deadline_ms, err);
+	struct qmr_error why = {0};
+
+	if (result != QMR_RESULT_FAILED && result != QMR_RESULT_LATE)
+		return result;
+	if (qmr_step_resume(recovery, RESUME_MS, &why) == QMR_RESULT_OK)
+		return run_once(recovery, argv, plan, rung, applied, deadline_ms, err);
+	qmr_warning("%s; the next boot completes or undoes what was begun", why.text);
+	return result;
 }
 
 static enum qmr_result apply_plans(struct qmr_recovery *recovery, json_t *applied, int deadline_ms, struct qmr_error *err)

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "child.h"
+#include "cleanup.h"
+#include "file.h"
 #include "log.h"
 #include "root.h"
 
@@ -39,9 +43,27 @@ struct mount_call {
 	const char *options;
 };
 
+/* Evidence and transactions would go below the mount point, where the running system never sees them. */
+static int has_var_elsewhere(struct qmr_error *err)
+{
+	static const char *const folders[] = {"/var", "/var/lib", "/var/lib/qmr"};
+	cleanup_close int root = open(QMR_SYSROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = root < 0 ? -1 : qmr_file_open_in_root(root, "etc/fstab", O_RDONLY | O_NONBLOCK, 0, NULL);
+	cleanup_fclose FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+	const struct mntent *entry;
+
+	while (file && (entry = getmntent(file)))
+		for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++)
+			if (!strcmp(entry->mnt_dir, folders[i]))
+				return qmr_error_set(err, -EXDEV, "'%s' is a file system of its own, which recovery does "
+						     "not mount: nothing is written", folders[i]);
+	return 0;
+}
+
 static int do_mount(void *context, void *answer, struct qmr_error *err)
 {
 	const struct mount_call *call = context;
+	int r;
 
 	/* No program or device of the broken system is wanted. */
 	if (mount(call->devices->root, QMR_SYSROOT, call->devices->root_type,
@@ -52,7 +74,12 @@ static int do_mount(void *context, void *answer, struct qmr_error *err)
 		return qmr_error_set(err, -ENOENT, "'%s' has neither /etc nor /usr: it is no system's root",
 				     call->devices->root);
 	}
-	return 0;
+	if (call->flags & MS_RDONLY)
+		return 0;
+	r = has_var_elsewhere(err);
+	if (r < 0)
+		(void)umount2(QMR_SYSROOT, MNT_DETACH);
+	return r;
 }
 
 static int do_unmount(void *context, void *answer, struct qmr_error *err)
@@ -116,7 +143,9 @@ enum qmr_result qmr_step_check(struct qmr_recovery *recovery, int deadline_ms, s
 		qmr_error_set(err, 0, "a hibernated system is on a swap device: its root is not written");
 		return QMR_RESULT_SKIPPED;
 	}
-	r = qmr_root_unmount(recovery, deadline_ms / 4, err);
+	r = qmr_devices_recheck(recovery, deadline_ms / 4, err);
+	if (r == 0)
+		r = qmr_root_unmount(recovery, deadline_ms / 4, err);
 	if (r == 0 && fs && fs->check)
 		r = check(fs->check, recovery->devices.root, deadline_ms - deadline_ms / 4, err);
 	if (r == 0)
@@ -129,4 +158,54 @@ enum qmr_result qmr_step_check(struct qmr_recovery *recovery, int deadline_ms, s
 	if (recovery->root == QMR_MOUNTED_NOT && qmr_step_mount(recovery, deadline_ms / 4, &again) != QMR_RESULT_OK)
 		qmr_warning("%s; going on without the root", again.text);
 	return qmr_result_from(r);
+}
+
+struct fetch_call {
+	char path[160];
+	const char *to;
+};
+
+static int do_fetch(void *context, void *answer, struct qmr_error *err)
+{
+	cleanup_close int root = open(QMR_SYSROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const struct fetch_call *call = context;
+	cleanup_free char *data = NULL;
+	cleanup_close int fd = -1;
+	size_t size;
+	int r;
+
+	if (root < 0)
+		return qmr_error_errno(err, -errno, "opening '%s'", QMR_SYSROOT);
+	fd = qmr_file_open_in_root(root, call->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, err);
+	r = fd < 0 ? fd : qmr_file_read_fd(fd, call->path, QMR_ROOT_FETCH_BYTES, &data, &size, err);
+	return r < 0 ? r : qmr_file_replace(AT_FDCWD, call->to, data, size, 0600, err);
+}
+
+int qmr_root_fetch(const struct qmr_recovery *recovery, const char *name, const char *to, struct qmr_error *err)
+{
+	struct fetch_call call = {.to = to};
+
+	snprintf(call.path, sizeof(call.path), "/var/lib/qmr/incidents/%s/%s", recovery->incident, name);
+	return qmr_child_call(do_fetch, &call, QMR_ROOT_MS, NULL, 0, err);
+}
+
+static int do_mkdirs(void *context, void *answer, struct qmr_error *err)
+{
+	cleanup_close int root = open(QMR_SYSROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int parent = -1;
+	char name[256];
+
+	if (root < 0)
+		return qmr_error_errno(err, -errno, "opening '%s'", QMR_SYSROOT);
+	parent = qmr_file_open_parent_in_root(root, context, 1, name, err);
+	if (parent < 0)
+		return parent;
+	if (mkdirat(parent, name, 0700) < 0 && errno != EEXIST)
+		return qmr_error_errno(err, -errno, "creating '%s'", (const char *)context);
+	return 0;
+}
+
+int qmr_root_mkdirs(const char *path, struct qmr_error *err)
+{
+	return qmr_child_call(do_mkdirs, (void *)path, QMR_ROOT_MS, NULL, 0, err);
 }

@@ -33,6 +33,7 @@ enum qmr_result qmr_step_acknowledge(struct qmr_recovery *recovery, int deadline
 		/* Recovery goes on all the same, and nobody remembers. */
 		qmr_state_init(&recovery->state, NULL);
 		(void)qmr_acknowledge(&recovery->state, 0, 0);
+		recovery->state.reason = QMR_REASON_NONE; /* whether somebody asked is not known either */
 		if (!err->code)
 			*err = why;
 	}

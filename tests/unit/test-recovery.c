@@ -88,7 +88,7 @@ static void test_acknowledge_incident(void **s)
 		     {QMR_STAGE_GIVEN_UP, 1},  {QMR_STAGE_FINAL, 1},	 {QMR_STAGE_HEALED, 1}};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		struct qmr_state state = make_state(cases[i].stage, NULL, 0);
+		struct qmr_state state = make_state(cases[i].stage, (const uint8_t[]){QMR_OPEN}, 1);
 
 		state.incident[0] = 9;
 		state.recovery_runs = 1;
@@ -100,18 +100,46 @@ static void test_acknowledge_incident(void **s)
 /* The firmware has nothing else to start: one incident, whose runs are counted. */
 static void test_acknowledge_coming_back(void **s)
 {
-	const uint8_t unknown[] = {QMR_UNKNOWN, QMR_PANIC}, open[] = {QMR_OPEN, QMR_PANIC};
-	struct qmr_state state = make_state(QMR_STAGE_FINAL, unknown, 2);
+	static const enum qmr_stage stages[] = {QMR_STAGE_NONE, QMR_STAGE_RECOVERING, QMR_STAGE_FINAL, QMR_STAGE_GIVEN_UP};
+	const uint8_t outcomes[] = {QMR_OPEN, QMR_PANIC};
+	struct qmr_attempt attempt = {.outcome = QMR_OPEN};
 
-	state.incident[0] = 9;
-	state.recovery_runs = 1;
-	assert_int_equal(qmr_acknowledge(&state, 0, 1), 0);
-	assert_int_equal(state.recovery_runs, 2);
-	assert_int_equal(state.incident[0], 9);
-	/* A boot was started in between. */
-	state = make_state(QMR_STAGE_FINAL, open, 2);
-	state.incident[0] = 9;
-	assert_int_equal(qmr_acknowledge(&state, 0, 1), 1);
+	for (size_t i = 0; i < sizeof(stages) / sizeof(*stages); i++)
+		for (int is_own = 0; is_own < 2; is_own++) {
+			struct qmr_state state = make_state(QMR_STAGE_NONE, outcomes, 2);
+			uint8_t first[16];
+
+			assert_int_equal(qmr_acknowledge(&state, 0, is_own), 1);
+			memcpy(first, state.incident, 16);
+			state.stage = (uint8_t)stages[i];
+			assert_int_equal(qmr_acknowledge(&state, 0, is_own), 0);
+			assert_int_equal(state.recovery_runs, 2);
+			assert_memory_equal(state.incident, first, 16);
+			/* A boot was started in between, as boot-guard does it. */
+			memmove(&state.attempts[1], &state.attempts[0], 2 * sizeof(attempt));
+			state.attempts[0] = attempt;
+			state.n_attempts = 3;
+			state.stage = QMR_STAGE_FINAL;
+			assert_int_equal(qmr_acknowledge(&state, 0, is_own), 1);
+			assert_int_equal(state.recovery_runs, 1);
+		}
+}
+
+/* Who looks into the menu during probation does not end it. */
+static void test_probation_goes_on(void **s)
+{
+	struct qmr_recovery recovery = {.config.recovery_runs = 3, .state_known = 1};
+	const uint8_t outcomes[] = {QMR_OPEN};
+
+	recovery.state = make_state(QMR_STAGE_PROBATION, outcomes, 1);
+	recovery.state.incident[0] = 1;
+	recovery.state.failed_boots = 2;
+	recovery.state.recovery_runs = 1;
+	assert_int_equal(qmr_acknowledge(&recovery.state, 0, 0), 0);
+	assert_int_equal(qmr_end_decide(&recovery, "why").stage, QMR_STAGE_PROBATION);
+	recovery.is_cancelled = 1;
+	assert_int_equal(qmr_end_decide(&recovery, "why").stage, QMR_STAGE_PROBATION);
+	assert_int_equal(qmr_end_decide(&recovery, "why").final, QMR_END_NONE);
 }
 
 static void test_recovery_runs_do_not_wrap(void **s)
@@ -164,7 +192,9 @@ static void test_end(void **s)
 		/* What would be a loop: the firmware has nothing else to start, or nobody counts. */
 		{"", 0, 0, QMR_REASON_BOOT_ORDER, QMR_FINAL_BOOT, 2, 0, QMR_STAGE_FINAL, QMR_END_NORMAL_BOOT, "why"},
 		{"", 0, 0, QMR_REASON_BOOT_ORDER, QMR_FINAL_BOOT, 3, 0, QMR_STAGE_FINAL, QMR_END_MENU, "why"},
-		{"", 0, 2, QMR_REASON_DETECTOR, QMR_FINAL_BOOT, 1, 1, QMR_STAGE_FINAL, QMR_END_MENU, "why"},
+		{"", 0, 2, QMR_REASON_MENU, QMR_FINAL_BOOT, 1, 1, QMR_STAGE_FINAL, QMR_END_MENU, "why"},
+		/* boot-guard counts these. */
+		{"", 0, 2, QMR_REASON_DETECTOR, QMR_FINAL_BOOT, 1, 1, QMR_STAGE_FINAL, QMR_END_NORMAL_BOOT, "why"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -373,17 +403,6 @@ static void test_loader_has_nothing_else(void **s)
 	assert_true(ending.final == QMR_END_MENU || ending.final == QMR_END_HALT);
 }
 
-/* qmr.conf(5): final is "what follows when recovery runs are used up"; the owner's plan may come an hour later. */
-static void test_no_plan_yet(void **s)
-{
-	struct qmr_recovery recovery = {.config.recovery_runs = 3, .state_known = 1, .config.mode = QMR_MODE_AUTOMATIC};
-
-	recovery.state.reason = QMR_REASON_DETECTOR;
-	recovery.state.failed_boots = 2;
-	recovery.state.recovery_runs = 1;
-	assert_int_not_equal(qmr_end_decide(&recovery, "no signed plan to try").stage, QMR_STAGE_FINAL);
-}
-
 /* A healthy server whose owner asked: that the firmware was slow to note it is no reason to halt it. */
 static void test_request_that_was_not_noted(void **s)
 {
@@ -410,7 +429,7 @@ int main(void)
 		cmocka_unit_test(test_acknowledge_switch), cmocka_unit_test(test_acknowledge_unasked),
 		cmocka_unit_test(test_acknowledge_incident),
 		cmocka_unit_test(test_acknowledge_coming_back), cmocka_unit_test(test_recovery_runs_do_not_wrap),
-		cmocka_unit_test(test_loader_has_nothing_else), cmocka_unit_test(test_no_plan_yet),
+		cmocka_unit_test(test_loader_has_nothing_else), cmocka_unit_test(test_probation_goes_on),
 		cmocka_unit_test(test_request_that_was_not_noted), cmocka_unit_test(test_cancelled_without_incident),
 		cmocka_unit_test(test_mode), cmocka_unit_test(test_end), cmocka_unit_test(test_results),
 		cmocka_unit_test(test_timeline), cmocka_unit_test(test_timeline_other_schema),
