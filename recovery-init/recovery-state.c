@@ -22,6 +22,7 @@
  * only once, when it is loaded, whether there are variables, which is too early in PID 1.
  */
 
+#define LOAD_OPTION_ACTIVE 1 /* UEFI 2.10, 3.1.3 */
 #define ENTRY_NAME u"Quick machine recovery"
 
 static const char usage[] =
@@ -33,6 +34,7 @@ static const char usage[] =
 	"  --final NAME      final condition: none, normal-boot, halt or menu\n"
 	"  --rung N          bits to add to the rungs that were tried\n"
 	"  --remediation ID  plan that was applied\n"
+	"  --boot-other N    let the firmware start the Nth other entry of BootOrder next\n"
 	"  --note TEXT       one line for people\n"
 	"  --config FILE     configuration (default " QMR_CONFIG_PATH ")\n"
 	"  --help            this text\n"
@@ -109,8 +111,39 @@ static int acknowledge(const struct qmr_config *config, struct qmr_error *err)
 }
 
 struct ending_words {
-	const char *stage, *final, *rung, *remediation, *note;
+	const char *stage, *final, *rung, *remediation, *note, *boot_other;
 };
+
+/*
+ * The firmware came here by BootOrder: perhaps it moved the system's own entry behind ours when a device changed, and a plain restart would
+ * lead back here. The Nth entry that is active and not ours is started once, as the firmware would have done without us.
+ */
+static int boot_other(int n, struct qmr_error *err)
+{
+	cleanup_free uint8_t *order = NULL, *current = NULL;
+	size_t size = 0, current_size = 0;
+
+	if (get_variable("BootOrder", &order, &size) < 0 || get_variable("BootCurrent", &current, &current_size) < 0 ||
+	    current_size < 2)
+		return qmr_error_set(err, -ENOENT, "the firmware names no order of boot entries");
+	for (size_t at = 0; at + 1 < size; at += 2) {
+		cleanup_free uint8_t *option = NULL;
+		size_t option_size = 0;
+		char name[9];
+
+		snprintf(name, sizeof(name), "Boot%04X", (unsigned int)(order[at] | order[at + 1] << 8));
+		if (!memcmp(order + at, current, 2) || get_variable(name, &option, &option_size) < 0 || option_size < 6 ||
+		    !(option[0] & LOAD_OPTION_ACTIVE) || --n > 0)
+			continue;
+		if (efi_set_variable(EFI_GLOBAL_GUID, "BootNext", order + at, 2,
+				     EFI_VARIABLE_NON_VOLATILE | EFI_VARIABLE_BOOTSERVICE_ACCESS |
+					     EFI_VARIABLE_RUNTIME_ACCESS, 0644) == 0)
+			return 0;
+		efi_error_clear();
+		return qmr_error_errno(err, errno > 0 ? -errno : -EIO, "writing EFI variable 'BootNext'");
+	}
+	return qmr_error_set(err, -ENOENT, "the firmware has no other boot entry");
+}
 
 static int find_word(const char *word, const char *(*name)(unsigned int), unsigned int n)
 {
@@ -133,6 +166,8 @@ static int end(const struct ending_words *words, struct qmr_error *err)
 	r = qmr_state_load(NULL, &state, err);
 	if (r < 0)
 		return r;
+	if (words->boot_other && boot_other(atoi(words->boot_other), err) < 0)
+		qmr_warning("%s; the next start may lead here again", err->text);
 	state.stage = (uint8_t)stage;
 	state.final = (uint8_t)final;
 	state.rungs |= (uint8_t)atoi(words->rung);
@@ -170,6 +205,7 @@ int main(int argc, char **argv)
 		{"stage", required_argument, NULL, 's'}, {"final", required_argument, NULL, 'f'},
 		{"rung", required_argument, NULL, 'r'},	 {"remediation", required_argument, NULL, 'm'},
 		{"note", required_argument, NULL, 'n'},	 {"config", required_argument, NULL, 'c'},
+		{"boot-other", required_argument, NULL, 'b'},
 		{"help", no_argument, NULL, 'h'},	 {"version", no_argument, NULL, 'V'},
 		{0},
 	};
@@ -190,6 +226,7 @@ int main(int argc, char **argv)
 			  : option == 'r' ? &words.rung
 			  : option == 'm' ? &words.remediation
 			  : option == 'n' ? &words.note
+			  : option == 'b' ? &words.boot_other
 					  : &config_path) = optarg;
 		}
 	if (optind + 1 == argc)

@@ -46,13 +46,24 @@ enum qmr_result qmr_step_acknowledge(struct qmr_recovery *recovery, int deadline
 
 int qmr_ending_save(struct qmr_recovery *recovery, const struct qmr_ending *ending, struct qmr_error *err)
 {
-	char rung[16];
-	char *argv[] = {QMR_PROGRAM("recovery-state"), "end", "--stage", (char *)qmr_stage_name(ending->stage), "--final",
-			(char *)qmr_final_condition_name(ending->final), "--rung", rung, "--note", (char *)ending->note,
-			ending->remediation ? "--remediation" : NULL, (char *)ending->remediation, NULL};
+	char rung[16], other[16];
+	int goes_on = ending->final != QMR_END_HALT && ending->final != QMR_END_MENU;
+	char *argv[16] = {QMR_PROGRAM("recovery-state"), "end", "--stage", (char *)qmr_stage_name(ending->stage),
+			  "--final", (char *)qmr_final_condition_name(ending->final), "--rung", rung, "--note",
+			  (char *)ending->note};
+	int n = 10;
 	int r;
 
 	snprintf(rung, sizeof(rung), "%d", ending->rung);
+	snprintf(other, sizeof(other), "%d", recovery->state.recovery_runs);
+	if (ending->remediation) {
+		argv[n++] = "--remediation";
+		argv[n++] = (char *)ending->remediation;
+	}
+	if (goes_on && recovery->state.reason == QMR_REASON_BOOT_ORDER) {
+		argv[n++] = "--boot-other";
+		argv[n++] = other;
+	}
 	if (!recovery->state_known)
 		return qmr_error_set(err, -EOPNOTSUPP, "the boot state cannot be written");
 	r = qmr_child_run(argv, FIRMWARE_MS, NULL, 0, err);

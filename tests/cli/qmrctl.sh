@@ -195,7 +195,7 @@ ok "it was told root and ESP, and to take nothing of the running system" \
 	"$(sed 's/--output [^ ]* //' "$root/tmp/mkrecovery.log")" \
 	"--root-uuid 5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 --root-fstype ext4 --esp-uuid ABCD-1234 --root /"
 ok "registering is left to the first boot" "$(find "$root/var/lib/qmr" -name register-pending | wc -l)" 1
-ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-healthy.timer qmr-register.service qmr-shutdown.service "
+ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-healthy.timer qmr-register.service qmr-resume.service qmr-shutdown.service "
 ok "systemd-pstore leaves the crash records" "$(grep -c Storage=none "$root/etc/systemd/pstore.conf.d/50-qmr.conf")" 1
 before=$(snapshot)
 ok "a second run changes nothing" "$(install_built) $(diff <(echo "$before") <(snapshot))" "0 "
