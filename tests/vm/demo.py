@@ -33,6 +33,8 @@ cancel = 3
 path = /opt
 [image]
 cmdline = console=ttyS0
+[network]
+transfer_timeout = 30
 """
 SCENARIO = """boot_1() {
 	healthy

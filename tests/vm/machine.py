@@ -19,6 +19,7 @@ import time
 import uuid
 import zlib
 
+import blocklog
 import firmware
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -193,15 +194,10 @@ class Disk:
 
     def rest(self):
         """What a machine stopped in the middle left in the journal is put in place, as its next mount would do."""
-        root = self.path + ".root"
-        with open(self.path, "r+b") as disk, open(root, "w+b") as copy:
-            disk.seek((ESP_MIB + 1) * MIB)
-            copy.write(disk.read(ROOT_MIB * MIB))
-            copy.flush()
-            subprocess.run(["e2fsck", "-p", root], stdout=subprocess.DEVNULL)
-            copy.seek(0)
-            disk.seek((ESP_MIB + 1) * MIB)
-            shutil.copyfileobj(copy, disk, MIB)
+        root, start = self.path + ".root", "%d" % (ESP_MIB + 1)
+        run("dd", "if=" + self.path, "of=" + root, "bs=1M", "skip=" + start, "count=%d" % ROOT_MIB, "conv=sparse")
+        subprocess.run(["e2fsck", "-p", root], stdout=subprocess.DEVNULL)
+        run("dd", "if=" + root, "of=" + self.path, "bs=1M", "seek=" + start, "conv=notrunc")
         os.unlink(root)
 
     def read(self, path):
@@ -248,7 +244,7 @@ class Run:
     def __init__(self, process, qmp):
         self.process, self.qmp = process, qmp
         self.resets = self.host_resets = 0
-        self.console, self.ended, self.seconds = "", None, 0.0
+        self.ended, self.seconds, self.log = None, 0.0, None
 
     def reset(self):
         """The reset button."""
@@ -291,46 +287,54 @@ class Machine:
         raw = self.variables().get("QmrState")
         return None if raw is None else firmware.read_state(raw)
 
-    def command(self, network):
+    def command(self, network, log):
         return (["ip", "netns", "exec", network.namespace] if network else []) + [
             "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "768", "-display", "none",
             "-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
             "-drive", "if=pflash,format=raw,unit=1,file=" + self.vars,
-            "-drive", "if=virtio,format=raw,cache=unsafe,file=" + self.disk.path,
-            "-nic", "tap,model=virtio-net-pci,script=no,downscript=no,ifname=" + network.tap if network else "none",
+            *(blocklog.node(self.disk.path, log) if log else
+              ["-drive", "if=none,id=disk,format=raw,cache=unsafe,file=" + self.disk.path]),
+            # Addresses are fixed: firmware names a disk by its slot, and another slot is another boot entry.
+            "-device", "virtio-blk-pci,addr=0x10,write-cache=on,drive=" + ("logged" if log else "disk"),
+            "-nic", "tap,model=virtio-net-pci,addr=0x11,script=no,downscript=no,ifname=" + network.tap if network else "none",
             "-qmp", "unix:%s/qmp,server=on,wait=off" % self.folder, "-chardev", "stdio,id=serial,signal=off", "-serial",
             "chardev:serial", "-monitor", "none", "-S"]
 
-    def boot(self, until=None, max_resets=None, watch=None, limit_s=LIMIT_S, network=None):
+    def boot(self, until=None, max_resets=None, watch=None, limit_s=LIMIT_S, network=None, log=None):
         """Runs the machine until it switches itself off, a console line matches until, or it was reset max_resets times.
-        watch(run, what, text) is called for every "line", for every "reset", and about each second ("tick")."""
-        with open(self.folder + "/qemu.log", "ab") as log:
-            process = subprocess.Popen(self.command(network), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        watch(run, what, text) is called for every "line", for every "reset", and about each second ("tick"). log: a file for all
+        writes to the disk, see blocklog.py."""
+        if stopping:
+            raise RuntimeError("this script was told to end")
+        with open(self.folder + "/qemu.log", "ab") as errors:
+            process = subprocess.Popen(self.command(network, log), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
         running.add(process)
         try:
             qmp = connect(self.folder + "/qmp", process)
             run_ = Run(process, qmp)
             begin = time.monotonic()
-            follow(run_, until and re.compile(until), max_resets, watch or (lambda *_: None), begin + limit_s)
+            with open(self.folder + "/console.log", "ab", buffering=0) as run_.log:
+                follow(run_, until and re.compile(until), max_resets, watch or (lambda *_: None), begin + limit_s)
             run_.seconds = time.monotonic() - begin
             qmp.close()
         finally:
             process.kill()
             process.wait()
             running.discard(process)
-        with open(self.folder + "/console.log", "a") as f:
-            f.write(run_.console)
         if run_.ended != "shutdown":
             self.disk.rest()
         return run_
 
 
 running = set()  # QEMU processes, of all threads
+stopping = False
 
 
 def clean_up_on_signals():
     """SIGTERM ends a script as an exception does: machines, servers and temporary files go with it."""
     def end(*_):
+        global stopping
+        stopping = True
         for process in list(running):
             process.kill()
         sys.exit(143)
@@ -373,7 +377,7 @@ def follow(run_, until, max_resets, watch, limit):
                     for line in lines:
                         take_event(run_, json.loads(line), max_resets, watch)
                 else:
-                    run_.console += data.decode("ascii", "replace").replace("\r", "")
+                    run_.log.write(data.replace(b"\r", b""))
                     *lines, serial = (serial + data).split(b"\n")
                     for line in lines:
                         take_line(run_, line, until, watch)

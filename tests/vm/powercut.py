@@ -12,24 +12,22 @@ import os
 import random
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
+import blocklog  # noqa: E402
 import faults  # noqa: E402
 
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "qmr-tests")
 DISK_BYTES = 24 << 20
-SECTOR = 512
-PIECE = 4096           # what a disk is taken to write as one
 GUEST_LIMIT_S = 150    # software emulation on a busy machine
 SUBSETS_LIMIT_S = 100  # subsets are tried until then; flush boundaries all are
 SUBSETS_PER_EPOCH = 12
-FLUSH, FUA, DISCARD, MARK = 1, 2, 4, 8
 MODULES = ("crc32c_generic", "virtio_pci", "virtio_blk", "ext4")
 
 INIT = """#!/bin/busybox sh
@@ -145,37 +143,13 @@ def boot(work, tree, release):
         open(f"{work}/{name}", "ab").close()
     command = ["qemu-system-x86_64", "-machine", "q35", "-m", "512", "-nographic", "-nic", "none", "-no-reboot",
                "-kernel", f"{tree}/boot/vmlinuz-{release}", "-initrd", f"{work}/initramfs",
-               "-append", "console=ttyS0 panic=-1 quiet", "-blockdev",
-               "driver=blklogwrites,node-name=logged,log-sector-size=512,"
-               f"file.driver=file,file.filename={work}/disk,log.driver=file,log.filename={work}/log",
+               "-append", "console=ttyS0 panic=-1 quiet", *blocklog.node(work + "/disk", work + "/log"),
                "-device", "virtio-blk-pci,drive=logged,write-cache=on"]
     if os.access("/dev/kvm", os.R_OK | os.W_OK):
         command += ["-accel", "kvm"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           timeout=GUEST_LIMIT_S)
     return done.stdout.decode(errors="replace")
-
-
-def read_log(path):
-    """Epochs of the dm-log-writes format (super block, then entries with their data): lists of (offset, data), a flush ends each."""
-    with open(path, "rb") as file:
-        log = file.read()
-    magic, version, entries, sector = struct.unpack_from("<QQQI", log)
-    assert magic == 0x6A736677736872 and version == 1 and sector == SECTOR, "not a log"
-    epochs, position = [[]], SECTOR
-    for _ in range(entries):
-        start, count, flags, _ = struct.unpack_from("<QQQQ", log, position)
-        position += SECTOR
-        if flags & FLUSH and epochs[-1]:
-            epochs.append([])
-        if count and not flags & (DISCARD | MARK):
-            data = log[position:position + count * SECTOR]
-            position += len(data)
-            for at in range(0, len(data), PIECE):
-                epochs[-1].append((start * SECTOR + at, data[at:at + PIECE]))
-        if flags & FUA:
-            epochs.append([])
-    return epochs
 
 
 def cases(epochs, disk, seed):
@@ -287,7 +261,7 @@ def test(build, work, seed):
         print("not ok powercut-guest: " + console.strip().replace("\n", " | ")[-800:])
         return False
     print("ok powercut-guest")
-    epochs = read_log(work + "/log")
+    epochs = [writes for _, writes in blocklog.epochs(work + "/log")]
     judge = Judge(build, work, old, new, nonce)
     with concurrent.futures.ThreadPoolExecutor(faults.WORKERS) as pool:
         results = list(in_flight(pool, judge, cases(epochs, disk, seed)))

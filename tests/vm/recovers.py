@@ -21,7 +21,6 @@ import vendor  # noqa: E402
 def signed_plan(s):
     """`make demo`, from nothing."""
     out = s.work + "/out"
-    os.makedirs(out + "/demo")
     done = subprocess.run([sys.executable, machine.HERE + "/demo.py", "-B", s.build, "--out", out], stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True)
     if not s.same("the demo's exit status", 0, done.returncode):
