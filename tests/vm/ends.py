@@ -93,5 +93,18 @@ def image_panics(s):
     spoiled_image(s, damage, 6)
 
 
+def boot_loader_missing(s):
+    """The firmware cannot start the system at all and comes to recovery by BootOrder, again and again: it must not go on for ever."""
+    product = s.shared.get("vendor", vendor.Vendor)
+    box = machine.Machine(s.settled("machine", lambda: CONFIG, lambda: product.files), s.work, "machine")
+    box.disk.esp_remove("/EFI/BOOT/BOOTX64.EFI")
+    box.disk.esp_remove("/EFI/systemd/systemd-bootx64.efi")
+    done = s.boot_to_the_end(box, "line", until=HALT, max_resets=5)
+    state = box.state()
+    s.true("resets", done.resets <= 4, done.resets)
+    s.same("stage, reason", ("final", "boot-order"), (state["stage"], state["reason"]))
+    s.same("the content", product.good, box.disk.read(product.content_path))
+
+
 if __name__ == "__main__":
-    scenario.main(rollback_forbidden, image_missing, image_panics, image_cut_short)
+    scenario.main(rollback_forbidden, image_missing, image_panics, image_cut_short, boot_loader_missing)

@@ -296,7 +296,8 @@ class Machine:
               ["-drive", "if=none,id=disk,format=raw,cache=unsafe,file=" + self.disk.path]),
             # Addresses are fixed: firmware names a disk by its slot, and another slot is another boot entry.
             "-device", "virtio-blk-pci,addr=0x10,write-cache=on,drive=" + ("logged" if log else "disk"),
-            "-nic", "tap,model=virtio-net-pci,addr=0x11,script=no,downscript=no,ifname=" + network.tap if network else "none",
+            *(["-netdev", "tap,id=net,script=no,downscript=no,ifname=" + network.tap, "-device", "virtio-net-pci,addr=0x11,netdev=net"]
+              if network else ["-nic", "none"]),
             "-qmp", "unix:%s/qmp,server=on,wait=off" % self.folder, "-chardev", "stdio,id=serial,signal=off", "-serial",
             "chardev:serial", "-monitor", "none", "-S"]
 
@@ -310,7 +311,7 @@ class Machine:
             process = subprocess.Popen(self.command(network, log), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
         running.add(process)
         try:
-            qmp = connect(self.folder + "/qmp", process)
+            qmp = connect(self.folder, process)
             run_ = Run(process, qmp)
             begin = time.monotonic()
             with open(self.folder + "/console.log", "ab", buffering=0) as run_.log:
@@ -341,16 +342,17 @@ def clean_up_on_signals():
     signal.signal(signal.SIGTERM, end)
 
 
-def connect(path, process):
+def connect(folder, process):
     """The QMP socket, greeted; the machine does not run before, so no event is missed."""
     qmp = socket.socket(socket.AF_UNIX)
     for _ in range(600):
         try:
-            qmp.connect(path)
+            qmp.connect(folder + "/qmp")
             break
         except OSError:
             if process.poll() is not None:
-                raise RuntimeError("QEMU ended at once, see qemu.log beside '%s'" % path)
+                with open(folder + "/qemu.log", errors="replace") as f:
+                    raise RuntimeError("QEMU ended at once: " + f.read()) from None
             time.sleep(0.05)
     qmp.sendall(b'{"execute": "qmp_capabilities"}\n{"execute": "cont"}\n')
     return qmp
