@@ -38,6 +38,16 @@ if [ "$(id -u)" != 0 ]; then
 	command -v sudo >/dev/null || { echo "deps.sh: missing packages:$missing; run as root or install sudo" >&2; exit 1; }
 	sudo=sudo
 fi
-echo "installing through apt what is needed ($*):$missing"
+what=
+for group in "$@"; do
+	case $group in
+	build) what="$what, building" ;;
+	cli) what="$what, command line tests" ;;
+	net) what="$what, tests with servers" ;;
+	vm) what="$what, virtual machines and their servers" ;;
+	bench) what="$what, comparing with other image builders" ;;
+	esac
+done
+echo "installing through apt, for ${what#, }:$missing"
 $sudo apt-get -q -y update >/dev/null
 $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $missing >/dev/null

@@ -6,14 +6,16 @@ check-build: all $(addprefix $(B)/tests/,$(UNIT_TESTS)) $(addprefix $(B)/fuzz/,$
 # tests/run.sh runs what it is given, counts, prints "N passed, N failed" and exits 1 if something failed.
 check: check-build
 	tests/deps.sh cli net vm
-	tests/run.sh -B $(B) unit fuzz cli net sanitize
+	tests/run.sh -B $(B) unit fuzz cli net vm sanitize
 check-unit: check-build
 	tests/run.sh -B $(B) unit fuzz
 check-net: check-build
 	tests/deps.sh net
 	tests/run.sh -B $(B) net
+# With the scenarios that are left out of `check`, since they take long and resemble others.
 check-vm: check-build
-	tests/run.sh -B $(B) vm
+	tests/deps.sh vm
+	QMR_VM_ALL=1 tests/run.sh -B $(B) vm
 check-sanitize: check-build
 	tests/run.sh -B $(B) sanitize
 .PHONY: check check-net check-vm check-unit check-sanitize

@@ -107,4 +107,4 @@ def boot_loader_missing(s):
 
 
 if __name__ == "__main__":
-    scenario.main(rollback_forbidden, image_missing, image_panics, image_cut_short, boot_loader_missing)
+    scenario.main(rollback_forbidden, image_missing, image_panics, boot_loader_missing, more=(image_cut_short,))

@@ -289,7 +289,7 @@ class Machine:
 
     def command(self, network, log):
         return (["ip", "netns", "exec", network.namespace] if network else []) + [
-            "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "768", "-display", "none",
+            "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-m", "768", "-display", "none",
             "-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
             "-drive", "if=pflash,format=raw,unit=1,file=" + self.vars,
             *(blocklog.node(self.disk.path, log) if log else

@@ -100,4 +100,4 @@ def tampered_repository(s):
 
 
 if __name__ == "__main__":
-    scenario.main(signed_plan, no_server, tampered_repository, no_plan)
+    scenario.main(signed_plan, no_server, tampered_repository, more=(no_plan,))

@@ -122,12 +122,13 @@ def name_of(function):
     return function.__name__.replace("_", "-")
 
 
-def main(*functions):
+def main(*functions, more=()):
+    """Runs the scenarios that the command line names, else all of them; more only with QMR_VM_ALL=1 in the environment."""
     parser = argparse.ArgumentParser()
     parser.add_argument("-B", dest="build", required=True)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--keep", action="store_true", help="keep disks and consoles")
-    parser.add_argument("names", nargs="*", metavar="SCENARIO", help=", ".join(map(name_of, functions)))
+    parser.add_argument("names", nargs="*", metavar="SCENARIO", help=", ".join(map(name_of, functions + more)))
     arguments = parser.parse_args()
     if os.geteuid():
         print("not ok %s: making a machine's disk needs root" % os.path.basename(sys.argv[0]))
@@ -136,7 +137,8 @@ def main(*functions):
     machine.clean_up_on_signals()
     work = tempfile.TemporaryDirectory(prefix="qmr-vm-", dir=machine.TEMPORARY)
     shared = Shared(work.name)
-    chosen = [f for f in functions if not arguments.names or name_of(f) in arguments.names]
+    default = functions + (more if os.environ.get("QMR_VM_ALL") else ())
+    chosen = [f for f in functions + more if name_of(f) in arguments.names] if arguments.names else default
     with concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:
         results = list(pool.map(lambda f: play(f, shared, arguments), chosen))
     if arguments.keep:
