@@ -5,6 +5,7 @@ import argparse
 import concurrent.futures
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -93,12 +94,17 @@ class Scenario:
         return self.shared.get(name, make)
 
 
-def show(scenario, lines=80):
+# systemd's progress fills the console and says little.
+PROGRESS = re.compile(r"^\[.{0,12}  OK  |^ {9}(Start|Mount|Stopp|Unmount)ing ")
+
+
+def show(scenario, lines=60):
     path = scenario.machine and os.path.join(scenario.machine.folder, "console.log")
     if not path or not os.path.exists(path):
         return
     with open(path, errors="replace") as f:
-        tail = "".join("#   " + line for line in f.read().replace("\x1b", "^[").splitlines(True)[-lines:])
+        text = re.sub(r"\x1b\[[0-9;?=]*[A-Za-z]", "", f.read()).split("\n")
+    tail = "\n".join("#   " + line for line in [t for t in text if not PROGRESS.match(t)][-lines:])
     print("# %s: boot state %s, end of the console:\n%s" % (scenario.name, scenario.machine.state(), tail), flush=True)
 
 
