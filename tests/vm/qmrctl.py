@@ -18,23 +18,21 @@ CONFIG = "[policy]\nmode = collect\nstability = 600\ncancel = 1\n"
 # What each command printed, and its exit status, stays on the guest's disk.
 BOOTS = """
 mkdir -p /var/out
+next=/sys/firmware/efi/efivars/BootNext-8be4df61-93ca-11d2-aa0d-00e098032b8c
 step() { name=$1; shift; "$@" >/var/out/$name 2>&1; echo "exit $?" >>/var/out/$name; sync; }
 left() {
-	ls /efi/EFI/Linux /var/lib/qmr /etc/systemd/system/*.wants | grep qmr
+	ls /efi/EFI/Linux /var/lib/qmr /etc/systemd/system/*.wants 2>/dev/null | grep qmr
 	ls /sys/firmware/efi/efivars | grep -E '^QmrState|^BootNext'
-	grep -l 'Q.u.i.c.k. .m.a.c.h.i.n.e' -a /sys/firmware/efi/efivars/Boot0*
+	grep -l -a 'Q.u.i.c.k. .m.a.c.h.i.n.e' /sys/firmware/efi/efivars/Boot0*
 	lsinitramfs /boot/initrd.img-* | grep -E 'boot-guard|00-qmr'
 }
 boot_1() {
 	step pending ls /var/lib/qmr/register-pending
-	step first-check qmrctl check
+	step first qmrctl --json status
 	step uninstall qmrctl --purge uninstall
 	step left left
-	step uninstall-again qmrctl --purge uninstall
 	step install qmrctl install
 	sed -i /^sort-key/d /efi/loader/entries/*.conf
-	step check-finds qmrctl check
-	step install-sorts qmrctl install
 	step install-again qmrctl install
 	step check qmrctl check
 	step status qmrctl --json status
@@ -42,11 +40,10 @@ boot_1() {
 }
 boot_2() {
 	step recover-later qmrctl --no-reboot --reason "a test" recover
-	step next grep -c . /sys/firmware/efi/efivars/BootNext-8be4df61-93ca-11d2-aa0d-00e098032b8c
+	step next ls $next
 	step cancel qmrctl cancel
-	step cancelled ls /sys/firmware/efi/efivars/BootNext-8be4df61-93ca-11d2-aa0d-00e098032b8c
+	step cancelled ls $next
 	step cancel-again qmrctl cancel
-	step mode qmrctl mode automatic
 	step recover qmrctl --reason "a test" recover
 }
 boot_3() {
@@ -54,36 +51,41 @@ boot_3() {
 	switch_off
 }
 """
-EXITS = {"pending": 2, "first-check": 0, "uninstall": 0, "left": 1, "uninstall-again": 0, "install": 0, "check-finds": 1,
-         "install-sorts": 0, "install-again": 0, "check": 0,
-         "status": 0, "recover-later": 0, "next": 0, "cancel": 0, "cancelled": 2, "cancel-again": 3, "mode": 0, "recover": 0,
-         "history": 0}
+EXITS = {"pending": 2, "first": 0, "uninstall": 0, "left": 1, "install": 0, "install-again": 0, "check": 0, "status": 0,
+         "recover-later": 0, "next": 0, "cancel": 0, "cancelled": 2, "cancel-again": 3, "recover": 0, "history": 0}
+
+
+def entry_of(printed):
+    """Of `qmrctl --json status`."""
+    return json.loads(printed.rsplit("exit", 1)[0])["entry"]
 
 
 def qmrctl(s):
-    box = s.machine = machine.Machine(s.system(CONFIG), s.work, "box", BOOTS)
-    done = s.boot_to_the_end(box)
+    box = machine.Machine(s.system(CONFIG), s.work, "box", BOOTS)
+    done = s.boot_to_the_end(box, limit_s=2400)
     printed = {name: (box.disk.read("/var/out/" + name) or b"").decode() for name in EXITS}
     for name, code in EXITS.items():
-        s.true("%s ends with %d" % (name, code), printed[name].endswith("exit %d\n" % code), printed[name][-600:])
+        # The last command's shell is ended by the reboot that it asked for.
+        good = printed[name].endswith("exit %d\n" % code) or (name == "recover" and "goes into the recovery" in printed[name])
+        s.true("%s ends with %d" % (name, code), good, printed[name][-600:])
     s.same("nothing is left of an uninstalled qmr", "exit 1\n", printed["left"])
-    s.true("a sort-key was added", "sort-key added to 1 entries" in printed["install"], printed["install"])
-    # The third boot counted by the director came by itself: recovery is not what is booted every day.
-    s.same("resets: to the normal system, to recovery, and back", 3, done.resets)
     again = printed["install-again"]
-    s.true("the second install changes nothing", again.count("already") == 4 and "written" not in again, again)
+    s.true("a second install adds the sort-key that was taken away", "sort-key added to 1 entries" in again, again)
+    s.true("and changes nothing else", again.count("already") == 4 and "written" not in again, again)
+    # The second boot of the normal system came by itself: recovery is not what is booted every day.
+    s.same("resets: to the normal system, to recovery, and back", 3, done.resets)
 
-    status = json.loads(printed["status"].rsplit("exit", 1)[0])
     entries = firmware.boot_entries(box.variables())
     titles = [title for _, title in entries]
     place = titles.index(TITLE) if TITLE in titles else -1
-    s.true("the firmware's own store has the entry, not first", place > 0, entries)
-    s.same("status says where", [place + 1, True], [status["entry"]["boot_order_place"], status["entry"]["after_current"]])
-    s.same("once", 1, titles.count(TITLE))
+    s.true("the firmware's own store has the entry, once and not first", place > 0 and titles.count(TITLE) == 1, entries)
+    for name in ("first", "status"):
+        entry = entry_of(printed[name])
+        s.same(name + ": the place in BootOrder", [place + 1, True], [entry["boot_order_place"], entry["after_current"]])
 
     state = box.state()
     s.same("recovery learnt why it was started", ("requested", 1), (state["reason"], state["recovery_runs"]))
-    s.same("boots of the normal system", 3, state["boots"])
+    s.same("boots of the normal system since install", 2, state["boots"])
 
 
 if __name__ == "__main__":
