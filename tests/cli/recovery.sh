@@ -1,0 +1,102 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# dhcp-hook and recovery-state from the outside, over a folder of variables. Usage: tests/cli/recovery.sh -B BUILD
+set -u
+build=$(realpath "$2")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export LC_ALL=C
+status=0
+global=8be4df61-93ca-11d2-aa0d-00e098032b8c
+root=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01
+enter="unshare -m"
+[ "$(id -u)" = 0 ] || enter="unshare -rm"
+
+check() {
+	if [ "$2" = "$3" ]; then echo "ok $1"; else echo "not ok $1: is '$2', should be '$3'"; status=1; fi
+}
+# Runs a command with /run and /etc of its own, which stay in $work between the calls.
+inside() {
+	mkdir -p "$work/run" "$work/etc/qmr" "$work/efi"
+	# shellcheck disable=SC2086
+	env EFIVARFS_PATH="$work/efi/" $enter sh -c \
+		'mount --bind "$1/run" /run && mount --bind "$1/etc" /etc && mount -t tmpfs x /sys/fs 2>/dev/null; shift; exec "$@"' \
+		- "$work" "$@"
+}
+if ! inside true 2>/dev/null; then
+	echo "# mount namespaces are not to be had here: nothing was tried"
+	echo "ok recovery (skipped)"
+	exit 0
+fi
+
+hook() { inside env "$@" "$build/dhcp-hook" 2>>"$work/err"; }
+resolv() { grep -v '^options' "$work/etc/resolv.conf" | tr '\n' ' '; }
+
+hook interface=eth0 reason=BOUND 'new_domain_name_servers=10.0.2.3 10.0.2.4' new_domain_name=example.org
+check "an address" "$? $(resolv)" "0 nameserver 10.0.2.3 nameserver 10.0.2.4 search example.org "
+check "an address: the interface is marked" "$(ls "$work/run/qmr/links")" eth0
+hook interface=eth1 reason=BOUND6 'new_dhcp6_name_servers=fd00::1 fe80::1%eth1 fd00::2' new_domain_name=other.example
+check "two interfaces: three servers, one search" "$(resolv | grep -o nameserver | wc -l) $(resolv | grep -o search | wc -l)" "3 1"
+hook interface=eth0 reason=EXPIRE
+check "a lease that ends" "$(ls "$work/run/qmr/links") $(resolv)" \
+	"eth1 nameserver fd00::1 nameserver fe80::1%eth1 nameserver fd00::2 search other.example "
+hook interface=eth1 reason=NOCARRIER
+hook interface=eth0 reason=BOUND "new_domain_name_servers=10.0.2.3;reboot \$(x) $(printf '1%.0s' {1..300}) 10.0.2.5" \
+	"new_domain_name=a
+b"
+check "hostile values are left out" "$(resolv)" "nameserver 10.0.2.5 "
+hook interface=../../etc/x reason=BOUND new_domain_name_servers=10.0.2.3
+check "an interface that is none" "$? $(ls "$work/etc")" "0 $(printf 'qmr\nresolv.conf')"
+hook reason=PREINIT
+check "a call about nothing" "$?" 0
+
+# Variables as efivarfs shows them: four bytes of attributes, then the data.
+put() { printf "\\007\\000\\000\\000$2" >"$work/efi/$1-$global"; }
+option() { printf '\007\000\000\000\001\000\000\000\004\000'; printf '%s' "$1" | iconv -t UTF-16LE; printf '\000\000\177\377\004\000'; }
+state() { inside "$build/recovery-state" "$@" >"$work/out" 2>&1; }
+field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$work/run/qmr/state.json" "$1"; }
+printf '[machine]\nroot_uuid = %s\n' "$root" >"$work/etc/qmr/machine.conf"
+put BootOrder '\002\000\003\000\004\000\001\000'
+option "Quick machine recovery" >"$work/efi/Boot0002-$global"
+option "Gone astray" | sed 's/\x01\x00\x00\x00\x04/\x00\x00\x00\x00\x04/' >"$work/efi/Boot0003-$global"
+option "Debian" >"$work/efi/Boot0004-$global"
+option "PXE" >"$work/efi/Boot0001-$global"
+
+put BootCurrent '\004\000'
+state acknowledge
+check "acknowledge, by a menu" "$? $(field stage) $(field reason) $(field recovery_runs)" "0 recovering menu 1"
+put BootCurrent '\002\000'
+state acknowledge
+check "acknowledge, by the firmware" "$? $(field reason)" "0 boot-order"
+check "nobody booted in between: the runs are counted" "$(field recovery_runs)" 2
+incident=$(field incident)
+state acknowledge
+check "and the incident goes on" "$(field incident) $(field recovery_runs)" "$incident 3"
+state end --stage final --final halt --note 'why $(x)' --rung 2 --remediation p1 --boot-other 1
+check "end" "$?" 0
+check "end: the next start is the first active entry that is not ours" \
+	"$(od -An -tx1 "$work/efi/BootNext-$global" 2>/dev/null | tr -d ' \n')" 070000000400
+state end --stage final --boot-other 2
+check "end: and the second" "$(od -An -tx1 "$work/efi/BootNext-$global" | tr -d ' \n')" 070000000100
+state end --stage final --boot-other 3
+check "end: there is no third" "$? $(grep -c 'no other boot entry' "$work/out")" "0 1"
+state acknowledge
+check "what end wrote was kept" "$(field remediation) $(field rungs) $(field incident)" "p1 2 $incident"
+state end --stage nonsense
+check "end: a stage that does not exist" "$?" 2
+state end
+check "end: no stage" "$?" 2
+state other
+check "an unknown command" "$?" 2
+
+# Another installation's state is neither acted on nor taken over.
+printf '[machine]\nroot_uuid = 00000000-0000-4000-8000-000000000001\n' >"$work/etc/qmr/machine.conf"
+state acknowledge
+check "another root's state" "$? $(field recovery_runs) $(grep -c 'belongs to another root' "$work/out")" "0 1 1"
+
+rm "$work"/efi/*
+chmod 0500 "$work/efi"
+inside env EFIVARFS_PATH=/nonexistent/ "$build/recovery-state" acknowledge >"$work/out" 2>&1
+check "without variables: exit status, and the files are there" "$? $(field stage)" "1 recovering"
+check "recovery-init is no program to call" "$("$build/recovery-init" >/dev/null 2>&1; echo $?)" 2
+exit $status
