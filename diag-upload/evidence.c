@@ -46,13 +46,6 @@ static int open_systemd(const struct qmr_evidence_places *places, struct qmr_err
 	return qmr_file_open_in_root(places->root_fd, "/var/lib/systemd/pstore", O_RDONLY | O_DIRECTORY, 0, err);
 }
 
-static int open_archive(const struct qmr_evidence_places *places, struct qmr_error *err)
-{
-	if (places->root_fd < 0)
-		return -ENOENT;
-	return qmr_file_open_in_root(places->root_fd, "/var/lib/qmr/pstore", O_RDONLY | O_DIRECTORY, 0, err);
-}
-
 static int open_saved(const struct qmr_evidence_places *places, struct qmr_error *err)
 {
 	char path[128];
@@ -63,11 +56,13 @@ static int open_saved(const struct qmr_evidence_places *places, struct qmr_error
 	return qmr_file_open_in_root(places->root_fd, path, O_RDONLY | O_DIRECTORY, 0, err);
 }
 
-/* pstore first: where a copy has the same bytes, its times are the better ones. */
+/*
+ * pstore first: where a copy has the same bytes, its times are the better ones. Not /var/lib/qmr/pstore: what boot-guard archived there was
+ * over when a boot was healthy, and must not name a culprit again.
+ */
 static const struct source sources[] = {
 	{"pstore", open_pstore, 0, 0},
 	{"/var/lib/systemd/pstore", open_systemd, 3, 1},
-	{"/var/lib/qmr/pstore", open_archive, 1, 1},
 	{"records of an earlier run", open_saved, 0, 0},
 };
 

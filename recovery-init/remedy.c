@@ -192,6 +192,10 @@ static enum qmr_result revert(struct qmr_recovery *recovery, json_t *applied, in
 		qmr_error_set(err, 0, "no signed plan helps, and local_rollback is off");
 		return QMR_RESULT_NOTHING;
 	}
+	if (recovery->state.failed_boots == 0) {
+		qmr_error_set(err, 0, "no failed boot was counted: nothing is reverted without a signed plan");
+		return QMR_RESULT_NOTHING;
+	}
 	if (recovery->state.rungs & QMR_RUNG_REVERT) {
 		qmr_error_set(err, 0, "the culprit was reverted before, and that did not help");
 		return QMR_RESULT_NOTHING;
