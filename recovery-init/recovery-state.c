@@ -23,6 +23,7 @@
  */
 
 #define LOAD_OPTION_ACTIVE 1 /* UEFI 2.10, 3.1.3 */
+#define LOAD_OPTION_CATEGORY 0x1f /* of the second byte: not 0 is an application */
 #define ENTRY_NAME u"Quick machine recovery"
 
 static const char usage[] =
@@ -34,7 +35,7 @@ static const char usage[] =
 	"  --final NAME      final condition: none, normal-boot, halt or menu\n"
 	"  --rung N          bits to add to the rungs that were tried\n"
 	"  --remediation ID  plan that was applied\n"
-	"  --boot-other N    let the firmware start the Nth other entry of BootOrder next\n"
+	"  --boot-other RUN  let the firmware start another entry than ours next, if need be\n"
 	"  --note TEXT       one line for people\n"
 	"  --config FILE     configuration (default " QMR_CONFIG_PATH ")\n"
 	"  --help            this text\n"
@@ -114,35 +115,83 @@ struct ending_words {
 	const char *stage, *final, *rung, *remediation, *note, *boot_other;
 };
 
+/* Whether a device path has a node that is no disk or file on one: firmware's own programs, the network, a legacy BIOS. */
+static int has_other_device(const uint8_t *path, size_t size)
+{
+	static const struct {
+		uint8_t type, subtype; /* UEFI 2.10, 10.3; subtype 0: any */
+	} others[] = {
+		{3, 11}, {3, 12}, {3, 13}, {3, 24}, /* MAC, IPv4, IPv6, URI */
+		{4, 6},	 {4, 7},		    /* a file in the firmware's volume */
+		{5, 0},				    /* BIOS boot */
+	};
+
+	for (size_t at = 0; at + 4 <= size;) {
+		size_t length = path[at + 2] | (size_t)path[at + 3] << 8;
+
+		if (length < 4 || length > size - at)
+			return 1; /* damaged */
+		for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+			if (path[at] == others[i].type && (!others[i].subtype || path[at + 1] == others[i].subtype))
+				return 1;
+		at += length;
+	}
+	return 0;
+}
+
+/* Whether an entry starts something from a disk: active, no application of the firmware (setup, shell, memory test). */
+static int is_system(const uint8_t *number)
+{
+	cleanup_free uint8_t *option = NULL;
+	size_t size = 0, at = 6, path_size;
+	char name[9];
+
+	snprintf(name, sizeof(name), "Boot%04X", (unsigned int)(number[0] | number[1] << 8));
+	if (get_variable(name, &option, &size) < 0 || size < 8 || !(option[0] & LOAD_OPTION_ACTIVE) ||
+	    option[1] & LOAD_OPTION_CATEGORY)
+		return 0;
+	path_size = option[4] | (size_t)option[5] << 8;
+	while (at + 1 < size && (option[at] || option[at + 1]))
+		at += 2;
+	at += 2;
+	return at <= size && path_size >= 4 && path_size <= size - at && !has_other_device(option + at, path_size);
+}
+
+static int set_next(const uint8_t number[2], struct qmr_error *err)
+{
+	uint8_t data[2] = {number[0], number[1]};
+
+	if (efi_set_variable(EFI_GLOBAL_GUID, "BootNext", data, sizeof(data),
+			     EFI_VARIABLE_NON_VOLATILE | EFI_VARIABLE_BOOTSERVICE_ACCESS | EFI_VARIABLE_RUNTIME_ACCESS,
+			     0644) == 0)
+		return 0;
+	efi_error_clear();
+	return qmr_error_errno(err, errno > 0 ? -errno : -EIO, "writing EFI variable 'BootNext'");
+}
+
 /*
  * The firmware came here by BootOrder: perhaps it moved the system's own entry behind ours when a device changed, and a plain restart would
- * lead back here. The Nth entry that is active and not ours is started once, as the firmware would have done without us.
+ * lead back here. Then the entries behind ours are started once each, one in a run, as the firmware would have done without us. Where
+ * entries stand before ours, BootNext may have been set from outside, and the first run restarts plainly.
  */
-static int boot_other(int n, struct qmr_error *err)
+static int boot_other(int run, struct qmr_error *err)
 {
 	cleanup_free uint8_t *order = NULL, *current = NULL;
 	size_t size = 0, current_size = 0;
+	int is_behind = 0, n = run;
 
 	if (get_variable("BootOrder", &order, &size) < 0 || get_variable("BootCurrent", &current, &current_size) < 0 ||
 	    current_size < 2)
 		return qmr_error_set(err, -ENOENT, "the firmware names no order of boot entries");
 	for (size_t at = 0; at + 1 < size; at += 2) {
-		cleanup_free uint8_t *option = NULL;
-		size_t option_size = 0;
-		char name[9];
-
-		snprintf(name, sizeof(name), "Boot%04X", (unsigned int)(order[at] | order[at + 1] << 8));
-		if (!memcmp(order + at, current, 2) || get_variable(name, &option, &option_size) < 0 || option_size < 6 ||
-		    !(option[0] & LOAD_OPTION_ACTIVE) || --n > 0)
-			continue;
-		if (efi_set_variable(EFI_GLOBAL_GUID, "BootNext", order + at, 2,
-				     EFI_VARIABLE_NON_VOLATILE | EFI_VARIABLE_BOOTSERVICE_ACCESS |
-					     EFI_VARIABLE_RUNTIME_ACCESS, 0644) == 0)
+		if (!memcmp(order + at, current, 2))
+			is_behind = 1;
+		else if (is_system(order + at) && !is_behind && n == run && --n == 0)
 			return 0;
-		efi_error_clear();
-		return qmr_error_errno(err, errno > 0 ? -errno : -EIO, "writing EFI variable 'BootNext'");
+		else if (is_behind && is_system(order + at) && --n == 0)
+			return set_next(order + at, err);
 	}
-	return qmr_error_set(err, -ENOENT, "the firmware has no other boot entry");
+	return qmr_error_set(err, -ENOENT, "the firmware has no other boot entry to try");
 }
 
 static int find_word(const char *word, const char *(*name)(unsigned int), unsigned int n)

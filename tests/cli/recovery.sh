@@ -52,15 +52,25 @@ check "a call about nothing" "$?" 0
 
 # Variables as efivarfs shows them: four bytes of attributes, then the data.
 put() { printf "\\007\\000\\000\\000$2" >"$work/efi/$1-$global"; }
-option() { printf '\007\000\000\000\001\000\000\000\004\000'; printf '%s' "$1" | iconv -t UTF-16LE; printf '\000\000\177\377\004\000'; }
+# Name, attributes, device path: a disk unless given. Length of the path is that of one node and the end.
+disk='\001\001\006\000\000\003'
+option() {
+	printf "\007\000\000\000${2-\001\000\000\000}\012\000"
+	printf '%s' "$1" | iconv -t UTF-16LE
+	printf "\000\000${3-$disk}\177\377\004\000"
+}
 state() { inside "$build/recovery-state" "$@" >"$work/out" 2>&1; }
 field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$work/run/qmr/state.json" "$1"; }
 printf '[machine]\nroot_uuid = %s\n' "$root" >"$work/etc/qmr/machine.conf"
-put BootOrder '\002\000\003\000\004\000\001\000'
 option "Quick machine recovery" >"$work/efi/Boot0002-$global"
-option "Gone astray" | sed 's/\x01\x00\x00\x00\x04/\x00\x00\x00\x00\x04/' >"$work/efi/Boot0003-$global"
+option "Gone astray" '\000\000\000\000' >"$work/efi/Boot0003-$global"
 option "Debian" >"$work/efi/Boot0004-$global"
-option "PXE" >"$work/efi/Boot0001-$global"
+option "Setup" '\001\001\000\000' >"$work/efi/Boot0005-$global"
+option "Shell" '\001\000\000\000' '\004\006\006\000xx' >"$work/efi/Boot0006-$global"
+option "PXE" '\001\000\000\000' '\003\013\006\000xx' >"$work/efi/Boot0007-$global"
+option "Damaged" '\001\000\000\000' '\001\001\377\000xx' >"$work/efi/Boot0008-$global"
+option "Other disk" >"$work/efi/Boot0001-$global"
+put BootOrder '\002\000\003\000\005\000\006\000\007\000\010\000\011\000\004\000\001\000'
 
 put BootCurrent '\004\000'
 state acknowledge
@@ -74,12 +84,22 @@ state acknowledge
 check "and the incident goes on" "$(field incident) $(field recovery_runs)" "$incident 3"
 state end --stage final --final halt --note 'why $(x)' --rung 2 --remediation p1 --boot-other 1
 check "end" "$?" 0
-check "end: the next start is the first active entry that is not ours" \
+check "end: the next start is the first entry of a disk that is not ours" \
 	"$(od -An -tx1 "$work/efi/BootNext-$global" 2>/dev/null | tr -d ' \n')" 070000000400
 state end --stage final --boot-other 2
 check "end: and the second" "$(od -An -tx1 "$work/efi/BootNext-$global" | tr -d ' \n')" 070000000100
 state end --stage final --boot-other 3
 check "end: there is no third" "$? $(grep -c 'no other boot entry' "$work/out")" "0 1"
+rm "$work/efi/BootNext-$global"
+put BootOrder '\001\000\002\000\004\000'
+state end --stage final --boot-other 1
+check "end: an entry before ours is tried plainly first" "$? $(ls "$work/efi" | grep -c BootNext)" "0 0"
+state end --stage final --boot-other 2
+check "end: then the one behind ours" "$(od -An -tx1 "$work/efi/BootNext-$global" | tr -d ' \n')" 070000000400
+rm "$work/efi/BootNext-$global"
+put BootOrder '\005\000\002\000\006\000'
+state end --stage final --boot-other 1
+check "end: nothing of the firmware's own" "$? $(ls "$work/efi" | grep -c BootNext)" "0 0"
 state acknowledge
 check "what end wrote was kept" "$(field remediation) $(field rungs) $(field incident)" "p1 2 $incident"
 state end --stage nonsense
