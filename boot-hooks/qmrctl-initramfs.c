@@ -123,6 +123,8 @@ static int examine_tree(const char *tree, const char *release, struct qmr_error 
 	if (r == 0)
 		r = examine_copy(tree, QMR_CONFIG_PATH, err);
 	if (r == 0)
+		r = examine_copy(tree, QMRCTL_MACHINE_CONF, err);
+	if (r == 0)
 		r = examine_dropins(tree, "", err);
 	if (r == 0)
 		r = examine_dropins(tree, tree, err);

@@ -21,6 +21,8 @@ static int remove_from_initramfs(struct qmrctl *ctl, struct qmr_error *err)
 	static const char text[] = "# qmrctl uninstall: boot-guard stays out of the initramfs until qmrctl install\n";
 	int r = qmr_file_replace(AT_FDCWD, QMRCTL_UNINSTALLED, text, sizeof(text) - 1, 0644, err);
 
+	if (r == 0)
+		r = qmrctl_machine_conf_remove(err);
 	qmrctl_say(ctl, "made anew without boot-guard");
 	return r < 0 ? r : qmrctl_initramfs_update(err);
 }

@@ -15,6 +15,7 @@
 #define QMRCTL_IMAGE_FIRMWARE "\\EFI\\Linux\\qmr-recovery.efi"  /* the same as firmware writes it */
 #define QMRCTL_STATE_FOLDER "/var/lib/qmr"
 #define QMRCTL_PENDING QMRCTL_STATE_FOLDER "/register-pending"
+#define QMRCTL_MACHINE_CONF "/etc/qmr/machine.conf" /* lib/config reads it beside the configuration */
 #define QMRCTL_UNINSTALLED "/etc/qmr/uninstalled" /* keeps boot-guard out of the initramfs, initramfs-tools/hook */
 #define QMRCTL_RELEASE 128                        /* a kernel release, with NUL */
 
@@ -89,6 +90,11 @@ int qmrctl_image_compare(const struct qmrctl *ctl, const char *kernel, struct qm
 
 /* qmrctl-loader.c: 0 if recovery is not what systemd-boot boots every day, or if it is not used. */
 int qmrctl_loader_examine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* qmrctl-machine.c: machine.conf says what the machine step found. */
+int qmrctl_step_machine_conf(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_machine_conf_examine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_machine_conf_remove(struct qmr_error *err) QMR_MUST_CHECK; /* a missing one is fine */
 
 /* qmrctl-units.c: 0 if all units are enabled; the message names one that is not. */
 int qmrctl_units_examine(struct qmr_error *err) QMR_MUST_CHECK;

@@ -161,7 +161,7 @@ ok "all that was refused changed nothing" \
 # Steps that fail.
 touch "$root/tmp/fail-initramfs"
 ok "a generator that fails: said what was done and what not" \
-	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, machine; not begun: the 4 after it")" "1 1"
+	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, machine, machine.conf; not begun: the 4 after it")" "1 1"
 rm "$root/tmp/fail-initramfs"
 touch "$root/tmp/late"
 ok "boot-guard not the first of init-top is refused" "$(install_built) $(said "which is '/scripts/init-top/00-early'")" "1 1"
@@ -194,6 +194,9 @@ ok "the image is there" "$(head -c 2 "$root/$image")" MZ
 ok "it was told root and ESP, and to take nothing of the running system" \
 	"$(sed 's/--output [^ ]* //' "$root/tmp/mkrecovery.log")" \
 	"--root-uuid 5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 --root-fstype ext4 --esp-uuid ABCD-1234 --root /"
+ok "machine.conf says what was found" "$(xargs <"$root/etc/qmr/machine.conf")" \
+	"# written by qmrctl install [machine] root_uuid=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 root_fstype=ext4 esp_uuid=ABCD-1234"
+ok "and is in the initramfs" "$(tar -xOf "$root/boot/initrd.img-$release" ./etc/qmr/machine.conf)" "$(cat "$root/etc/qmr/machine.conf")"
 ok "registering is left to the first boot" "$(find "$root/var/lib/qmr" -name register-pending | wc -l)" 1
 ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-healthy.timer qmr-register.service qmr-resume.service qmr-shutdown.service "
 ok "systemd-pstore leaves the crash records" "$(grep -c Storage=none "$root/etc/systemd/pstore.conf.d/50-qmr.conf")" 1
@@ -228,6 +231,15 @@ cp "$work/image" "$root/$image"
 printf x >>"$root/$image"
 finds "another image" "image: the recovery image is not what would be built now"
 cp "$work/image" "$root/$image"
+sed -i s/^root_uuid=5/root_uuid=6/ "$root/etc/qmr/machine.conf"
+ok "check finds a machine.conf of another root, also as such in the initramfs" \
+	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said 'does not name root 5c8b2b4e') $(said "does not hold the present '/etc/qmr/machine.conf'")" "1 1 1"
+rm "$root/etc/qmr/machine.conf"
+ok "check finds a missing machine.conf" \
+	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said "machine.conf: '/etc/qmr/machine.conf' is missing")" "1 1"
+ok "install writes it again" "$(install_built) $(said "machine.conf: '/etc/qmr/machine.conf' written") $(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check)" "0 1 0"
+ok "a UUID that would be more than a word in it is refused" \
+	"$(install_built --root-uuid $'1\nmode = off') $(said "root_uuid '1?mode = off' is not one plain word")" "2 1"
 rm "$root/etc/units/qmr-shutdown.service"
 finds "a disabled unit" "units: unit 'qmr-shutdown.service' is not enabled"
 touch "$root/etc/units/qmr-shutdown.service"
@@ -255,17 +267,15 @@ printf '[policy]\nmode = observe\n' >"$root/etc/qmr/conf.d/95-site.conf"
 ok "a file that overrides the mode is named as the reason" "$(mode ask) $(said 'a file behind it in conf.d says observe')" "1 1"
 rm "$root/etc/qmr/conf.d/95-site.conf"
 
-# Boot state in a folder in the place of EFI variables.
+# Boot state in a folder in the place of EFI variables, of the root that machine.conf names where the command line does not.
 mkdir "$root/tmp/efi"
 variables=/tmp/efi/
-python3 - "$root/tmp/efi/QmrState-3f1c8b6e-6a55-4e0b-9a0c-5a7d1c0de9e4" "$(tr ' ' '\n' </proc/cmdline | sed -n s/^root=//p)" <<'EOT'
+echo "root=PARTUUID=0f0e0d0c-0b0a-0908-0706-050403020100 ro" >"$root/tmp/cmdline"
+mount --bind "$root/tmp/cmdline" "$root/proc/cmdline"
+python3 - "$root/tmp/efi/QmrState-3f1c8b6e-6a55-4e0b-9a0c-5a7d1c0de9e4" <<'EOT'
 # docs/boot-state.md by hand: three boots, the newest running, a switch pending.
 import struct, sys, uuid, zlib
-name = sys.argv[2]
-try:
-    root = uuid.UUID(name.removeprefix("UUID=")).bytes
-except ValueError:
-    root = b"".join(struct.pack("<I", zlib.crc32(name.encode(), i)) for i in range(4))
+root = uuid.UUID("5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01").bytes
 state = bytearray(960)
 state[0:4] = b"QMRS"
 struct.pack_into("<HH", state, 4, 1, 960)
@@ -281,6 +291,9 @@ open(sys.argv[1], "wb").write(struct.pack("<I", 7) + state)
 EOT
 ok "status" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 status) $(said 'mode:          ask') $(said 'switching: the next boot goes into recovery')" "0 1 1"
 ok "nothing in a note reaches the terminal as a control character" "$(grep -c $'\x1b' "$root/tmp/out")" 0
+mv "$root/etc/qmr/machine.conf" "$root/tmp/machine.conf"
+ok "without machine.conf it is another root's" "$(ctl status) $(said 'switching: the next boot goes into recovery')" "0 0"
+mv "$root/tmp/machine.conf" "$root/etc/qmr/machine.conf"
 ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 --json status >/dev/null
 ok "status --json is complete" "$(python3 - "$root/tmp/out" "$release" <<'EOT'
 import json, sys
@@ -332,10 +345,11 @@ rm "$root/tmp/fail-initramfs"
 ok "uninstall" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall)" 0
 ok "image, units and mark for the first boot are gone, incidents are kept" \
 	"$(ls "$root/efi/EFI/Linux" "$root/etc/units") $(ls "$root/var/lib/qmr")" "$(printf '%s:\n\n%s:' "$root/efi/EFI/Linux" "$root/etc/units") incidents"
+ok "machine.conf is gone" "$(find "$root/etc/qmr" -name machine.conf)" ""
 ok "and systemd-pstore is as before" "$(find "$root/etc/systemd" -type f)" ""
 ok "boot-guard is out of the initramfs" "$(tar -tf "$root/boot/initrd.img-$release" | grep -c boot-guard)" 0
 ok "uninstall --purge" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 --purge uninstall) $(ls "$root/var/lib")" "0 "
-ok "install brings it back" "$(install_built) $(tar -tf "$root/boot/initrd.img-$release" | grep -c boot-guard) $(ls "$root/etc/qmr" | tr '\n' ' ')" "0 1 conf.d qmr.conf trust "
+ok "install brings it back" "$(install_built) $(tar -tf "$root/boot/initrd.img-$release" | grep -c boot-guard) $(ls "$root/etc/qmr" | tr '\n' ' ')" "0 1 conf.d machine.conf qmr.conf trust "
 
 ok "no command" "$(ctl)" 2
 ok "unknown command" "$(ctl explode)" 2
