@@ -13,13 +13,15 @@
 #include "file.h"
 
 #define TABLE_BYTES_MAX (4U << 20)
-#define ESP_TYPE "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"      /* UEFI 2.10, 5.3.3 */
+#define ESP_TYPE "c12a7328-f81f-11d2-ba4b-00a0c93ec93b" /* UEFI 2.10, 5.3.3 */
 #define ESP_TYPE_MBR "0xef"
-#define XBOOTLDR_TYPE "bc13c2ff-59e6-4262-a352-b275fd6f7172" /* Discoverable Partitions Specification */
+#define XBOOTLDR_TYPE                                                                              \
+	"bc13c2ff-59e6-4262-a352-b275fd6f7172" /* Discoverable Partitions Specification */
 
 static const char *const esp_places[] = {"/efi", "/boot/efi", "/boot"};
 
-/* Copies a field, in which the kernel and fstab(5) write white space and backslash as \NNN. -ENAMETOOLONG. */
+/* Copies a field, in which the kernel and fstab(5) write white space and backslash as \NNN.
+ * -ENAMETOOLONG. */
 static int decode(const char *from, size_t length, char *to, size_t size)
 {
 	size_t used = 0;
@@ -27,9 +29,11 @@ static int decode(const char *from, size_t length, char *to, size_t size)
 	for (size_t i = 0; i < length; i++) {
 		char c = from[i];
 
-		if (c == '\\' && i + 3 < length && from[i + 1] >= '0' && from[i + 1] <= '3' && from[i + 2] >= '0' &&
-		    from[i + 2] <= '7' && from[i + 3] >= '0' && from[i + 3] <= '7') {
-			c = (char)((from[i + 1] - '0') << 6 | (from[i + 2] - '0') << 3 | (from[i + 3] - '0'));
+		if (c == '\\' && i + 3 < length && from[i + 1] >= '0' && from[i + 1] <= '3' &&
+		    from[i + 2] >= '0' && from[i + 2] <= '7' && from[i + 3] >= '0' &&
+		    from[i + 3] <= '7') {
+			c = (char)((from[i + 1] - '0') << 6 | (from[i + 2] - '0') << 3 |
+				   (from[i + 3] - '0'));
 			i += 3;
 		}
 		if (used + 1 >= size || !c)
@@ -76,9 +80,11 @@ static int parse_mountinfo(const char *line, size_t length, struct qmr_mount *mo
 
 	while (dash < n && !(f[dash].length == 1 && f[dash].text[0] == '-'))
 		dash++;
-	if (dash + 2 >= n || GET(f[2], device) < 0 || sscanf(device, "%u:%u", &mount->major, &mount->minor) != 2)
+	if (dash + 2 >= n || GET(f[2], device) < 0 ||
+	    sscanf(device, "%u:%u", &mount->major, &mount->minor) != 2)
 		return -EINVAL;
-	return GET(f[3], mount->subtree) < 0 || GET(f[4], mount->path) < 0 || GET(f[dash + 1], mount->type) < 0 ||
+	return GET(f[3], mount->subtree) < 0 || GET(f[4], mount->path) < 0 ||
+			       GET(f[dash + 1], mount->type) < 0 ||
 			       GET(f[dash + 2], mount->source) < 0
 		       ? -EINVAL
 		       : 0;
@@ -90,11 +96,14 @@ static int parse_fstab(const char *line, size_t length, struct qmr_mount *mount)
 
 	if (split(line, length, f, 3) < 3 || f[0].text[0] == '#')
 		return -EINVAL;
-	return GET(f[0], mount->source) < 0 || GET(f[1], mount->path) < 0 || GET(f[2], mount->type) < 0 ? -EINVAL : 0;
+	return GET(f[0], mount->source) < 0 || GET(f[1], mount->path) < 0 ||
+			       GET(f[2], mount->type) < 0
+		       ? -EINVAL
+		       : 0;
 }
 
-static int find(const char *text, const char *path, int (*parse)(const char *, size_t, struct qmr_mount *),
-		struct qmr_mount *ret_mount)
+static int find(const char *text, const char *path,
+		int (*parse)(const char *, size_t, struct qmr_mount *), struct qmr_mount *ret_mount)
 {
 	int found = -ENOENT;
 
@@ -134,14 +143,16 @@ static void copy_value(blkid_probe probe, const char *name, char *to, size_t siz
 {
 	const char *value;
 
-	if (blkid_probe_lookup_value(probe, name, &value, NULL) < 0 || snprintf(to, size, "%s", value) >= (int)size)
+	if (blkid_probe_lookup_value(probe, name, &value, NULL) < 0 ||
+	    snprintf(to, size, "%s", value) >= (int)size)
 		to[0] = '\0';
 }
 
 /* What libblkid reads from the device itself; what it does not find stays empty. */
 static int probe_device(const char *device, struct device_facts *ret, struct qmr_error *err)
 {
-	__attribute__((cleanup(cleanup_probe))) blkid_probe probe = blkid_new_probe_from_filename(device);
+	__attribute__((cleanup(cleanup_probe))) blkid_probe probe =
+		blkid_new_probe_from_filename(device);
 
 	if (!probe)
 		return qmr_error_errno(err, errno ? -errno : -EIO, "reading device '%s'", device);
@@ -150,7 +161,9 @@ static int probe_device(const char *device, struct device_facts *ret, struct qmr
 	blkid_probe_enable_partitions(probe, 1);
 	blkid_probe_set_partitions_flags(probe, BLKID_PARTS_ENTRY_DETAILS);
 	if (blkid_do_safeprobe(probe) < 0)
-		return qmr_error_set(err, -EIO, "device '%s' holds no file system that can be told for certain", device);
+		return qmr_error_set(
+			err, -EIO, "device '%s' holds no file system that can be told for certain",
+			device);
 	copy_value(probe, "UUID", ret->uuid, sizeof(ret->uuid));
 	copy_value(probe, "TYPE", ret->type, sizeof(ret->type));
 	copy_value(probe, "PART_ENTRY_TYPE", ret->part_type, sizeof(ret->part_type));
@@ -168,7 +181,8 @@ static int sysfs_read(const struct qmr_mount *mount, const char *below, char **r
 }
 
 /* The kernel's own name of a device: names in mount tables may be links, or from another /dev. */
-static int sysfs_devname(const struct qmr_mount *mount, const char *below, char *ret_name, size_t size)
+static int sysfs_devname(const struct qmr_mount *mount, const char *below, char *ret_name,
+			 size_t size)
 {
 	cleanup_free char *text = NULL;
 	char *name;
@@ -179,7 +193,9 @@ static int sysfs_devname(const struct qmr_mount *mount, const char *below, char 
 	if (!name || (name != text && name[-1] != '\n'))
 		return -ENOENT;
 	name[strcspn(name, "\n")] = '\0';
-	return snprintf(ret_name, size, "/dev/%s", name + strlen("DEVNAME=")) < (int)size ? 0 : -ENAMETOOLONG;
+	return snprintf(ret_name, size, "/dev/%s", name + strlen("DEVNAME=")) < (int)size
+		       ? 0
+		       : -ENAMETOOLONG;
 }
 
 static int sysfs_has(const struct qmr_mount *mount, const char *below)
@@ -198,9 +214,10 @@ static void find_obstacle(const struct qmr_mount *mount, char *ret, size_t size)
 	if (!strcmp(mount->type, "btrfs") && strcmp(mount->subtree, "/"))
 		snprintf(ret, size, "a btrfs subvolume (%.80s)", mount->subtree);
 	else if (sysfs_read(mount, "/dm/uuid", &uuid) == 0)
-		snprintf(ret, size, "%s", !strncmp(uuid, "LVM-", 4)    ? "an LVM volume"
-					  : !strncmp(uuid, "CRYPT-", 6) ? "an encrypted volume (LUKS)"
-									: "a device-mapper volume");
+		snprintf(ret, size, "%s",
+			 !strncmp(uuid, "LVM-", 4)     ? "an LVM volume"
+			 : !strncmp(uuid, "CRYPT-", 6) ? "an encrypted volume (LUKS)"
+						       : "a device-mapper volume");
 	else if (sysfs_has(mount, "/md") || sysfs_has(mount, "/../md"))
 		snprintf(ret, size, "an md array");
 }
@@ -210,7 +227,8 @@ static int is_filled(const char *text)
 	return text && *text;
 }
 
-static int set_text(const char *option, const char *value, char *to, size_t size, struct qmr_error *err)
+static int set_text(const char *option, const char *value, char *to, size_t size,
+		    struct qmr_error *err)
 {
 	if (!is_filled(value))
 		return 0;
@@ -219,12 +237,14 @@ static int set_text(const char *option, const char *value, char *to, size_t size
 	return 0;
 }
 
-static int set_known(const struct qmr_machine_known *known, struct qmr_machine *m, struct qmr_error *err)
+static int set_known(const struct qmr_machine_known *known, struct qmr_machine *m,
+		     struct qmr_error *err)
 {
 	int r = set_text("--root-uuid", known->root_uuid, m->root_uuid, sizeof(m->root_uuid), err);
 
 	if (r == 0)
-		r = set_text("--root-fstype", known->root_fstype, m->root_fstype, sizeof(m->root_fstype), err);
+		r = set_text("--root-fstype", known->root_fstype, m->root_fstype,
+			     sizeof(m->root_fstype), err);
 	if (r == 0)
 		r = set_text("--esp-path", known->esp_path, m->esp_path, sizeof(m->esp_path), err);
 	if (r == 0)
@@ -240,7 +260,9 @@ static void default_text(char *to, size_t size, const char *value)
 
 static int require(const char *text, const char *what, const char *option, struct qmr_error *err)
 {
-	return text[0] ? 0 : qmr_error_set(err, -ENOENT, "%s is not known; give it with %s", what, option);
+	return text[0] ? 0
+		       : qmr_error_set(err, -ENOENT, "%s is not known; give it with %s", what,
+				       option);
 }
 
 static int require_all(const struct qmr_machine *m, struct qmr_error *err)
@@ -248,9 +270,11 @@ static int require_all(const struct qmr_machine *m, struct qmr_error *err)
 	int r = require(m->root_uuid, "the UUID of the root file system", "--root-uuid", err);
 
 	if (r == 0)
-		r = require(m->root_fstype, "the type of the root file system", "--root-fstype", err);
+		r = require(m->root_fstype, "the type of the root file system", "--root-fstype",
+			    err);
 	if (r == 0)
-		r = require(m->esp_path, "the EFI system partition's mount point", "--esp-path", err);
+		r = require(m->esp_path, "the EFI system partition's mount point", "--esp-path",
+			    err);
 	if (r == 0)
 		r = require(m->esp_uuid, "the UUID of the EFI system partition", "--esp-uuid", err);
 	return r;
@@ -275,9 +299,11 @@ static void find_running_root(const char *mounts, struct qmr_machine *m)
 }
 
 /* 0 if path is a mounted ESP, filled in; otherwise err says what it is instead. */
-static int examine_esp(const char *mounts, const char *path, struct qmr_machine *m, struct qmr_error *err)
+static int examine_esp(const char *mounts, const char *path, struct qmr_machine *m,
+		       struct qmr_error *err)
 {
-	cleanup_closedir DIR *dir = opendir(path); /* has an automount point mount what it stands for */
+	cleanup_closedir DIR *dir =
+		opendir(path); /* has an automount point mount what it stands for */
 	cleanup_free char *number = NULL;
 	struct device_facts facts = {0};
 	struct qmr_mount mount;
@@ -287,7 +313,9 @@ static int examine_esp(const char *mounts, const char *path, struct qmr_machine 
 	if (!dir || qmr_mountinfo_find(mounts, path, &mount) < 0 || !strcmp(mount.type, "autofs"))
 		return qmr_error_set(err, -ENOENT, "nothing is mounted at '%s'", path);
 	if (strcmp(mount.type, "vfat"))
-		return qmr_error_set(err, -ENOENT, "'%s' is %s, not the EFI system partition's vfat", path, mount.type);
+		return qmr_error_set(err, -ENOENT,
+				     "'%s' is %s, not the EFI system partition's vfat", path,
+				     mount.type);
 	r = sysfs_devname(&mount, "/uevent", device, sizeof(device));
 	if (r < 0)
 		return qmr_error_set(err, r, "the device of '%s' is not in /sys", path);
@@ -295,11 +323,14 @@ static int examine_esp(const char *mounts, const char *path, struct qmr_machine 
 	if (r < 0)
 		return r;
 	if (strcmp(facts.part_type, ESP_TYPE) && strcmp(facts.part_type, ESP_TYPE_MBR))
-		return qmr_error_set(err, -ENOENT, "'%s' (%s) is a partition of type '%s', not an EFI system partition", path,
-				     device, facts.part_type);
+		return qmr_error_set(
+			err, -ENOENT,
+			"'%s' (%s) is a partition of type '%s', not an EFI system partition", path,
+			device, facts.part_type);
 	if (sysfs_read(&mount, "/partition", &number) < 0 ||
 	    sysfs_devname(&mount, "/../uevent", m->esp_disk, sizeof(m->esp_disk)) < 0)
-		return qmr_error_set(err, -ENOENT, "the disk of '%s' (%s) is not in /sys", path, device);
+		return qmr_error_set(err, -ENOENT, "the disk of '%s' (%s) is not in /sys", path,
+				     device);
 	m->esp_partition = atoi(number);
 	default_text(m->esp_path, sizeof(m->esp_path), path);
 	default_text(m->esp_uuid, sizeof(m->esp_uuid), facts.uuid);
@@ -310,7 +341,8 @@ static int read_mounts(char **ret_text, struct qmr_error *err)
 {
 	size_t size;
 
-	return qmr_file_read(AT_FDCWD, "/proc/self/mountinfo", TABLE_BYTES_MAX, ret_text, &size, err);
+	return qmr_file_read(AT_FDCWD, "/proc/self/mountinfo", TABLE_BYTES_MAX, ret_text, &size,
+			     err);
 }
 
 static int find_running_esp(struct qmr_machine *m, struct qmr_error *err)
@@ -331,8 +363,11 @@ static int find_running_esp(struct qmr_machine *m, struct qmr_error *err)
 		r = examine_esp(mounts, path, m, &why);
 	}
 	if (r < 0)
-		return qmr_error_set(err, r, "no EFI system partition is mounted at /efi, /boot/efi or /boot (last: %s); mount "
-				     "it, or give its mount point with --esp-path", why.text);
+		return qmr_error_set(err, r,
+				     "no EFI system partition is mounted at /efi, /boot/efi or "
+				     "/boot (last: %s); mount "
+				     "it, or give its mount point with --esp-path",
+				     why.text);
 	return 0;
 }
 
@@ -343,8 +378,8 @@ static void find_xbootldr(const char *mounts, struct qmr_machine *m)
 	char device[160];
 
 	if (strcmp(m->esp_path, "/boot") && qmr_mountinfo_find(mounts, "/boot", &mount) == 0 &&
-	    sysfs_devname(&mount, "/uevent", device, sizeof(device)) == 0 && probe_device(device, &facts, NULL) == 0 &&
-	    !strcmp(facts.part_type, XBOOTLDR_TYPE))
+	    sysfs_devname(&mount, "/uevent", device, sizeof(device)) == 0 &&
+	    probe_device(device, &facts, NULL) == 0 && !strcmp(facts.part_type, XBOOTLDR_TYPE))
 		strcpy(m->xbootldr_path, "/boot");
 }
 
@@ -406,7 +441,8 @@ static void find_built_root(const char *fstab, struct qmr_machine *m)
 		snprintf(m->root_obstacle, sizeof(m->root_obstacle), "%.100s", mount.source);
 	resolve_source(mount.source, &facts);
 	default_text(m->root_uuid, sizeof(m->root_uuid), facts.uuid);
-	default_text(m->root_fstype, sizeof(m->root_fstype), strcmp(mount.type, "auto") ? mount.type : facts.type);
+	default_text(m->root_fstype, sizeof(m->root_fstype),
+		     strcmp(mount.type, "auto") ? mount.type : facts.type);
 }
 
 static void find_built_esp(const char *fstab, struct qmr_machine *m)
@@ -446,8 +482,11 @@ int qmr_machine_find_built(const struct qmr_machine_known *known, struct qmr_mac
 	if (r < 0)
 		return r;
 	if (stat(machine.esp_path, &st) < 0 || !S_ISDIR(st.st_mode))
-		return qmr_error_set(err, -ENOTDIR, "'%s' is no folder; give the one of the EFI system partition with "
-				     "--esp-path", machine.esp_path);
+		return qmr_error_set(
+			err, -ENOTDIR,
+			"'%s' is no folder; give the one of the EFI system partition with "
+			"--esp-path",
+			machine.esp_path);
 	if (strcmp(machine.esp_path, "/boot") && stat("/boot/loader/entries", &st) == 0)
 		strcpy(machine.xbootldr_path, "/boot");
 	*ret_machine = machine;

@@ -82,7 +82,8 @@ static void test_long(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_mountinfo), cmocka_unit_test(test_fstab),
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_mountinfo),
+					   cmocka_unit_test(test_fstab),
 					   cmocka_unit_test(test_long)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
