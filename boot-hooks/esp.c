@@ -4,6 +4,7 @@
 #include <blkid/blkid.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,37 +97,73 @@ static int parse_fstab(const char *line, size_t length, struct qmr_mount *mount)
 
 	if (split(line, length, f, 3) < 3 || f[0].text[0] == '#')
 		return -EINVAL;
-	return GET(f[0], mount->source) < 0 || GET(f[1], mount->path) < 0 ||
-			       GET(f[2], mount->type) < 0
-		       ? -EINVAL
-		       : 0;
+	if (GET(f[0], mount->source) < 0 || GET(f[1], mount->path) < 0 ||
+	    GET(f[2], mount->type) < 0)
+		return -EINVAL;
+	/* mount(8) takes "/var/" as well. */
+	for (size_t n = strlen(mount->path); n > 1 && mount->path[n - 1] == '/'; n--)
+		mount->path[n - 1] = '\0';
+	return 0;
 }
 
-static int find(const char *text, const char *path,
-		int (*parse)(const char *, size_t, struct qmr_mount *), struct qmr_mount *ret_mount)
+typedef int parse_fn(const char *line, size_t length, struct qmr_mount *mount);
+typedef int match_fn(const char *mount_path, const char *path);
+
+/* Both return 0 or how well it matches: a later mount lies on top of an earlier one that matches no
+ * better. */
+static int match_same(const char *mount_path, const char *path)
 {
-	int found = -ENOENT;
+	return !strcmp(mount_path, path);
+}
+
+static int match_holding(const char *mount_path, const char *path)
+{
+	size_t n = strlen(mount_path);
+
+	if (!strcmp(mount_path, "/"))
+		return path[0] == '/';
+	return n && !strncmp(mount_path, path, n) && (path[n] == '/' || !path[n]) ? (int)n : 0;
+}
+
+static int find(const char *text, const char *path, parse_fn *parse, match_fn *match,
+		struct qmr_mount *ret_mount)
+{
+	int best = 0;
 
 	for (size_t length; *text; text += length + (text[length] == '\n')) {
 		struct qmr_mount mount = {0};
+		int matches;
 
 		length = strcspn(text, "\n");
-		if (parse(text, length, &mount) < 0 || strcmp(mount.path, path))
+		if (parse(text, length, &mount) < 0)
 			continue;
-		*ret_mount = mount; /* a later mount lies on top of an earlier one */
-		found = 0;
+		matches = match(mount.path, path);
+		if (!matches || matches < best)
+			continue;
+		*ret_mount = mount;
+		best = matches;
 	}
-	return found;
+	return best ? 0 : -ENOENT;
 }
 
 int qmr_mountinfo_find(const char *text, const char *path, struct qmr_mount *ret_mount)
 {
-	return find(text, path, parse_mountinfo, ret_mount);
+	return find(text, path, parse_mountinfo, match_same, ret_mount);
 }
 
 int qmr_fstab_find(const char *text, const char *path, struct qmr_mount *ret_mount)
 {
-	return find(text, path, parse_fstab, ret_mount);
+	return find(text, path, parse_fstab, match_same, ret_mount);
+}
+
+int qmr_mountinfo_find_holding(const char *text, const char *path, struct qmr_mount *ret_mount)
+{
+	return find(text, path, parse_mountinfo, match_holding, ret_mount);
+}
+
+int qmr_fstab_find_holding(const char *text, const char *path, struct qmr_mount *ret_mount)
+{
+	return find(text, path, parse_fstab, match_holding, ret_mount);
 }
 
 static void cleanup_probe(blkid_probe *probe)
@@ -343,6 +380,60 @@ static int read_mounts(char **ret_text, struct qmr_error *err)
 
 	return qmr_file_read(AT_FDCWD, "/proc/self/mountinfo", TABLE_BYTES_MAX, ret_text, &size,
 			     err);
+}
+
+/* Follows links in what exists of the path; the rest stays as it is. */
+static int resolve(const char *path, char ret_path[PATH_MAX], struct qmr_error *err)
+{
+	char head[PATH_MAX], real[PATH_MAX];
+	size_t n = strlen(path);
+
+	if (path[0] != '/' || n >= sizeof(head))
+		return qmr_error_set(err, -EINVAL, "'%s' is not absolute, or too long", path);
+	memcpy(head, path, n + 1);
+	while (!realpath(n ? head : "/", real)) {
+		if (n == 0 || (errno != ENOENT && errno != ENOTDIR))
+			return qmr_error_errno(err, -errno, "looking for '%s'", path);
+		while (head[--n] != '/')
+			;
+		head[n] = '\0';
+	}
+	if (snprintf(ret_path, PATH_MAX, "%s%s", strcmp(real, "/") || !path[n] ? real : "",
+		     path + n) >= PATH_MAX)
+		return qmr_error_set(err, -ENAMETOOLONG, "'%s' is too long", path);
+	return 0;
+}
+
+/*
+ * By mounts, not by device numbers: a folder of the root that is mounted elsewhere in it has the
+ * root's number, and a subvolume that is mounted with the root has not.
+ */
+int qmr_machine_is_on_root(int is_built, const char *path, struct qmr_mount *ret_mount,
+			   struct qmr_error *err)
+{
+	cleanup_free char *text = NULL;
+	struct qmr_mount mount, root = {0};
+	char real[PATH_MAX];
+	size_t size;
+	int r = resolve(path, real, err);
+
+	if (r == 0)
+		r = is_built ? qmr_file_read(AT_FDCWD, "/etc/fstab", TABLE_BYTES_MAX, &text, &size,
+					     err)
+			     : read_mounts(&text, err);
+	if (r < 0)
+		return is_built && r == -ENOENT ? 1 : r;
+	r = is_built ? qmr_fstab_find_holding(text, real, &mount)
+		     : qmr_mountinfo_find_holding(text, real, &mount);
+	if (r < 0 || !strcmp(mount.path, "/"))
+		return 1;
+	/* A folder that is mounted onto itself is where it was. */
+	if (!is_built && qmr_mountinfo_find(text, "/", &root) == 0 && root.major == mount.major &&
+	    root.minor == mount.minor && !strcmp(root.subtree, "/") &&
+	    !strcmp(mount.subtree, mount.path))
+		return 1;
+	*ret_mount = mount;
+	return 0;
 }
 
 static int find_running_esp(struct qmr_machine *m, struct qmr_error *err)

@@ -39,6 +39,16 @@ struct qmr_machine_known {
 int qmr_mountinfo_find(const char *text, const char *path, struct qmr_mount *ret_mount) QMR_MUST_CHECK;
 int qmr_fstab_find(const char *text, const char *path, struct qmr_mount *ret_mount) QMR_MUST_CHECK;
 
+/* The same for the mount that the absolute path lies on: the longest mount point that it begins with, by whole components. */
+int qmr_mountinfo_find_holding(const char *text, const char *path, struct qmr_mount *ret_mount) QMR_MUST_CHECK;
+int qmr_fstab_find_holding(const char *text, const char *path, struct qmr_mount *ret_mount) QMR_MUST_CHECK;
+
+/*
+ * 1 if path, which need not exist, lies where somebody finds it who mounts the root file system alone; 0 if another mount is in
+ * between, which is in *ret_mount. Links on the way are followed. is_built: by what fstab says, which may be missing.
+ */
+int qmr_machine_is_on_root(int is_built, const char *path, struct qmr_mount *ret_mount, struct qmr_error *err) QMR_MUST_CHECK;
+
 /*
  * The running system: what is mounted, and what libblkid and sysfs say of it. The ESP must be a mounted vfat on a
  * partition of the ESP's type. The message of an error names the option that helps.

@@ -60,9 +60,15 @@ static const struct check {
 	qmrctl_step_fn *find;
 	int needs_machine;
 } checks[] = {
-	{"config", qmrctl_step_config, 0},     {"machine", qmrctl_step_machine, 0},  {"machine.conf", qmrctl_machine_conf_examine, 1},
-	{"initramfs", check_initramfs, 0},     {"image", check_image, 1},            {"loader", qmrctl_loader_examine, 1},
-	{"register", check_entry, 1},          {"units", check_units, 0},
+	{"config", qmrctl_step_config, 0},
+	{"machine", qmrctl_step_machine, 0},
+	{"paths", qmrctl_step_paths, 0},
+	{"machine.conf", qmrctl_machine_conf_examine, 1},
+	{"initramfs", check_initramfs, 0},
+	{"image", check_image, 1},
+	{"loader", qmrctl_loader_examine, 1},
+	{"register", check_entry, 1},
+	{"units", check_units, 0},
 };
 
 int qmrctl_check(struct qmrctl *ctl, struct qmr_error *err)

@@ -161,10 +161,14 @@ int qmrctl_install(struct qmrctl *ctl, struct qmr_error *err)
 {
 	/* The image before the entry that starts it; the units, which begin to count, at the end. */
 	static const struct qmrctl_step steps[] = {
-		{"config", qmrctl_step_config},     {"machine", qmrctl_step_machine},
+		{"config", qmrctl_step_config},
+		{"machine", qmrctl_step_machine},
+		{"paths", qmrctl_step_paths}, /* up to here nothing is changed */
 		{"machine.conf", qmrctl_step_machine_conf}, /* the initramfs carries it */
-		{"initramfs", remove_mark},         {"image", qmrctl_step_image},
-		{"loader", qmrctl_step_loader},     {"register", qmrctl_step_register},
+		{"initramfs", remove_mark},
+		{"image", qmrctl_step_image},
+		{"loader", qmrctl_step_loader},
+		{"register", qmrctl_step_register},
 		{"units", qmrctl_step_units},
 	};
 

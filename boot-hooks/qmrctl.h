@@ -65,6 +65,7 @@ int qmrctl_check(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK; /* -
 /* Steps that several commands share. */
 int qmrctl_step_config(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_machine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_step_paths(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_initramfs(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_image(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_loader(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;

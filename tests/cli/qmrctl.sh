@@ -155,13 +155,26 @@ ok "a root that recovery cannot reach is refused" \
 printf 'UUID=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 / auto rw 0 1\n' >"$root/etc/fstab"
 ok "a root of unknown type: the option is named" "$(install_built) $(said 'give it with --root-fstype')" "1 1"
 printf 'UUID=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 / ext4 rw 0 1\n' >"$root/etc/fstab"
+fstab() { printf 'UUID=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 / ext4 rw 0 1\n%s\n' "$@" >"$root/etc/fstab"; }
+fstab 'LABEL=var /var/ ext4 rw 0 2'
+for option in --force --no-variables; do
+	ok "$option: a /var of its own is refused" \
+		"$(install_built $option) $(said "'/var/lib/qmr' lies on the file system mounted at '/var' (ext4, LABEL=var), not on the root")" "1 1"
+done
+fstab '/dev/sdb1 /usr/lib xfs rw 0 2' 'LABEL=o /opt ext4 rw 0 2' 'LABEL=v /var/lib/qmr-not ext4 rw 0 2'
+ok "watched paths that recovery cannot restore are refused by name" \
+	"$(install_built) $(said "[watch] path: '/usr/lib/modules/*/extra' (at '/usr/lib', xfs)") $(said "'/opt' (at '/opt', ext4)") $(said /etc/fstab)" "1 1 1 0"
+ok "accepted with --force, and named" \
+	"$(touch "$root/tmp/fail-initramfs"; install_built --force; rm "$root/tmp/fail-initramfs") $(said "recovery cannot restore '/usr/lib/modules/*/extra' (at '/usr/lib', xfs)")" "1 1"
+rm "$root/etc/qmr/machine.conf"
+fstab ''
 ok "all that was refused changed nothing" \
 	"$(diff <(echo "$before" | grep -v etc/) <(snapshot | grep -v etc/))$(find "$root/etc/units" 2>/dev/null)" ""
 
 # Steps that fail.
 touch "$root/tmp/fail-initramfs"
 ok "a generator that fails: said what was done and what not" \
-	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, machine, machine.conf; not begun: the 4 after it")" "1 1"
+	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, machine, paths, machine.conf; not begun: the 4 after it")" "1 1"
 rm "$root/tmp/fail-initramfs"
 touch "$root/tmp/late"
 ok "boot-guard not the first of init-top is refused" "$(install_built) $(said "which is '/scripts/init-top/00-early'")" "1 1"
@@ -328,6 +341,23 @@ ok "recover is refused in mode off" "$(ctl recover) $(said 'the mode is off')" "
 mode ask >/dev/null
 variables=/nowhere/
 ok "status without EFI variables says so" "$(ctl status) $(said 'state:         none')" "0 1"
+
+# A running system is asked for its mounts.
+on_root() { ctl check >/dev/null; grep '^paths:' "$root/tmp/out"; }
+ok "nothing is mounted in the way" "$(on_root)" ""
+mount --bind "$root/var" "$root/var"
+ok "a folder mounted onto itself is where it was" "$(on_root)" ""
+mkdir "$root/other"
+mount --bind "$root/other" "$root/var"
+ok "another folder of the same file system is not" "$(on_root | grep -c "'/var/lib/qmr' lies on the file system mounted at '/var' (tmpfs")" 1
+umount "$root/var"
+umount "$root/var"
+mount -t tmpfs tmpfs "$root/other"
+mkdir "$root/other/opt"
+ln -s /other/opt "$root/opt"
+ok "a link to another file system is not either" "$(on_root | grep -c "[[]watch[]] path: '/opt' (at '/other', tmpfs)")" 1
+rm "$root/opt"
+umount "$root/other"
 
 # One at a time.
 exec 9>"$root/run/qmrctl.lock"

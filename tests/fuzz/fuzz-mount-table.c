@@ -20,6 +20,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	if (qmr_fstab_find(text, "/efi", &mount) == 0 && strcmp(mount.path, "/efi"))
 		abort();
+	if (qmr_mountinfo_find_holding(text, "/var/lib", &mount) == 0 &&
+	    strncmp(mount.path, "/var/lib", strlen(mount.path)))
+		abort();
+	if (qmr_fstab_find_holding(text, "/var/lib", &mount) == 0 &&
+	    strncmp(mount.path, "/var/lib", strlen(mount.path)))
+		abort();
 	free(text);
 	return 0;
 }

@@ -65,6 +65,32 @@ static void test_fstab(void **state)
 	assert_int_equal(qmr_fstab_find(fstab, "/short", &m), -ENOENT);
 }
 
+static void test_holding(void **state)
+{
+	static const char fstab[] =
+		"UUID=1 / ext4\nUUID=2 /var/ ext4\nUUID=3 none swap\nUUID=4 /var/lib/qmr-old xfs\n"
+		"UUID=5 /opt/a ext4\nUUID=6 /opt/a btrfs\n";
+	static const struct {
+		const char *path, *source;
+	} cases[] = {
+		{"/", "UUID=1"},         {"/etc/fstab", "UUID=1"},
+		{"/var", "UUID=2"},      {"/var/lib/qmr", "UUID=2"},
+		{"/variable", "UUID=1"}, {"/opt", "UUID=1"},
+		{"/opt/a/b", "UUID=6"},  {"/var/lib/qmr-old/x", "UUID=4"},
+	};
+	struct qmr_mount m;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		assert_int_equal(qmr_fstab_find_holding(fstab, cases[i].path, &m), 0);
+		assert_string_equal(m.source, cases[i].source);
+	}
+	assert_int_equal(qmr_fstab_find_holding("UUID=2 /var ext4", "/etc", &m), -ENOENT);
+	assert_int_equal(qmr_mountinfo_find_holding(mountinfo, "/efi/EFI", &m), 0);
+	assert_string_equal(m.type, "vfat");
+	assert_int_equal(qmr_mountinfo_find_holding(mountinfo, "/efi-not", &m), 0);
+	assert_string_equal(m.path, "/");
+}
+
 /* A field that does not fit must not be cut into another name. */
 static void test_long(void **state)
 {
@@ -82,9 +108,9 @@ static void test_long(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_mountinfo),
-					   cmocka_unit_test(test_fstab),
-					   cmocka_unit_test(test_long)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mountinfo), cmocka_unit_test(test_fstab),
+		cmocka_unit_test(test_holding), cmocka_unit_test(test_long)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
