@@ -5,16 +5,20 @@ qmrctl_SRCS := $(addprefix boot-hooks/,qmrctl.c qmrctl-check.c qmrctl-image.c qm
 	healthy.c loader-entries.c uki-section.c)
 qmrctl_LIBS := efivar efiboot blkid inih jansson
 
-UNIT_TESTS += test-firmware test-loader-entries test-esp
+UNIT_TESTS += test-firmware test-loader-entries test-esp test-luks
 test-firmware_SRCS := tests/unit/test-firmware.c boot-hooks/firmware.c
 test-firmware_LIBS := cmocka efivar efiboot
 test-loader-entries_SRCS := tests/unit/test-loader-entries.c boot-hooks/loader-entries.c boot-hooks/uki-section.c
 test-loader-entries_LIBS := cmocka
 test-esp_SRCS := tests/unit/test-esp.c boot-hooks/esp.c
 test-esp_LIBS := cmocka blkid
+test-luks_SRCS := tests/unit/test-luks.c boot-hooks/luks.c
+test-luks_LIBS := cmocka jansson
 
-FUZZERS += fuzz-loader-entry fuzz-mount-table fuzz-uki-section
+FUZZERS += fuzz-loader-entry fuzz-luks fuzz-mount-table fuzz-uki-section
 fuzz-loader-entry_SRCS := tests/fuzz/fuzz-loader-entry.c tests/fuzz/main.c boot-hooks/loader-entries.c boot-hooks/uki-section.c
+fuzz-luks_SRCS := tests/fuzz/fuzz-luks.c tests/fuzz/main.c boot-hooks/luks.c
+fuzz-luks_LIBS := jansson
 fuzz-mount-table_SRCS := tests/fuzz/fuzz-mount-table.c tests/fuzz/main.c boot-hooks/esp.c
 fuzz-mount-table_LIBS := blkid
 fuzz-uki-section_SRCS := tests/fuzz/fuzz-uki-section.c tests/fuzz/main.c boot-hooks/uki-section.c
