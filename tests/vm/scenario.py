@@ -16,6 +16,7 @@ import traceback
 import machine
 
 AT_A_TIME = 2
+PANIC_HALT = r"end Kernel panic - not syncing"  # the kernel's last line where panic is 0: it stays there
 
 
 class Failure(Exception):
@@ -69,8 +70,9 @@ class Scenario:
         return machine.System(self.work, self.build, config, files, install=install)
 
     def boot_to_the_end(self, box, ended="shutdown", **more):
-        """The machine has to come to the named end in time."""
+        """The machine has to come to the named end in time; one that panicked for good will come to no other."""
         self.machine = box
+        more.setdefault("until", PANIC_HALT)
         done = box.boot(**more)
         self.need("the machine comes to its end", done.ended == ended, "%s, not %s, after %d s and %d resets" %
                   (done.ended, ended, done.seconds, done.resets))
