@@ -51,11 +51,38 @@ enum qmr_result qmr_recovery_program(char *const argv[], int deadline_ms, struct
 	return qmr_result_from(code);
 }
 
-enum qmr_result qmr_step_collect(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+static enum qmr_result collect(char *out, int deadline_ms, struct qmr_error *err)
 {
 	char *const argv[] = {QMR_PROGRAM("crash-collect"), "collect", "--root", QMR_SYSROOT, "--pstore", QMR_PSTORE,
-			      "--state", QMR_STATE_JSON, "--out", QMR_INCIDENT, NULL};
-	enum qmr_result result = qmr_recovery_program(argv, deadline_ms, err);
+			      "--state", QMR_STATE_JSON, "--out", out, NULL};
+
+	return qmr_recovery_program(argv, deadline_ms, err);
+}
+
+/*
+ * Until the journal is replayed, the disk does not show what was written last: the records that an earlier run of this incident saved before
+ * its power was cut, or the content that came just before the crash. What was collected from the untouched disk is the better only where the
+ * disk could not be repaired.
+ */
+enum qmr_result qmr_step_collect_again(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	enum qmr_result result = collect(QMR_RUN "/incident-new", deadline_ms, err);
+
+	if (result != QMR_RESULT_OK)
+		return result;
+	if (qmr_file_remove_tree(AT_FDCWD, QMR_INCIDENT, err) < 0)
+		return QMR_RESULT_FAILED;
+	if (rename(QMR_RUN "/incident-new", QMR_INCIDENT) < 0) {
+		qmr_error_errno(err, -errno, "renaming '" QMR_RUN "/incident-new'");
+		return QMR_RESULT_FAILED;
+	}
+	recovery->has_incident = access(QMR_INCIDENT "/incident.json", R_OK) == 0;
+	return QMR_RESULT_OK;
+}
+
+enum qmr_result qmr_step_collect(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	enum qmr_result result = collect(QMR_INCIDENT, deadline_ms, err);
 
 	recovery->has_incident = access(QMR_INCIDENT "/incident.json", R_OK) == 0;
 	return result;

@@ -103,6 +103,7 @@ static const struct step {
 	{"collect", "Collecting crash records", 120, NEED_GO_ON, qmr_step_collect},
 	{"check-root", "Checking the file system", 600, NEED_GO_ON | NEED_ROOT, qmr_step_check},
 	{"resume", "Completing what was interrupted", 120, NEED_GO_ON | NEED_WRITABLE, qmr_step_resume},
+	{"collect-again", "Collecting what the journal held", 120, NEED_GO_ON | NEED_WRITABLE, qmr_step_collect_again},
 	{"save", "Saving the crash records", 120, NEED_GO_ON | NEED_WRITABLE | NEED_INCIDENT, qmr_step_save},
 	{"network", "Getting a network address", 20, NEED_GO_ON | NEED_SERVER, qmr_step_network},
 	{"upload", "Sending the evidence to the owner", 60, NEED_GO_ON | NEED_UPLOAD | NEED_INCIDENT, qmr_step_upload},
