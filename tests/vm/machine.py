@@ -244,7 +244,7 @@ class Run:
     def __init__(self, process, qmp):
         self.process, self.qmp = process, qmp
         self.resets = self.host_resets = 0
-        self.ended, self.seconds, self.log = None, 0.0, None
+        self.ended, self.seconds, self.log, self.last = None, 0.0, None, ""
 
     def reset(self):
         """The reset button."""
@@ -401,5 +401,6 @@ def take_event(run_, event, max_resets, watch):
 def take_line(run_, line, until, watch):
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line.decode("utf-8", "replace")).strip()
     watch(run_, "line", text)
+    run_.last = text or run_.last
     if until and until.search(text):
         run_.stop("line")

@@ -16,7 +16,8 @@ import traceback
 import machine
 
 AT_A_TIME = 2
-PANIC_HALT = r"end Kernel panic - not syncing"  # the kernel's last line where panic is 0: it stays there
+# Where a machine stays: the kernel's last line where panic is 0, and the firmware's setup.
+STUCK = r'end Kernel panic - not syncing|starting Boot\w+ "UiApp"'
 
 
 class Failure(Exception):
@@ -70,12 +71,12 @@ class Scenario:
         return machine.System(self.work, self.build, config, files, install=install)
 
     def boot_to_the_end(self, box, ended="shutdown", **more):
-        """The machine has to come to the named end in time; one that panicked for good will come to no other."""
+        """The machine has to come to the named end in time. One that is stuck will come to no other."""
         self.machine = box
-        more.setdefault("until", PANIC_HALT)
+        more.setdefault("until", STUCK)
         done = box.boot(**more)
-        self.need("the machine comes to its end", done.ended == ended, "%s, not %s, after %d s and %d resets" %
-                  (done.ended, ended, done.seconds, done.resets))
+        self.need("the machine comes to its end", done.ended == ended, "%s (%s), not %s, after %d s and %d resets" %
+                  (done.ended, done.last, ended, done.seconds, done.resets))
         return done
 
     def settled(self, name, config, files=None):
