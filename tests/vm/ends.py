@@ -40,7 +40,7 @@ def rollback_forbidden(s):
     """No plan, no permission to revert: one last normal boot, which panics and stays there; the reason in the boot state, and
     nothing changed."""
     box, product = broken(s)
-    done = s.boot_to_the_end(box, "line", max_resets=8)
+    done = s.boot_to_the_end(box, scenario.PANIC_HALT, max_resets=8)
     state = box.state()
     s.same("resets: two panics, the switch, the way back", 4, done.resets)
     s.same("stage, final condition, reason", ("final", "normal-boot", "detector"), (state["stage"], state["final"], state["reason"]))
@@ -54,7 +54,7 @@ def spoiled_image(s, spoil, most_resets):
     """Two panics, two attempts at a recovery image that does not work, then the normal boot goes on and says so."""
     box, product = broken(s)
     spoil(box)
-    done = s.boot_to_the_end(box, "line", max_resets=most_resets + 2)
+    done = s.boot_to_the_end(box, scenario.PANIC_HALT, max_resets=most_resets + 2)
     state = box.state()
     s.true("resets", done.resets <= most_resets, "%d, should be at most %d" % (done.resets, most_resets))
     s.same("stage", "given-up", state["stage"])
@@ -96,7 +96,7 @@ def boot_loader_missing(s):
     box = machine.Machine(s.settled("machine", lambda: CONFIG, lambda: product.files), s.work, "machine")
     box.disk.esp_remove("/EFI/BOOT/BOOTX64.EFI")
     box.disk.esp_remove("/EFI/systemd/systemd-bootx64.efi")
-    done = s.boot_to_the_end(box, "line", until=HALT, max_resets=5)
+    done = s.boot_to_the_end(box, HALT, max_resets=5)
     state = box.state()
     s.same("resets", 2, done.resets)
     s.same("stage, final condition, reason", ("final", "menu", "boot-order"), (state["stage"], state["final"], state["reason"]))
