@@ -59,7 +59,7 @@ def recovered(s, spoil, server=True):
     s.same("final", "healed", result["final"])
     state = box.state()
     s.same("attempts", ["healthy", "panic", "panic", "clean-shutdown", "healthy"], state["outcomes"])
-    s.same("their flags: recovery asked for, on probation", [0, 0, 0, 1, 4], state["attempt_flags"])
+    s.same("their flags: recovery asked for and run, on probation", [0, 0, 0, 1 | 8, 4], state["attempt_flags"])
     report = box.disk.json("/var/lib/qmr/incidents/%s/report.json" % result["incident"]) or {}
     s.same("report", ("healed", "local-revert", 2), tuple(report.get(k) for k in ("final", "remediation", "failed_boots")))
     return world, box, owner, result
