@@ -162,8 +162,9 @@ int qmrctl_install(struct qmrctl *ctl, struct qmr_error *err)
 	/* The image before the entry that starts it; the units, which begin to count, at the end. */
 	static const struct qmrctl_step steps[] = {
 		{"config", qmrctl_step_config},
-		{"machine", qmrctl_step_machine},
-		{"paths", qmrctl_step_paths}, /* up to here nothing is changed */
+		{"paths", qmrctl_step_paths},
+		{"keys", qmrctl_step_keys},
+		{"machine", qmrctl_step_machine}, /* up to here nothing is changed */
 		{"machine.conf", qmrctl_step_machine_conf}, /* the initramfs carries it */
 		{"initramfs", remove_mark},
 		{"image", qmrctl_step_image},
@@ -177,10 +178,15 @@ int qmrctl_install(struct qmrctl *ctl, struct qmr_error *err)
 
 int qmrctl_register(struct qmrctl *ctl, struct qmr_error *err)
 {
+	static const struct qmrctl_step first[] = {{"keys", qmrctl_step_keys_entries}};
 	static const struct qmrctl_step steps[] = {{"machine", qmrctl_step_machine}, {"register", qmrctl_step_register}};
+	int r;
 
 	if (ctl->no_variables)
 		return qmr_error_set(err, -EINVAL, "register is about EFI variables: --no-variables leaves nothing to do");
+	r = qmrctl_run_steps(ctl, "registering", first, 1, err);
+	if (r < 0)
+		return r;
 	ctl->force = 1; /* what lies on the root does not matter to the entry; install has refused it or was told to go on */
 	return qmrctl_run_steps(ctl, "registering", steps, sizeof(steps) / sizeof(*steps), err);
 }

@@ -135,8 +135,8 @@ static int write_mode(struct qmrctl *ctl, struct qmr_error *err)
 int qmrctl_mode(struct qmrctl *ctl, struct qmr_error *err)
 {
 	static const struct qmrctl_step steps[] = {
-		{"machine", qmrctl_step_machine}, {"mode", write_mode}, {"initramfs", qmrctl_step_initramfs},
-		{"image", qmrctl_step_image},
+		{"machine", qmrctl_step_machine},     {"keys", qmrctl_step_keys_initramfs}, {"mode", write_mode},
+		{"initramfs", qmrctl_step_initramfs}, {"image", qmrctl_step_image},
 	};
 	static const struct qmrctl_step alone[] = {{"mode", write_mode}};
 	struct qmrctl_image image;
@@ -147,7 +147,7 @@ int qmrctl_mode(struct qmrctl *ctl, struct qmr_error *err)
 	if (!known)
 		return qmr_error_set(err, -EINVAL, "mode '%s' is none of off, observe, collect, ask, automatic; nothing was changed",
 				     ctl->argument);
-	ctl->force = 1; /* the mode does not depend on what recovery can reach */
+	ctl->force = 1; /* the mode does not depend on what recovery can reach, and is not to be held up; what follows is said */
 	if (qmrctl_step_machine(ctl, NULL) == 0 && qmrctl_image_examine(ctl, &image, NULL) == 0)
 		return qmrctl_run_steps(ctl, "changing the mode", steps, sizeof(steps) / sizeof(*steps), err);
 	qmr_notice("no recovery image is installed: the mode is written down and will count after 'qmrctl install'");

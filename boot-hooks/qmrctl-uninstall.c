@@ -79,9 +79,11 @@ int qmrctl_uninstall(struct qmrctl *ctl, struct qmr_error *err)
 	 * The state goes after boot-guard, which would write it again.
 	 */
 	static const struct qmrctl_step steps[] = {
-		{"units", remove_units},           {"register", remove_entry}, {"image", remove_image},
-		{"initramfs", remove_from_initramfs}, {"state", remove_state}, {"files", remove_files},
+		{"keys", qmrctl_step_keys}, {"units", remove_units},              {"register", remove_entry},
+		{"image", remove_image},    {"initramfs", remove_from_initramfs}, {"state", remove_state},
+		{"files", remove_files},
 	};
 
+	ctl->force = 1; /* nothing keeps anybody from taking qmr away; what follows is said */
 	return qmrctl_run_steps(ctl, "uninstalling", steps, sizeof(steps) / sizeof(*steps), err);
 }

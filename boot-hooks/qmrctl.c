@@ -38,7 +38,7 @@ static const char usage[] =
 	"  --root-uuid UUID      of the root file system\n"
 	"  --root-fstype TYPE    its type\n"
 	"  --esp-uuid UUID       of the EFI system partition\n"
-	"  --force               install, check: what recovery cannot reach, or start, is accepted\n"
+	"  --force               install, register, check: go on where it would be refused\n"
 	"  --purge               uninstall: delete " QMRCTL_STATE_FOLDER " too\n"
 	"  --reason TEXT         recover: a line for the record\n"
 	"  --no-reboot           recover: wait for the next reboot\n"

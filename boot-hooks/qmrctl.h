@@ -97,6 +97,11 @@ int qmrctl_step_machine_conf(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST
 int qmrctl_machine_conf_examine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_machine_conf_remove(struct qmr_error *err) QMR_MUST_CHECK; /* a missing one is fine */
 
+/* qmrctl-keys.c: -EPERM, without --force, if a TPM keeps a disk's key bound to what is changed. Both, or one of them. */
+int qmrctl_step_keys(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_step_keys_entries(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_step_keys_initramfs(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
 /* qmrctl-units.c: 0 if all units are enabled; the message names one that is not. */
 int qmrctl_units_examine(struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_units_disable(struct qmr_error *err) QMR_MUST_CHECK;

@@ -174,7 +174,7 @@ ok "all that was refused changed nothing" \
 # Steps that fail.
 touch "$root/tmp/fail-initramfs"
 ok "a generator that fails: said what was done and what not" \
-	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, machine, paths, machine.conf; not begun: the 4 after it")" "1 1"
+	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, paths, keys, machine, machine.conf; not begun: the 4 after it")" "1 1"
 rm "$root/tmp/fail-initramfs"
 touch "$root/tmp/late"
 ok "boot-guard not the first of init-top is refused" "$(install_built) $(said "which is '/scripts/init-top/00-early'")" "1 1"
@@ -329,7 +329,7 @@ ctl --json history >/dev/null
 ok "a healthy boot does not forget the switch that waits for the reboot" \
 	"$(grep -m 1 -o '"outcome": "[a-z]*"' "$root/tmp/out") $(ctl status) $(said 'stage:         switching')" '"outcome": "healthy" 0 1'
 printf '\x06\0\0\0\x01' >"$root/tmp/efi/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
-ok "Secure Boot is refused, the image has no signature" "$(ctl install) $(said 'Secure Boot is on') $(said 'done before it: config;')" "1 1 1"
+ok "Secure Boot is refused, the image has no signature" "$(ctl install) $(said 'Secure Boot is on') $(said 'done before it: config, paths, keys;')" "1 1 1"
 ok "unless it is accepted" "$(ctl --force install) $(said 'no EFI system partition is mounted')" "1 1"
 printf '\x06\0\0\0\0' >"$root/tmp/efi/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 ok "Secure Boot that is off" "$(ctl install) $(said 'no EFI system partition is mounted')" "1 1"
@@ -359,6 +359,40 @@ ok "a link to another file system is not either" "$(on_root | grep -c "[[]watch[
 rm "$root/opt"
 umount "$root/other"
 
+# Disk keys in a TPM. The disk is a file in the place of a block device.
+mkdir -p "$root/sys/class/block/vdz" "$root/sys/class/block/gone"
+disk() { # $1: tokens in JSON
+	printf 'LUKS\xba\xbe\0\2\0\0\0\0\0\0\x40\0' >"$root/dev/vdz"
+	head -c 4080 /dev/zero >>"$root/dev/vdz"
+	printf '{"keyslots":{},"tokens":{%s}}\0' "$1" >>"$root/dev/vdz"
+	truncate -s 64K "$root/dev/vdz"
+}
+sealed() { printf '"0":{"type":"systemd-tpm2","keyslots":["1"],"tpm2-pcrs":[%s]}' "$1"; }
+disk "$(sealed 7)"
+ok "a key bound to PCR 7 is not affected" "$(ctl install) $(said 'keys: no disk key in a TPM is bound to what changes here (1 to other PCRs)')" "1 1"
+disk "$(sealed 7,9)"
+before=$(snapshot)
+ok "install: a key bound to PCR 9 is refused, what to do is said" \
+	"$(ctl install) $(said "/dev/vdz (PCR 7 9); at the next boot they need a passphrase") $(said systemd-cryptenroll) $(said 'not begun: the 7 after it')" "1 1 1 1"
+ok "nothing was changed" "$(diff <(echo "$before") <(snapshot))" ""
+ok "with --force it goes on, and says so" "$(ctl --force install) $(said 'keys: at the next boot the TPM will not release what it keeps for /dev/vdz (PCR 7 9)') $(said "step 'machine'")" "1 1 1"
+ok "register does not touch PCR 9" "$(ctl register) $(said 'keys: no disk key') $(said "step 'machine'")" "1 1 1"
+disk "$(sealed 1)"
+ok "register: a key bound to PCR 1 is refused" "$(ctl register) $(said '/dev/vdz (PCR 1);')" "1 1"
+ok "for a machine that is being built the disks here do not matter" "$(install_built) $(said 'keys: the disks here are not those of the machine')" "0 1"
+disk '"0":'
+ok "a damaged header is no reason to go on" "$(ctl install) $(said '/dev/vdz (to what is not known);') $(said "header of '/dev/vdz' is damaged")" "1 1 1"
+mv "$root/dev/vdz" "$root/etc/header"
+printf '# header=/etc/header\nroot /dev/vda3 - tpm2-device=auto,header=/etc/header\n' >"$root/etc/crypttab"
+disk "$(sealed 4)"
+mv "$root/dev/vdz" "$root/etc/header"
+ok "a header in a file, as crypttab says" "$(ctl install) $(said '/etc/header (PCR 4);')" "1 1"
+printf 'root /dev/vda3 /etc/key.sealed luks,tpm2-device=auto\n' >"$root/etc/crypttab"
+ok "a key sealed in a file" "$(ctl install) $(said '/etc/key.sealed (to what is not known);')" "1 1"
+printf 'root /dev/vda3 - luks,tpm2-device=auto\n' >"$root/etc/crypttab"
+ok "a line of crypttab alone says nothing" "$(ctl install) $(said 'keys: no disk key')" "1 1"
+rm -r "$root/etc/crypttab" "$root/etc/header" "$root/sys"
+
 # One at a time.
 exec 9>"$root/run/qmrctl.lock"
 flock 9
@@ -370,7 +404,7 @@ exec 9>&-
 mkdir -p "$root/var/lib/qmr/incidents/x"
 touch "$root/tmp/fail-initramfs"
 ok "uninstall with a generator that fails: the image is gone all the same" \
-	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall) $(said "done before it: units, register, image") $(ls "$root/efi/EFI/Linux")" "1 1 "
+	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall) $(said "done before it: keys, units, register, image") $(ls "$root/efi/EFI/Linux")" "1 1 "
 rm "$root/tmp/fail-initramfs"
 ok "uninstall" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall)" 0
 ok "image, units and mark for the first boot are gone, incidents are kept" \
