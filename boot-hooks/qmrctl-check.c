@@ -18,8 +18,10 @@ static int check_initramfs(struct qmrctl *ctl, struct qmr_error *err)
 static int check_image(struct qmrctl *ctl, struct qmr_error *err)
 {
 	struct qmrctl_image image;
-	int r = qmrctl_image_examine(ctl, &image, err);
+	int r = qmrctl_image_examine_leftover(ctl, err);
 
+	if (r == 0)
+		r = qmrctl_image_examine(ctl, &image, err);
 	if (r < 0)
 		return r;
 	r = qmrctl_image_compare(ctl, image.kernel, err);

@@ -51,6 +51,8 @@ static int remove_image(struct qmrctl *ctl, struct qmr_error *err)
 
 	if (r == 0)
 		r = qmrctl_image_path(ctl, path, err);
+	if (r == 0)
+		r = qmrctl_image_remove_leftover(path, err);
 	if (r < 0)
 		return r;
 	qmrctl_say(ctl, "'%s' removed", path);

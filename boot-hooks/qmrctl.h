@@ -86,6 +86,9 @@ struct qmrctl_image {
 };
 int qmrctl_image_path(const struct qmrctl *ctl, char ret_path[PATH_MAX], struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_image_examine(const struct qmrctl *ctl, struct qmrctl_image *ret_image, struct qmr_error *err) QMR_MUST_CHECK;
+/* What a power cut left beside path of writing it. -EUCLEAN if both have the same blocks. A missing one is fine. */
+int qmrctl_image_remove_leftover(const char *path, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_image_examine_leftover(const struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK; /* -EEXIST: there is one */
 /* Builds with that kernel and compares: 1 same, 0 other. */
 int qmrctl_image_compare(const struct qmrctl *ctl, const char *kernel, struct qmr_error *err) QMR_MUST_CHECK;
 

@@ -236,6 +236,10 @@ finds() { # $1: name, $2: text
 	ok "check finds $1" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said "$2") $(wc -l <"$root/tmp/out")" "1 1 1"
 }
 cp -a "$root/$image" "$work/image"
+cp "$root/$image" "$root/$image.qmr-new"
+finds "what a power cut left" "image: a power cut left '/efi/EFI/Linux/qmr-recovery.efi.qmr-new'"
+ok "install removes it, though the image is up to date" \
+	"$(install_built) $(said 'is already up to date, kernel') $(ls "$root/efi/EFI/Linux")" "0 1 qmr-recovery.efi"
 rm "$root/$image"
 finds "a missing image" "image: opening the recovery image '/efi/EFI/Linux/qmr-recovery.efi': No such file"
 echo x >"$root/$image"
@@ -402,7 +406,7 @@ exec 9>&-
 
 # And away again.
 mkdir -p "$root/var/lib/qmr/incidents/x"
-touch "$root/tmp/fail-initramfs"
+touch "$root/tmp/fail-initramfs" "$root/$image.qmr-new"
 ok "uninstall with a generator that fails: the image is gone all the same" \
 	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall) $(said "done before it: keys, units, register, image") $(ls "$root/efi/EFI/Linux")" "1 1 "
 rm "$root/tmp/fail-initramfs"
