@@ -149,16 +149,24 @@ static int sync_file(const char *path, struct qmr_error *err)
 	return 0;
 }
 
-/*
- * A FAT directory entry holds place and size of the file, and rename only marks it to be written
- * (fs/fat/namei_vfat.c), with the file, not with the directory: for half a minute the disk may
- * still have the old place under this name, after the old blocks were given back. So the old file
- * is held open, which keeps its blocks, until the new entry is on the disk.
- */
+int qmrctl_replace_on_fat(const char *path, const void *data, size_t size, struct qmr_error *err)
+{
+	cleanup_close int old_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	char folder[PATH_MAX];
+	int r;
+
+	if (old_fd < 0 && errno != ENOENT)
+		return qmr_error_errno(err, -errno, "opening '%s'", path);
+	snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(path, '/') - path), path);
+	r = qmr_file_replace(AT_FDCWD, path, data, size, 0644, err);
+	if (r == 0)
+		r = sync_file(path, err);
+	return r == 0 ? qmr_file_sync_dir(AT_FDCWD, folder, err) : r;
+}
+
 static int place(const char *path, struct qmr_error *err)
 {
 	cleanup_free char *data = NULL;
-	cleanup_close int old_fd = -1;
 	char folder[PATH_MAX];
 	size_t size;
 	int r = qmr_file_read(AT_FDCWD, BUILT, IMAGE_BYTES_MAX, &data, &size, err);
@@ -168,15 +176,7 @@ static int place(const char *path, struct qmr_error *err)
 		r = qmr_file_mkdirs(AT_FDCWD, folder, 0755, err);
 	if (r == 0)
 		r = require_space(path, size, err);
-	if (r < 0)
-		return r;
-	old_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (old_fd < 0 && errno != ENOENT)
-		return qmr_error_errno(err, -errno, "opening '%s'", path);
-	r = qmr_file_replace(AT_FDCWD, path, data, size, 0644, err);
-	if (r == 0)
-		r = sync_file(path, err);
-	return r == 0 ? qmr_file_sync_dir(AT_FDCWD, folder, err) : r;
+	return r == 0 ? qmrctl_replace_on_fat(path, data, size, err) : r;
 }
 
 int qmrctl_step_image(struct qmrctl *ctl, struct qmr_error *err)

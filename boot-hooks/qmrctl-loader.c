@@ -132,7 +132,7 @@ static int write_sort_key(const struct qmrctl *ctl, const struct qmr_loader_entr
 	text = qmr_loader_entry_add_sort_key(old, key);
 	if (!text)
 		return qmr_error_set(err, -ENOMEM, "writing '%s': out of memory", path);
-	return qmr_file_replace(AT_FDCWD, path, text, strlen(text), 0644, err);
+	return qmrctl_replace_on_fat(path, text, strlen(text), err);
 }
 
 static int refuse(struct qmr_error *err, const struct qmr_loader_entry *would, const struct qmr_loader_entry *is)

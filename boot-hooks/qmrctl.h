@@ -86,6 +86,13 @@ struct qmrctl_image {
 };
 int qmrctl_image_path(const struct qmrctl *ctl, char ret_path[PATH_MAX], struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_image_examine(const struct qmrctl *ctl, struct qmrctl_image *ret_image, struct qmr_error *err) QMR_MUST_CHECK;
+/*
+ * qmr_file_replace() for the ESP. A FAT directory entry holds place and size of the file, and rename only marks it to be written
+ * (fs/fat/namei_vfat.c), with the file, not with the directory: for half a minute the disk may still have the old place under this
+ * name, after the old blocks were given back. So the old file is held open, which keeps its blocks, until the new entry is synced.
+ * path is absolute.
+ */
+int qmrctl_replace_on_fat(const char *path, const void *data, size_t size, struct qmr_error *err) QMR_MUST_CHECK;
 /* What a power cut left beside path of writing it. -EUCLEAN if both have the same blocks. A missing one is fine. */
 int qmrctl_image_remove_leftover(const char *path, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_image_examine_leftover(const struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK; /* -EEXIST: there is one */
