@@ -275,6 +275,15 @@ cp "$root/boot/initrd.img-$release" "$root/efi/initrd"
 ok "a fresh copy is fine" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check)" 0
 sed -i /initrd/d "$root/efi/loader/entries/old-2.conf"
 
+# The order of writing on FAT: the old file is open until the new entry is synced, after the rename.
+printf x >>"$root/$image"
+order=$(env -i PATH=/usr/sbin:/usr/bin LC_ALL=C strace -qq -y -e trace=openat,rename,renameat,fsync,close -o "$root/tmp/trace" \
+	chroot "$root" /usr/sbin/qmrctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 install >"$root/tmp/out" 2>&1
+	grep -F 'qmr-recovery.efi' "$root/tmp/trace" | sed -n '/qmr-new.*O_CREAT/,$p' |
+	sed -nE 's/^fsync.*qmr-recovery.efi\.qmr-new>.*/data/p; s/^rename.*/rename/p; s/^fsync.*qmr-recovery.efi>.*/entry/p
+		s/^close.*qmr-recovery.efi \(deleted\)>.*/old/p; s/^close.*qmr-recovery.efi>.*deleted.*/old/p' | xargs)
+ok "the image on FAT: data, name, entry, and only then the old blocks" "$order" "data rename entry old"
+
 # The mode.
 mode() { ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 mode "$1"; }
 ok "mode" "$(mode automatic) $(grep -c 'mode = automatic' "$root/etc/qmr/conf.d/90-mode.conf") $(grep -ac 'mode = automatic' "$root/$image")" "0 1 1"
