@@ -25,3 +25,5 @@ demo: all
 	tests/deps.sh vm
 	python3 tests/vm/demo.py -B $(B) $(DEMO)
 .PHONY: demo
+
+include tests/bench/module.mk

@@ -1,0 +1,89 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What recovery costs, side by side with other ways, in one run; docs/performance.md says what is compared. Run by `make bench`.
+
+usage: python3 tests/bench/bench.py -B BUILD [--rounds N] [--only images|recovery|memory|guard ...]
+
+Figures go to BUILD/bench/result.json. Time decides nothing about the exit status: it is 0 when everything could be measured.
+"""
+import argparse
+import datetime
+import json
+import os
+import platform
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "vm")]
+sys.dont_write_bytecode = True
+import boots  # noqa: E402
+import images  # noqa: E402
+import machine  # noqa: E402
+import network  # noqa: E402
+from figures import load, say  # noqa: E402
+
+PARTS = ("images", "recovery", "memory", "guard")
+GUARD_BOOTS = 2  # for each round: they are short
+
+
+def host():
+    with open("/proc/cpuinfo") as f:
+        model = next((line.split(":", 1)[1].strip() for line in f if line.startswith("model name")), platform.machine())
+    return {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "processors": os.cpu_count(),
+            "model": model, "load": load(), "virtual_machines": "QEMU, software emulation (TCG), 2 processors, OVMF",
+            "qemu": machine.run("qemu-system-x86_64", "--version").splitlines()[0]}
+
+
+def measure_boots(work, build, rounds, parts, result):
+    fleet = boots.Fleet(work, build)
+    say("Bringing a machine to where it switches to recovery")
+    fleet.prepare()
+    if "recovery" in parts or "memory" in parts:
+        with network.Network(fleet.owner, fleet.nonce) as fleet.servers:
+            if "recovery" in parts:
+                say("Recovery and the floor")
+                result["recovery"] = boots.measure_recovery(fleet, rounds)
+            if "memory" in parts:
+                say("Memory")
+                result["memory"] = boots.measure_memory(fleet)
+    if "guard" in parts:
+        say("Normal boots")
+        result["guard"] = boots.measure_guard(fleet, GUARD_BOOTS * rounds)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-B", dest="build", required=True)
+    parser.add_argument("--rounds", type=int, default=3, help="how often each comparison is made, in turns; default 3")
+    parser.add_argument("--only", action="append", choices=PARTS, help="this part alone; may be given more than once")
+    parser.add_argument("--keep", action="store_true", help="keep disks and consoles")
+    arguments = parser.parse_args()
+    if os.geteuid():
+        sys.exit("bench.py: making Debian trees and a network for a machine needs root; run it as root")
+    parts = arguments.only or PARTS
+    build = os.path.abspath(arguments.build)
+    os.makedirs(build + "/bench", exist_ok=True)
+    result = {"schema": 1, "host": host(), "rounds": arguments.rounds}
+    say("%(processors)d processors (%(model)s), load %(load).1f" % result["host"])
+    if "images" in parts:
+        say("Images: mkrecovery, dracut and mkinitramfs in turns")
+        result["images"] = images.measure(build, arguments.rounds)
+    if set(parts) != {"images"}:
+        work = tempfile.TemporaryDirectory(prefix="qmr-bench-", dir=machine.TEMPORARY)
+        if arguments.keep:
+            work._finalizer.detach()
+            say("Kept: " + work.name)
+        measure_boots(work.name, build, arguments.rounds, parts, result)
+    with open(build + "/bench/result.json", "w") as f:
+        json.dump(result, f, indent=1)
+        f.write("\n")
+    for part, report in (("images", images.report), ("recovery", boots.report_recovery), ("memory", boots.report_memory),
+                         ("guard", boots.report_guard)):
+        if part in result:
+            report(result[part])
+    say("\nAll figures: %s/bench/result.json" % build)
+
+
+if __name__ == "__main__":
+    main()

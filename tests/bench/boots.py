@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A whole machine brought to three points from which copies are started again and again: healthy, about to enter recovery,
+and there with the floor's image in recovery's place. Copies are bit by bit, so each run begins with the same disk and variables."""
+import io
+import os
+import re
+import shutil
+import time
+
+import demo
+import floor
+import images
+import machine
+import network
+from figures import load, ratio, say, show, spread
+from machine import run
+
+# The demo's, without the time in which somebody could object.
+CONFIG = demo.CONFIG.replace("cancel = 3\n", "cancel = 0\n")
+SCENARIO = """boot_1() {
+	healthy
+	%s
+	switch_off
+}
+"""
+RESETS_TO_RECOVERY = 3  # two panics, and the boot that switches
+UKI = "/EFI/Linux/qmr-recovery.efi"
+PATIENCE_S = 600
+MARK = 'echo "<3>bench: %s" >/dev/kmsg\n'
+MEMORY_MIB, MEMORY_STEP_MIB = (96, 768), 16
+# Recovery's steps beside what the floor does at that point.
+SHARED = (("drivers", ("devices",)), ("address", ("network",)), ("transfers", ("upload", "fetch")))
+
+
+class Still(machine.Disk):
+    """A disk whose journal nobody replays behind recovery's back."""
+
+    def rest(self):
+        pass
+
+
+class Copy(machine.Machine):
+    """Another machine as it stands, with a firmware of its own. memory_mib: instead of the usual."""
+
+    def __init__(self, source, memory_mib=None):
+        self.nonce, self.memory_mib = source.nonce, memory_mib
+        self.folder = source.folder + "-" + os.urandom(3).hex()
+        os.makedirs(self.folder)
+        self.vars = self.folder + "/vars.fd"
+        run("cp", "--sparse=always", "--reflink=auto", source.disk.path, self.folder + "/disk.img")
+        shutil.copy(source.vars, self.vars)
+        self.disk = Still(self.folder + "/disk.img")
+
+    def command(self, network_):
+        command = super().command(network_)
+        if self.memory_mib:
+            command[command.index("-m") + 1] = str(self.memory_mib)
+        return command
+
+    def remove(self):
+        shutil.rmtree(self.folder)
+
+
+class Stopwatch:
+    """When the firmware last started something, by the host's clock."""
+
+    def __init__(self):
+        self.started = None
+
+    def __call__(self, run_, what, text):
+        if what == "line" and "BdsDxe: starting Boot" in text:
+            self.started = time.monotonic()
+
+
+class Fleet(demo.Demo):
+    """The demo's owner, fault and plan; the machine is brought where the measurements begin."""
+
+    def __init__(self, work, build):
+        super().__init__(work, build, show=None)
+
+    def prepare(self):
+        say("  a vendor's module, the owner's keys and repository, a Debian 12 with qmr")
+        files = dict(self.vendor.files, **self.owner.trust)
+        files["/etc/qmr/trust/root.json"] = demo.repository.publish(self.build, self.owner, self.plans())
+        system = machine.System(self.work, self.build, CONFIG + self.owner.config(), files)
+        box = machine.Machine(system, self.work, "machine", SCENARIO % self.vendor.update)
+        say("  its first boot: healthy; then a malformed content file arrives")
+        with network.Network(self.owner, self.nonce) as self.servers:
+            self.need(box.boot(network=self.servers).ended == "shutdown", "the first boot did not end", box)
+            self.healthy = Copy(box)
+            self.broken = Copy(box)
+            say("  two panics, and the boot that switches to recovery")
+            done = self.broken.boot(network=self.servers, max_resets=RESETS_TO_RECOVERY)
+            state = self.broken.state() or {}
+            self.need(done.ended == "resets" and state.get("stage") == "switching", "the machine does not switch to recovery: %s" % state,
+                      self.broken)
+
+    def need(self, good, why, box):
+        if not good:
+            raise RuntimeError("%s; its console: %s/console.log" % (why, box.folder))
+
+    def requests(self):
+        """Of the web server's log so far: (method, path, status, bytes of the answer, bytes received)."""
+        with open(self.owner.folder + "/access.log") as f:
+            return [(m, p, int(s), int(sent), int(got)) for _, m, p, s, sent, got in map(str.split, f)]
+
+    def serve(self, box, **more):
+        """Runs a box. Returns what happened: the run, the host's seconds from the firmware's start of it, requests."""
+        watch, before = Stopwatch(), len(self.requests()) if os.path.exists(self.owner.folder + "/access.log") else 0
+        done = box.boot(network=self.servers, watch=watch, limit_s=PATIENCE_S, **more)
+        return done, time.monotonic() - (watch.started or 0), self.requests()[before:]
+
+    def recover(self, memory_mib=None):
+        """One recovery from the same point. Returns its figures, or None where the machine did not recover."""
+        for name in os.listdir(self.servers.bundles):
+            os.unlink(os.path.join(self.servers.bundles, name))
+        box = Copy(self.broken, memory_mib)
+        done, host_s, requests = self.serve(box, max_resets=1, until=memory_mib and r"Kernel panic - not syncing|^Welcome to ")
+        state = box.state() or {}
+        ends = re.findall(r"Recovery ends after ([0-9.]+) s", done.console)
+        recovered = done.ended == "resets" and state.get("stage") == "probation" and ends and \
+            state.get("remediation") == self.plan_id and len(os.listdir(self.servers.bundles)) == 1
+        if memory_mib is None:
+            self.need(recovered, "the machine did not recover: %s" % state, box)
+        if not recovered:
+            box.remove()
+            return None
+        incident = box.disk.json("/var/lib/qmr/incidents/%s/timeline.json" % state["incident"])
+        steps = {s["step"]: s for s in incident["runs"][-1]["steps"]}
+        box.remove()
+        return {"seconds": float(ends[-1]), "host_seconds": host_s, "start": steps["devices"]["start_ms"] / 1000,
+                "steps": {n: s["duration_ms"] / 1000 for n, s in steps.items()}, "requests": requests}
+
+    def make_floor(self, sample):
+        """The floor sends and fetches what the sample recovery did: the bundle that the server has now."""
+        bundle = os.path.join(self.servers.bundles, os.listdir(self.servers.bundles)[0])
+        image = self.work + "/recovery.efi"
+        run("mcopy", "-i", self.broken.disk.esp, "::" + UKI, image)
+        path, sizes = floor.make(image, self.work + "/floor", network.HOST, [r[:2] for r in sample["requests"]], bundle,
+                                 self.owner.folder + "/ca.pem")
+        self.floor = Copy(self.broken)
+        with open(path, "rb") as f:
+            self.floor.disk.esp_put(UKI, f.read())
+        return sizes
+
+    def run_floor(self):
+        for name in os.listdir(self.servers.bundles):
+            os.unlink(os.path.join(self.servers.bundles, name))
+        box = Copy(self.floor)
+        done, host_s, requests = self.serve(box)
+        marks = {n: float(t) for n, t in re.findall(r"floor: (\w+) ([0-9.]+)", done.console)}
+        self.need(done.ended == "shutdown" and len(marks) == 4 and "curl failed" not in done.console, "the floor did not come to its end",
+                  box)
+        box.remove()
+        names = ("start", "drivers", "address", "transfers")
+        return {"seconds": marks["transfers"], "host_seconds": host_s, "start": marks["start"], "requests": requests,
+                "steps": {n: marks[n] - marks[p] for p, n in zip(names, names[1:])}}
+
+
+def exchanged(requests):
+    """What two runs must have in common: everything but a few bytes of headers in the requests."""
+    return [r[:4] for r in requests]
+
+
+def measure_recovery(fleet, rounds):
+    result = {"load_before": load()}
+    sample = fleet.recover()
+    result["floor_image_bytes"] = fleet.make_floor(sample)
+    recoveries, floors = [], []
+    for number in range(rounds):
+        say("  round %d of %d: recovery, floor" % (number + 1, rounds))
+        recoveries.append(fleet.recover())
+        floors.append(fleet.run_floor())
+    strange = [r["requests"] for r in recoveries + floors if exchanged(r["requests"]) != exchanged(sample["requests"])]
+    result["same_requests"] = not strange
+    result["requests"] = sample["requests"]
+    if strange:
+        result["other_requests"] = strange[0]
+    for name, runs in (("recovery", recoveries), ("floor", floors)):
+        result[name] = {key: spread([r[key] for r in runs]) for key in ("seconds", "host_seconds", "start")}
+        result[name]["steps"] = {s: spread([r["steps"][s] for r in runs]) for s in runs[0]["steps"]}
+    result["ratio"] = ratio(result["recovery"]["seconds"], result["floor"]["seconds"])
+    result["host_ratio"] = ratio(result["recovery"]["host_seconds"], result["floor"]["host_seconds"])
+    result["load_after"] = load()
+    return result
+
+
+def report_recovery(result):
+    recovery, bare = result["recovery"], result["floor"]
+    sent = sum(r[4] for r in result["requests"] if r[0] == "PUT")
+    got = sum(r[3] for r in result["requests"] if r[0] == "GET")
+    say("\nTime in recovery against a floor (load of the host %.1f before, %.1f after)" % (result["load_before"], result["load_after"]))
+    say("  both: %d requests, %d bytes sent, %d bytes received%s" % (len(result["requests"]), sent, got, "" if result["same_requests"]
+        else "; NOT the same in every run, see result.json"))
+    for title, key in (("kernel start to the end", "seconds"), ("firmware starts the image, to the end", "host_seconds"),
+                       ("kernel start to the first process", "start")):
+        say("  %-38s recovery %s, floor %s: x %.2f" % (title, show(recovery[key]), show(bare[key]), ratio(recovery[key], bare[key])))
+    for name, steps in SHARED:
+        say("  %-38s recovery %.2f s (%s), floor %s" % (name, sum(recovery["steps"][s]["median"] for s in steps), " + ".join(
+            "%s %.2f" % (s, recovery["steps"][s]["median"]) for s in steps), show(bare["steps"][name])))
+    shared = {s for _, steps in SHARED for s in steps}
+    say("  recovery alone: " + ", ".join("%s %.2f" % (s, d["median"]) for s, d in recovery["steps"].items() if s not in shared))
+
+
+def measure_memory(fleet):
+    """The smallest memory of the machine with which it recovers, found by halving."""
+    low, high = MEMORY_MIB
+    while high - low > MEMORY_STEP_MIB:
+        middle = (low + high) // 2 // MEMORY_STEP_MIB * MEMORY_STEP_MIB
+        good = fleet.recover(middle) is not None
+        say("  with %d MiB: %s" % (middle, "recovers" if good else "does not recover"))
+        low, high = (low, middle) if good else (middle, high)
+    return {"smallest_mib": high, "fails_mib": low}
+
+
+def report_memory(result):
+    say("\nMemory: the machine recovers with %d MiB, not with %d" % (result["smallest_mib"], result["fails_mib"]))
+
+
+def add_marks(disk, off):
+    """Marks in the kernel log around boot-guard's hook and around boot-guard itself, in an archive that overlays the initramfs.
+    off: with qmr=off on the command line."""
+    entry = find(disk, "/loader/entries", r"\.conf$")
+    text = disk.esp_read(entry).decode()
+    if off:
+        disk.esp_put(entry, re.sub(r"(?m)^(options .*)$", r"\1 qmr=off", text))
+    path = re.search(r"(?m)^initrd\s+(\S+)", text).group(1)
+    initrd = disk.esp_read(path)
+    copy = os.path.join(os.path.dirname(disk.path), "initrd")
+    machine.write(copy, initrd)
+    files = images.files_of(images.unpack(copy)[1])
+    order = re.sub(r"(?m)^(/scripts/init-top/00-qmr .*\n)", MARK % "hook begins" + r"\1" + MARK % "hook ends",
+                   files["scripts/init-top/ORDER"].decode())
+    script = re.sub(r"(?m)^(/usr/lib/qmr/boot-guard start\n)", MARK % "guard begins" + r"\1" + MARK % "guard ends",
+                    files["scripts/init-top/00-qmr"].decode())
+    overlay = archive({"scripts/init-top/ORDER": order.encode(), "scripts/init-top/00-qmr": script.encode()})
+    disk.esp_put(path, initrd + bytes(-len(initrd) % 4) + overlay)
+
+
+def find(disk, folder, pattern):
+    names = [n for n in run("mdir", "-b", "-i", disk.esp, "::" + folder).split() if re.search(pattern, n)]
+    if len(names) != 1:
+        raise RuntimeError("the ESP's '%s' has %d files of '%s', not one" % (folder, len(names), pattern))
+    return names[0][2:]
+
+
+def archive(files):
+    """A newc archive of programs, whose folders exist already."""
+    out = io.BytesIO()
+    for number, (name, content) in enumerate([*files.items(), ("TRAILER!!!", b"")]):
+        mode = 0o100755 if content else 0
+        fields = (number + 1, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
+        out.write(b"070701" + b"".join(b"%08X" % f for f in fields) + name.encode() + b"\0")
+        out.write(bytes(-out.tell() % 4) + content)
+        out.write(bytes(-out.tell() % 4))
+    return out.getvalue()
+
+
+def boot_with_marks(fleet, off):
+    box = Copy(fleet.healthy)
+    add_marks(box.disk, off)
+    done = box.boot(until="bench: hook ends", limit_s=PATIENCE_S)
+    marks = {name: float(t) for t, name in re.findall(r"\[ *([0-9.]+)\] bench: (\w+ \w+)", done.console)}
+    fleet.need(done.ended == "line" and ("guard ends" in marks) != off, "no marks around boot-guard: %s" % marks, box)
+    box.remove()
+    return {what: marks[what + " ends"] - marks[what + " begins"] for what in ("hook", "guard") if what + " ends" in marks}
+
+
+def measure_guard(fleet, rounds):
+    result = {"load_before": load()}
+    on, off = [], []
+    for number in range(rounds):
+        say("  round %d of %d: a boot with boot-guard, one with qmr=off" % (number + 1, rounds))
+        on.append(boot_with_marks(fleet, False))
+        off.append(boot_with_marks(fleet, True))
+    result.update(hook=spread([r["hook"] for r in on]), boot_guard=spread([r["guard"] for r in on]),
+                  hook_off=spread([r["hook"] for r in off]), load_after=load())
+    return result
+
+
+def report_guard(result):
+    say("\nCost to a normal boot, in its initramfs (load of the host %.1f before, %.1f after)" % (result["load_before"],
+                                                                                              result["load_after"]))
+    say("  boot-guard's hook, modules and mounts included   " + show(result["hook"], digits=3))
+    say("  of it boot-guard start                           " + show(result["boot_guard"], digits=3))
+    say("  the hook with qmr=off                            " + show(result["hook_off"], digits=3))
