@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What recovery costs, side by side with other ways, in one run; docs/performance.md says what is compared. Run by `make bench`.
 
-usage: python3 tests/bench/bench.py -B BUILD [--rounds N] [--only images|recovery|memory|guard ...]
+usage: python3 tests/bench/bench.py -B BUILD [--rounds N] [--only images|recovery|guard|memory ...]
 
 Figures go to BUILD/bench/result.json. Time decides nothing about the exit status: it is 0 when everything could be measured.
 """
@@ -23,7 +23,8 @@ import machine  # noqa: E402
 import network  # noqa: E402
 from figures import load, say  # noqa: E402
 
-PARTS = ("images", "recovery", "memory", "guard")
+PARTS = ("images", "recovery", "guard", "memory")
+REPORTS = {"images": images.report, "recovery": boots.report_recovery, "guard": boots.report_guard, "memory": boots.report_memory}
 GUARD_BOOTS = 2  # for each round: they are short
 
 
@@ -35,21 +36,36 @@ def host():
             "qemu": machine.run("qemu-system-x86_64", "--version").splitlines()[0]}
 
 
-def measure_boots(work, build, rounds, parts, result):
+class Results:
+    """What was measured so far: each part is shown and kept as soon as it is known, whatever becomes of the next."""
+
+    def __init__(self, path, rounds):
+        self.path, self.figures = path, {"schema": 1, "host": host(), "rounds": rounds}
+
+    def add(self, part, figures):
+        self.figures[part] = figures
+        REPORTS[part](figures)
+        say()
+        with open(self.path, "w") as f:
+            json.dump(self.figures, f, indent=1)
+            f.write("\n")
+
+
+def measure_boots(work, build, rounds, parts, results):
     fleet = boots.Fleet(work, build)
     say("Bringing a machine to where it switches to recovery")
     fleet.prepare()
-    if "recovery" in parts or "memory" in parts:
-        with network.Network(fleet.owner, fleet.nonce) as fleet.servers:
-            if "recovery" in parts:
-                say("Recovery and the floor")
-                result["recovery"] = boots.measure_recovery(fleet, rounds)
-            if "memory" in parts:
-                say("Memory")
-                result["memory"] = boots.measure_memory(fleet)
-    if "guard" in parts:
-        say("Normal boots")
-        result["guard"] = boots.measure_guard(fleet, GUARD_BOOTS * rounds)
+    # One network for all: with another set of devices the firmware would order its boot entries anew.
+    with network.Network(fleet.owner, fleet.nonce) as fleet.servers:
+        if "recovery" in parts:
+            say("Recovery and the floor")
+            results.add("recovery", boots.measure_recovery(fleet, rounds))
+        if "guard" in parts:
+            say("Normal boots")
+            results.add("guard", boots.measure_guard(fleet, GUARD_BOOTS * rounds))
+        if "memory" in parts:
+            say("Memory")
+            results.add("memory", boots.measure_memory(fleet))
 
 
 def main():
@@ -64,25 +80,18 @@ def main():
     parts = arguments.only or PARTS
     build = os.path.abspath(arguments.build)
     os.makedirs(build + "/bench", exist_ok=True)
-    result = {"schema": 1, "host": host(), "rounds": arguments.rounds}
-    say("%(processors)d processors (%(model)s), load %(load).1f" % result["host"])
+    results = Results(build + "/bench/result.json", arguments.rounds)
+    say("%(processors)d processors (%(model)s), load %(load).1f" % results.figures["host"])
     if "images" in parts:
         say("Images: mkrecovery, dracut and mkinitramfs in turns")
-        result["images"] = images.measure(build, arguments.rounds)
+        results.add("images", images.measure(build, arguments.rounds))
     if set(parts) != {"images"}:
         work = tempfile.TemporaryDirectory(prefix="qmr-bench-", dir=machine.TEMPORARY)
         if arguments.keep:
             work._finalizer.detach()
             say("Kept: " + work.name)
-        measure_boots(work.name, build, arguments.rounds, parts, result)
-    with open(build + "/bench/result.json", "w") as f:
-        json.dump(result, f, indent=1)
-        f.write("\n")
-    for part, report in (("images", images.report), ("recovery", boots.report_recovery), ("memory", boots.report_memory),
-                         ("guard", boots.report_guard)):
-        if part in result:
-            report(result[part])
-    say("\nAll figures: %s/bench/result.json" % build)
+        measure_boots(work.name, build, arguments.rounds, parts, results)
+    say("All figures: " + results.path)
 
 
 if __name__ == "__main__":

@@ -259,7 +259,7 @@ def archive(files):
 def boot_with_marks(fleet, off):
     box = Copy(fleet.healthy)
     add_marks(box.disk, off)
-    done = box.boot(until="bench: hook ends", limit_s=PATIENCE_S)
+    done = box.boot(until="bench: hook ends", limit_s=PATIENCE_S, network=fleet.servers)
     marks = {name: float(t) for t, name in re.findall(r"\[ *([0-9.]+)\] bench: (\w+ \w+)", done.console)}
     fleet.need(done.ended == "line" and ("guard ends" in marks) != off, "no marks around boot-guard: %s" % marks, box)
     box.remove()
