@@ -52,8 +52,8 @@ class Results:
 
 
 def measure_boots(work, build, rounds, parts, results):
-    fleet = boots.Fleet(work, build)
     say("Bringing a machine to where it switches to recovery")
+    fleet = boots.Fleet(work, build)
     fleet.prepare()
     # One network for all: with another set of devices the firmware would order its boot entries anew.
     with network.Network(fleet.owner, fleet.nonce) as fleet.servers:
@@ -80,6 +80,7 @@ def main():
     parts = arguments.only or PARTS
     build = os.path.abspath(arguments.build)
     os.makedirs(build + "/bench", exist_ok=True)
+    machine.clean_up_on_signals()
     results = Results(build + "/bench/result.json", arguments.rounds)
     say("%(processors)d processors (%(model)s), load %(load).1f" % results.figures["host"])
     if "images" in parts:

@@ -7,16 +7,27 @@ import re
 import shutil
 import time
 
-import demo
 import floor
 import images
 import machine
 import network
+import repository
+import vendor
 from figures import load, ratio, say, show, spread
 from machine import run
 
-# The demo's, without the time in which somebody could object.
-CONFIG = demo.CONFIG.replace("cancel = 3\n", "cancel = 0\n")
+# Nobody gets time to object: it would be in every figure.
+CONFIG = """[policy]
+mode = automatic
+local_rollback = yes
+stability = 5
+panic_timeout = 3
+cancel = 0
+[watch]
+path = /opt
+[image]
+cmdline = console=ttyS0
+"""
 SCENARIO = """boot_1() {
 	healthy
 	%s
@@ -72,18 +83,23 @@ class Stopwatch:
             self.started = time.monotonic()
 
 
-class Fleet(demo.Demo):
-    """The demo's owner, fault and plan; the machine is brought where the measurements begin."""
+class Fleet:
+    """An owner, a vendor's product whose content breaks a machine, a signed plan against it, and that machine at the points where
+    measurements begin. servers is set while a network is up."""
 
     def __init__(self, work, build):
-        super().__init__(work, build, show=None)
+        self.work, self.build = work, build
+        self.product = vendor.Vendor(work)
+        self.owner = network.Owner(work + "/owner")
+        self.nonce, self.plan_id = os.urandom(4).hex(), "plan-" + os.urandom(5).hex()
 
     def prepare(self):
-        say("  a vendor's module, the owner's keys and repository, a Debian 12 with qmr")
-        files = dict(self.vendor.files, **self.owner.trust)
-        files["/etc/qmr/trust/root.json"] = demo.repository.publish(self.build, self.owner, self.plans())
-        system = machine.System(self.work, self.build, CONFIG + self.owner.config(), files)
-        box = machine.Machine(system, self.work, "machine", SCENARIO % self.vendor.update)
+        say("  the owner's keys and repository, a Debian 12 with qmr")
+        plan = repository.removal(self.plan_id, self.product.module, self.product)
+        files = dict(self.product.files, **self.owner.trust)
+        files["/etc/qmr/trust/root.json"] = repository.publish(self.build, self.owner, [plan])
+        system = machine.System(self.work, self.build, CONFIG + self.owner.config, files)
+        box = machine.Machine(system, self.work, "machine", SCENARIO % self.product.update)
         say("  its first boot: healthy; then a malformed content file arrives")
         with network.Network(self.owner, self.nonce) as self.servers:
             self.need(box.boot(network=self.servers).ended == "shutdown", "the first boot did not end", box)

@@ -66,7 +66,8 @@ def curl_config(host, requests):
     """requests: (method, path) in order. The bundle goes and the files come as they did in recovery."""
     parts = []
     for method, path in requests:
-        what = 'upload-file = "/bundle"\n' if method == "PUT" else 'output = "/received"\n'
+        # Without "Expect:" it would ask first, as recovery does not.
+        what = 'upload-file = "/bundle"\nheader = "Expect:"\n' if method == "PUT" else 'output = "/received"\n'
         parts.append('url = "https://%s%s"\n%scacert = "/ca.pem"\nsilent\nshow-error\n' % (host, path, what))
     return "next\n".join(parts)
 
