@@ -102,17 +102,17 @@ static void record(struct qmr_recovery *recovery, struct qmr_timeline *timeline,
 	struct qmr_timeline_step *step;
 	struct qmr_error err = {0};
 
+	step = qmr_timeline_begin(timeline, "finish");
 	/* What decides about the next boot comes first. */
 	if (!recovery->applied[0] && qmr_ending_save(recovery, ending, &err) < 0)
 		qmr_warning("%s; the next boot will not know how this ended", err.text);
-	step = qmr_timeline_begin(timeline, "finish");
+	step->duration_ms = qmr_timeline_now_ms() - step->start_ms; /* so far: saving the record itself comes after it */
 	write_timeline(recovery, timeline, end_name(ending));
 	if (!recovery->has_incident)
 		return;
 	copy_log();
 	if (recovery->root == QMR_MOUNTED_RW && qmr_step_save(recovery, SAVE_MS, &err) != QMR_RESULT_OK)
 		qmr_warning("saving the record of this run: %s", err.text);
-	step->duration_ms = qmr_timeline_now_ms() - step->start_ms;
 }
 
 /* dhcpcd, and whatever a late child left; they must not hold the root busy. */

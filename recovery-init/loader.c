@@ -50,6 +50,21 @@ static int has_suffix(const char *name, const char *suffix)
 	return length > n && !strcasecmp(name + length - n, suffix);
 }
 
+/*
+ * FAT writes a renamed file's new entry with the file, not with the folder, and until then it points to nothing: after a cut the system's own
+ * entry would be empty.
+ */
+static int rename_on_fat(int fd, const char *from, const char *to, struct qmr_error *err)
+{
+	cleanup_close int file = openat(fd, from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (file < 0 || renameat2(fd, from, fd, to, RENAME_NOREPLACE) < 0)
+		return qmr_error_errno(err, -errno, "renaming '%s' to '%s'", from, to);
+	if (fsync(file) < 0 || fsync(fd) < 0)
+		return qmr_error_errno(err, -errno, "syncing '%s'", to);
+	return 0;
+}
+
 static int reset_folder(int esp_fd, const char *folder, const char *suffix, struct qmr_error *err)
 {
 	cleanup_close int fd = openat(esp_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -64,16 +79,12 @@ static int reset_folder(int esp_fd, const char *folder, const char *suffix, stru
 
 		if (r == 0 && has_suffix(names[i]->d_name, suffix) &&
 		    qmr_loader_name_reset(names[i]->d_name, name, sizeof(name))) {
-			if (renameat2(fd, names[i]->d_name, fd, name, RENAME_NOREPLACE) < 0)
-				r = qmr_error_errno(err, -errno, "renaming '%s' to '%s'", names[i]->d_name, name);
-			else
-				renamed++;
+			r = rename_on_fat(fd, names[i]->d_name, name, err);
+			renamed += r == 0;
 		}
 		free(names[i]);
 	}
 	free(names);
-	if (renamed && fsync(fd) < 0 && r == 0)
-		r = qmr_error_errno(err, -errno, "syncing '%s' of the ESP", folder);
 	return r < 0 ? r : renamed;
 }
 
