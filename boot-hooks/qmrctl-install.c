@@ -176,6 +176,22 @@ int qmrctl_install(struct qmrctl *ctl, struct qmr_error *err)
 	return qmrctl_run_steps(ctl, "installing", steps, sizeof(steps) / sizeof(*steps), err);
 }
 
+static int is_registered(const struct qmrctl *ctl)
+{
+	const struct qmr_machine *m = &ctl->machine;
+	struct qmr_firmware_entry entry;
+
+	return access(QMRCTL_PENDING, F_OK) < 0 && qmr_firmware_examine(&entry, NULL) == 0 && entry.after_current &&
+	       qmr_firmware_entry_starts(entry.number, m->esp_disk, m->esp_partition, QMRCTL_IMAGE_FIRMWARE, NULL) == 1;
+}
+
+/* After every healthy boot too: where nothing is to be written, no key is in danger, and nothing is refused. */
+static int is_settled(struct qmrctl *ctl)
+{
+	ctl->force = 1; /* what lies on the root does not matter to the entry; install has refused it or was told to go on */
+	return qmrctl_step_machine(ctl, NULL) == 0 && is_registered(ctl);
+}
+
 int qmrctl_register(struct qmrctl *ctl, struct qmr_error *err)
 {
 	static const struct qmrctl_step first[] = {{"keys", qmrctl_step_keys_entries}};
@@ -186,7 +202,7 @@ int qmrctl_register(struct qmrctl *ctl, struct qmr_error *err)
 		return qmr_error_set(err, -EINVAL, "register is about EFI variables: --no-variables leaves nothing to do");
 	r = qmrctl_run_steps(ctl, "registering", first, 1, err);
 	if (r < 0)
-		return r;
-	ctl->force = 1; /* what lies on the root does not matter to the entry; install has refused it or was told to go on */
+		return is_settled(ctl) ? 0 : r;
+	ctl->force = 1;
 	return qmrctl_run_steps(ctl, "registering", steps, sizeof(steps) / sizeof(*steps), err);
 }
