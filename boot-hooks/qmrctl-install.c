@@ -185,11 +185,15 @@ static int is_registered(const struct qmrctl *ctl)
 	       qmr_firmware_entry_starts(entry.number, m->esp_disk, m->esp_partition, QMRCTL_IMAGE_FIRMWARE, NULL) == 1;
 }
 
-/* After every healthy boot too: where nothing is to be written, no key is in danger, and nothing is refused. */
+/* After every healthy boot: where nothing is to be written, no key is in danger and no disk needs to be read for one. */
 static int is_settled(struct qmrctl *ctl)
 {
+	int force = ctl->force, settled;
+
 	ctl->force = 1; /* what lies on the root does not matter to the entry; install has refused it or was told to go on */
-	return qmrctl_step_machine(ctl, NULL) == 0 && is_registered(ctl);
+	settled = qmrctl_step_machine(ctl, NULL) == 0 && is_registered(ctl);
+	ctl->force = force;
+	return settled;
 }
 
 int qmrctl_register(struct qmrctl *ctl, struct qmr_error *err)
@@ -200,9 +204,13 @@ int qmrctl_register(struct qmrctl *ctl, struct qmr_error *err)
 
 	if (ctl->no_variables)
 		return qmr_error_set(err, -EINVAL, "register is about EFI variables: --no-variables leaves nothing to do");
+	if (is_settled(ctl)) {
+		qmrctl_say(ctl, "the boot entry is already as it should be");
+		return 0;
+	}
 	r = qmrctl_run_steps(ctl, "registering", first, 1, err);
 	if (r < 0)
-		return is_settled(ctl) ? 0 : r;
+		return r;
 	ctl->force = 1;
 	return qmrctl_run_steps(ctl, "registering", steps, sizeof(steps) / sizeof(*steps), err);
 }

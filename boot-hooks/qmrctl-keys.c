@@ -86,7 +86,7 @@ static void examine_devices(struct finding *f)
 	char path[300];
 
 	while (dir && (entry = readdir(dir))) {
-		if (entry->d_name[0] == '.')
+		if (entry->d_name[0] == '.' || !strncmp(entry->d_name, "sr", 2)) /* nobody unlocks a CD */
 			continue;
 		snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
 		for (char *p = path; *p; p++)

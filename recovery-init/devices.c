@@ -97,7 +97,7 @@ static void look_at(struct search *search, const char *name)
 
 static int is_disk(const char *name)
 {
-	static const char *const others[] = {"ram", "loop", "zram", "fd", "."};
+	static const char *const others[] = {"ram", "loop", "zram", "fd", "sr", "."};
 
 	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
 		if (!strncmp(name, others[i], strlen(others[i])))
