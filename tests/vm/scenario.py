@@ -136,7 +136,9 @@ def main(*functions, more=()):
     """Runs the scenarios that the command line names, else all of them; more only with QMR_VM_ALL=1 in the environment."""
     parser = argparse.ArgumentParser()
     parser.add_argument("-B", dest="build", required=True)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    # `make check` judges a change by the same moments each time; `make check-vm` looks for new ones.
+    seed = random.SystemRandom().randrange(1 << 32) if os.environ.get("QMR_VM_ALL") else 1
+    parser.add_argument("--seed", type=int, default=seed)
     parser.add_argument("--keep", action="store_true", help="keep disks and consoles")
     parser.add_argument("names", nargs="*", metavar="SCENARIO", help=", ".join(map(name_of, functions + more)))
     arguments = parser.parse_args()
