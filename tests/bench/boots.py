@@ -62,8 +62,8 @@ class Copy(machine.Machine):
         shutil.copy(source.vars, self.vars)
         self.disk = Still(self.folder + "/disk.img")
 
-    def command(self, network_):
-        command = super().command(network_)
+    def command(self, network_, log):
+        command = super().command(network_, log)
         if self.memory_mib:
             command[command.index("-m") + 1] = str(self.memory_mib)
         return command
