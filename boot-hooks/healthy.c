@@ -108,6 +108,7 @@ int qmr_archive_records(const char *pstore, const char *archive, int64_t now_uni
 	cleanup_close int archive_fd = -1;
 	struct dirent **names = NULL;
 	char folder[512];
+	int64_t last;
 	int n, r;
 
 	if (pstore_fd < 0)
@@ -116,8 +117,9 @@ int qmr_archive_records(const char *pstore, const char *archive, int64_t now_uni
 	if (n <= 0)
 		return n < 0 ? qmr_error_errno(err, -errno, "reading '%s'", pstore) : 0;
 	/* A clock without a battery must not make the new folder the oldest, which is removed. */
-	if (now_unix_s <= newest(archive))
-		now_unix_s = newest(archive) + 1;
+	last = newest(archive);
+	if (now_unix_s <= last)
+		now_unix_s = last + 1;
 	snprintf(folder, sizeof(folder), "%s/%010" PRId64, archive, now_unix_s);
 	r = move_records(pstore_fd, names, n > RECORDS_MAX ? RECORDS_MAX : n, folder, err);
 	free_names(names, n);

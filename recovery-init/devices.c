@@ -8,7 +8,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/mount.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "child.h"
@@ -16,6 +15,7 @@
 #include "drivers.h"
 #include "log.h"
 #include "root.h"
+#include "timeline.h"
 
 #define BLOCK "/sys/class/block"
 #define POLL_MS 500      /* a partition table may be read without an event that we see */
@@ -28,14 +28,6 @@ static const char *const always[] = {"crc32c_generic", "nls_cp437", "nls_ascii",
 
 /* What boot state and crash records need: before all other drivers, one of which may break this kernel too. */
 static const char *const variables[] = {"efi_pstore", "efivarfs"};
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static void mount_virtual(const char *type, const char *path, unsigned long flags)
 {
@@ -123,7 +115,7 @@ static void wait_for_disks(struct search *search, struct qmr_drivers *drivers, i
 	int64_t root_seen = 0;
 
 	for (;;) {
-		int64_t now = now_ms();
+		int64_t now = qmr_timeline_now_ms();
 
 		look_everywhere(search);
 		if (search->found.root[0] && !root_seen)
@@ -132,7 +124,7 @@ static void wait_for_disks(struct search *search, struct qmr_drivers *drivers, i
 			return;
 		if (now >= deadline)
 			return;
-		while (qmr_drivers_wait(drivers, POLL_MS) && now_ms() < now + POLL_MS)
+		while (qmr_drivers_wait(drivers, POLL_MS) && qmr_timeline_now_ms() < now + POLL_MS)
 			;
 	}
 }
@@ -178,7 +170,7 @@ static int find_devices(void *context, void *answer, struct qmr_error *err)
 	qmr_drivers_load(drivers, call->config->root_fstype);
 	qmr_drivers_load_present(drivers);
 	if (call->config->root_uuid[0])
-		wait_for_disks(&search, drivers, now_ms() + call->deadline_ms);
+		wait_for_disks(&search, drivers, qmr_timeline_now_ms() + call->deadline_ms);
 	qmr_drivers_load(drivers, search.found.root_type);
 	qmr_drivers_free(drivers);
 	if (!call->config->root_uuid[0])

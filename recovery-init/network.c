@@ -66,8 +66,7 @@ static int find_adapters(void *context, void *answer, struct qmr_error *err)
 		return r;
 	qmr_drivers_load_present(drivers);
 	for (list_adapters(adapters); adapters->n == 0 && left_ms > 0; left_ms -= POLL_MS) {
-		if (!qmr_drivers_wait(drivers, POLL_MS))
-			(void)usleep(1000); /* without events at all */
+		(void)qmr_drivers_wait(drivers, POLL_MS); /* whether one of them is an adapter is looked up */
 		list_adapters(adapters);
 	}
 	qmr_drivers_free(drivers);

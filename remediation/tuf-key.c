@@ -2,6 +2,7 @@
 #include "tuf-key.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <openssl/bio.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -39,17 +40,6 @@ static void cleanup_bio(BIO **bio)
 	BIO_free(*bio);
 }
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* Returns the number of bytes, or -1. */
 static int hex_decode(const char *hex, unsigned char *ret, size_t max)
 {
@@ -58,7 +48,7 @@ static int hex_decode(const char *hex, unsigned char *ret, size_t max)
 	if (size % 2 || size / 2 > max)
 		return -1;
 	for (size_t i = 0; i < size / 2; i++) {
-		int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
+		int high = OPENSSL_hexchar2int((unsigned char)hex[2 * i]), low = OPENSSL_hexchar2int((unsigned char)hex[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return -1;
