@@ -80,8 +80,12 @@ install: all
 	install -D -m 0755 -t $(I)/bin $(B)/qmr-publish
 	install -D -m 0755 boot-hooks/initramfs-tools/hook $(I)/share/initramfs-tools/hooks/qmr
 	install -D -m 0755 boot-hooks/initramfs-tools/init-top $(I)/share/initramfs-tools/scripts/init-top/00-qmr
+	install -D -m 0755 boot-hooks/initramfs-tools/init-bottom $(I)/share/initramfs-tools/scripts/init-bottom/qmr
+	install -D -m 0755 boot-hooks/initramfs-tools/panic $(I)/share/initramfs-tools/scripts/panic/qmr
+	install -D -m 0755 boot-hooks/systemd/sleep-hook $(I)/lib/systemd/system-sleep/qmr
+	install -D -m 0755 boot-hooks/systemd/shutdown-hook $(I)/lib/systemd/system-shutdown/qmr
 	install -d $(I)/lib/systemd/system
-	install -m 0644 boot-hooks/systemd/qmr-*.service boot-hooks/systemd/qmr-*.timer $(I)/lib/systemd/system
+	install -m 0644 $(wildcard $(addprefix boot-hooks/systemd/qmr-*.,service timer path)) $(I)/lib/systemd/system
 	for section in 1 5 8; do for page in docs/man/*.$$section; do \
 		[ ! -f $$page ] || install -D -m 0644 -t $(I)/share/man/man$$section $$page || exit 1; done; done
 	install -D -m 0644 boot-hooks/systemd/qmr-boot-complete.conf $(I)/lib/systemd/system/boot-complete.target.d/qmr.conf

@@ -9,11 +9,18 @@
 
 #define QMR_SWITCHES_MAX 2
 
+/* How far recovery may go on this verdict, beside what mode and policy allow. */
+enum qmr_rung_limit {
+	QMR_RUNGS_ALL,   /* the whole ladder */
+	QMR_RUNGS_SIGNED /* no evidence but boots that ended: nothing changes on disk without a signed plan */
+};
+
 struct qmr_verdict {
-	int recover;       /* 1: switch to the recovery image, whatever the mode then allows */
-	int stage;         /* enum qmr_stage that follows, unless a switch is made */
-	int failed_boots;  /* counted failures that led here */
-	const char *why;   /* static text for people */
+	int recover;             /* 1: switch to the recovery image, whatever the mode then allows */
+	int stage;               /* enum qmr_stage that follows, unless a switch is made */
+	enum qmr_rung_limit rungs;
+	struct qmr_run run;      /* what was counted */
+	const char *why;         /* static text for people */
 };
 
 /*

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <getopt.h>
 #include <poll.h>
 #include <signal.h>
@@ -16,19 +17,50 @@
 #define CHILD_MS 5000
 
 static const char usage[] =
-	"Usage: boot-guard [OPTION...] start|healthy|clean-shutdown\n"
+	"Usage: boot-guard [OPTION...] COMMAND\n"
 	"Counts boot attempts and starts recovery after repeated failure.\n"
 	"\n"
+	"  prepare           initramfs: drivers of EFI variables and crash records\n"
+	"  start             initramfs: judge the last boot, begin a new attempt\n"
+	"  root              initramfs: the root file system is mounted\n"
+	"  failed EVIDENCE   this boot failed: initramfs-shell, emergency-target, required-check\n"
+	"                    or deadline; restarts unless somebody is there\n"
+	"  deadline          wait for boot-complete.target; failed deadline, if it does not come\n"
+	"  waiting           somebody is asked for a passphrase\n"
+	"  healthy           this boot is healthy\n"
+	"  clean-shutdown    it is left on purpose\n"
+	"  hibernate, awake  the system goes to disk, or is back\n"
+	"\n"
 	"  --config FILE   configuration (default " QMR_CONFIG_PATH ")\n"
+	"  --run DIR       where this boot's marks lie (default " QMR_GUARD_RUN ")\n"
 	"  --wait          healthy: first let the stability window pass\n"
 	"  --dry-run       start: print the decision, write nothing\n"
 	"  --help          this text\n"
 	"  --version       the version\n"
 	"\n"
-	"start always exits 0: whatever goes wrong, the machine boots. See boot-guard(8).\n";
+	"prepare, start and root always exit 0: whatever goes wrong, the machine boots. See\n"
+	"boot-guard(8).\n";
+
+static const struct command {
+	const char *name;
+	qmr_guard_command *run;
+	int is_bounded; /* in the way of a boot: in a child, with a deadline, and the exit code is 0 */
+	int arguments;
+} commands[] = {
+	{"prepare", qmr_guard_prepare, 1, 0},
+	{"start", qmr_guard_start, 1, 0},
+	{"root", qmr_guard_root, 1, 0},
+	{"failed", qmr_guard_failed, 0, 1},
+	{"deadline", qmr_guard_deadline, 0, 0},
+	{"waiting", qmr_guard_waiting, 0, 0},
+	{"healthy", qmr_guard_healthy, 0, 0},
+	{"clean-shutdown", qmr_guard_clean_shutdown, 0, 0},
+	{"hibernate", qmr_guard_hibernate, 0, 0},
+	{"awake", qmr_guard_awake, 0, 0},
+};
 
 /* A firmware call that hangs makes its caller unkillable: a child makes them, and the boot goes on without it. */
-static int start_bounded(const struct qmr_config *config, int dry_run)
+static int run_bounded(const struct command *command, const struct qmr_guard *guard)
 {
 	cleanup_close int pidfd = -1;
 	struct qmr_error err = {0};
@@ -37,7 +69,7 @@ static int start_bounded(const struct qmr_config *config, int dry_run)
 	int status = 0;
 
 	if (pid == 0) {
-		if (qmr_guard_start(config, dry_run, &err) < 0)
+		if (command->run(guard, &err) < 0)
 			qmr_error_log("%s; the boot goes on", err.text);
 		(void)fflush(stdout); /* --dry-run's answer; _exit() does not */
 		_exit(0);
@@ -51,56 +83,62 @@ static int start_bounded(const struct qmr_config *config, int dry_run)
 	if (pidfd >= 0 && poll(&fd, 1, CHILD_MS) == 0) {
 		/* When the firmware does answer, the child must not go on and reset a system that is running by then. */
 		(void)kill(pid, SIGKILL);
-		qmr_error_log("the firmware did not answer within %d s; the boot goes on, uncounted", CHILD_MS / 1000);
+		qmr_error_log("%s: no answer within %d s; the boot goes on, uncounted", command->name, CHILD_MS / 1000);
+	} else if (waitpid(pid, &status, pidfd >= 0 ? 0 : WNOHANG) == pid && WIFSIGNALED(status)) {
+		qmr_error_log("%s: the child died of signal %d; the boot goes on, uncounted", command->name, WTERMSIG(status));
 	}
-	else if (waitpid(pid, &status, pidfd >= 0 ? 0 : WNOHANG) == pid && WIFSIGNALED(status))
-		qmr_error_log("the counting child died of signal %d; the boot goes on, uncounted", WTERMSIG(status));
 	return QMR_EXIT_OK;
 }
 
-static int run(const char *command, const struct qmr_config *config, int dry_run)
+static int run(const struct command *command, const struct qmr_guard *guard)
 {
 	struct qmr_error err = {0};
 	int r;
 
-	if (!strcmp(command, "start"))
-		return start_bounded(config, dry_run);
-	if (!strcmp(command, "healthy"))
-		r = qmr_guard_healthy(config, &err);
-	else if (!strcmp(command, "clean-shutdown"))
-		r = qmr_guard_clean_shutdown(&err);
-	else {
-		fprintf(stderr, "boot-guard: unknown command '%s'\n%s", command, usage);
-		return QMR_EXIT_USAGE;
-	}
+	if (command->is_bounded)
+		return run_bounded(command, guard);
+	r = command->run(guard, &err);
 	if (r < 0)
 		qmr_error_log("%s; this boot stays as it was recorded", err.text);
-	return r < 0 ? QMR_EXIT_FAILURE : QMR_EXIT_OK;
+	return r == -EINVAL ? QMR_EXIT_USAGE : r < 0 ? QMR_EXIT_FAILURE : QMR_EXIT_OK;
 }
 
-int main(int argc, char **argv)
+static const struct command *find_command(int argc, char **argv, struct qmr_guard *guard)
+{
+	for (size_t i = 0; argc > 0 && i < sizeof(commands) / sizeof(*commands); i++) {
+		if (strcmp(argv[0], commands[i].name) || argc != 1 + commands[i].arguments)
+			continue;
+		guard->argument = argc > 1 ? argv[1] : NULL;
+		return &commands[i];
+	}
+	return NULL;
+}
+
+/* Returns an exit code, or -1 to go on. */
+static int parse(int argc, char **argv, struct qmr_guard *guard, const char **path, int *wait_first)
 {
 	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+						{"run", required_argument, NULL, 'r'},
 						{"dry-run", no_argument, NULL, 'n'},
 						{"wait", no_argument, NULL, 'w'},
 						{"help", no_argument, NULL, 'h'},
 						{"version", no_argument, NULL, 'V'},
 						{0}};
-	const char *path = QMR_CONFIG_PATH;
-	struct qmr_error err = {0};
-	struct qmr_config config;
-	int option, dry_run = 0, wait_first = 0;
+	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
 		switch (option) {
 		case 'c':
-			path = optarg;
+			*path = optarg;
+			break;
+		case 'r':
+			guard->run = optarg;
 			break;
 		case 'n':
-			dry_run = 1;
+			guard->dry_run = 1;
 			break;
 		case 'w':
-			wait_first = 1;
+			*wait_first = 1;
 			break;
 		case 'h':
 			fputs(usage, stdout);
@@ -112,22 +150,37 @@ int main(int argc, char **argv)
 			fputs(usage, stderr);
 			return QMR_EXIT_USAGE;
 		}
-	if (optind + 1 != argc) {
+	return -1;
+}
+
+int main(int argc, char **argv)
+{
+	static struct qmr_config config;
+	struct qmr_guard guard = {.config = &config, .run = QMR_GUARD_RUN};
+	const struct command *command;
+	const char *path = QMR_CONFIG_PATH;
+	struct qmr_error err = {0};
+	int wait_first = 0, code = parse(argc, argv, &guard, &path, &wait_first);
+
+	if (code >= 0)
+		return code;
+	command = find_command(argc - optind, argv + optind, &guard);
+	if (!command) {
 		fputs(usage, stderr);
 		return QMR_EXIT_USAGE;
 	}
-	qmr_log_open("boot-guard", !strcmp(argv[optind], "start") && !dry_run);
+	qmr_log_open("boot-guard", command->is_bounded && !guard.dry_run);
 	if (qmr_guard_cmdline_has("qmr=off"))
 		return QMR_EXIT_OK;
 	if (qmr_config_load(path, &config, &err) < 0)
 		qmr_warning("%s; going on with safe defaults (mode observe)", err.text);
 	if (config.mode == QMR_MODE_OFF) {
-		if (!strcmp(argv[optind], "healthy"))
+		if (command->run == qmr_guard_healthy)
 			qmr_guard_archive(); /* systemd-pstore is told not to, and firmware memory must not fill up */
 		return QMR_EXIT_OK;
 	}
 	/* A shutdown within the window ends this process, and the boot is not recorded as healthy. */
 	if (wait_first)
 		(void)sleep((unsigned int)config.stability_s);
-	return run(argv[optind], &config, dry_run);
+	return run(command, &guard);
 }

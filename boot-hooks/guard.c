@@ -3,27 +3,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/reboot.h>
-#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "assess.h"
 #include "cleanup.h"
 #include "crc32.h"
 #include "file.h"
 #include "firmware.h"
-#include "healthy.h"
-#include "log.h"
-#include "records.h"
 #include "uuid.h"
 
-#define PSTORE "/sys/fs/pstore"
-#define ARCHIVE "/var/lib/qmr/pstore"
-#define INCIDENTS "/var/lib/qmr/incidents"
+/* What the commands of boot-guard, and qmrctl, share. */
+
 #define CMDLINE_MAX 8192
 
 static char *read_cmdline(void)
@@ -45,15 +39,51 @@ int qmr_guard_cmdline_has(const char *word)
 	return 0;
 }
 
-void qmr_guard_root(const struct qmr_config *config, uint8_t ret_root[16])
+int qmr_guard_cmdline_get(const char *key, char *ret_value, size_t size)
 {
 	cleanup_free char *text = read_cmdline();
-	const char *name = config->root_uuid;
+	size_t length = strlen(key);
 	char *place, *token;
+	int r = -ENOENT;
 
 	for (token = text ? strtok_r(text, " \n", &place) : NULL; token; token = strtok_r(NULL, " \n", &place))
-		if (!strncmp(token, "root=", 5))
-			name = token + 5;
+		if (!strncmp(token, key, length) && strlen(token + length) < size) {
+			strcpy(ret_value, token + length);
+			r = 0;
+		}
+	return r;
+}
+
+int qmr_guard_is_shell_wanted(void)
+{
+	/* initramfs-tools(7), systemd(1), kernel-command-line(7); an empty value: any */
+	static const struct {
+		const char *word, *value;
+	} wanted[] = {
+		{"break", NULL},     {"break=", ""},     {"rd.break", NULL}, {"rescue", NULL}, {"emergency", NULL}, {"single", NULL},
+		{"s", NULL},         {"S", NULL},        {"1", NULL},        {"-s", NULL},     {"-b", NULL},        {"-z", NULL},
+		{"systemd.unit=", "rescue.target"},      {"systemd.unit=", "emergency.target"},
+		{"rd.systemd.unit=", "rescue.target"},   {"rd.systemd.unit=", "emergency.target"},
+		{"init=", "/bin/sh"}, {"init=", "/bin/bash"}, {"init=", "/bin/dash"}, {"rdinit=", "/bin/sh"},
+	};
+
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
+		char value[64];
+
+		if (!wanted[i].value && qmr_guard_cmdline_has(wanted[i].word))
+			return 1;
+		if (wanted[i].value && qmr_guard_cmdline_get(wanted[i].word, value, sizeof(value)) == 0 &&
+		    (!*wanted[i].value || !strcmp(value, wanted[i].value)))
+			return 1;
+	}
+	return 0;
+}
+
+void qmr_guard_root_id(const struct qmr_config *config, uint8_t ret_root[16])
+{
+	char value[512];
+	const char *name = qmr_guard_cmdline_get("root=", value, sizeof(value)) == 0 ? value : config->root_uuid;
+
 	if (!strncmp(name, "UUID=", 5) && qmr_uuid_parse(name + 5, ret_root) == 0)
 		return;
 	/* root=/dev/..., LABEL=, PARTUUID=: recovery knows the root by the UUID that qmrctl install wrote into machine.conf. */
@@ -66,7 +96,75 @@ void qmr_guard_root(const struct qmr_config *config, uint8_t ret_root[16])
 	}
 }
 
-static void set_note(struct qmr_state *state, const char *text)
+uint32_t qmr_guard_uptime_s(void)
+{
+	struct timespec up = {0};
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &up);
+	return (uint32_t)up.tv_sec;
+}
+
+static int mark_path(const struct qmr_guard *guard, const char *name, char ret_path[PATH_MAX], struct qmr_error *err)
+{
+	if (snprintf(ret_path, PATH_MAX, "%s/%s", guard->run, name) >= PATH_MAX - 16)
+		return qmr_error_set(err, -ENAMETOOLONG, "'%s' is too long", guard->run);
+	return 0;
+}
+
+int qmr_guard_mark(const struct qmr_guard *guard, const char *name, const char *text, struct qmr_error *err)
+{
+	char path[PATH_MAX];
+	int r = mark_path(guard, name, path, err);
+
+	if (r == 0)
+		r = qmr_file_mkdirs(AT_FDCWD, guard->run, 0755, err);
+	return r < 0 ? r : qmr_file_replace(AT_FDCWD, path, text, strlen(text), 0644, err);
+}
+
+int qmr_guard_is_marked(const struct qmr_guard *guard, const char *name)
+{
+	char path[PATH_MAX];
+
+	return mark_path(guard, name, path, NULL) == 0 && access(path, F_OK) == 0;
+}
+
+void qmr_guard_unmark(const struct qmr_guard *guard, const char *name)
+{
+	char path[PATH_MAX];
+
+	if (mark_path(guard, name, path, NULL) == 0)
+		(void)unlink(path); /* it was read; a second look finds it and does the same again */
+}
+
+int qmr_guard_load_own(const struct qmr_guard *guard, struct qmr_state *ret_state, struct qmr_error *err)
+{
+	cleanup_free char *text = NULL;
+	struct qmr_state state;
+	char path[PATH_MAX];
+	uint8_t root[16];
+	size_t size;
+	int r = mark_path(guard, QMR_MARK_ATTEMPT, path, err);
+
+	if (r == 0 && qmr_file_read(AT_FDCWD, path, 64, &text, &size, err) < 0)
+		r = qmr_error_set(err, -ESRCH, "this boot was not counted at its start ('%s' is missing)", path);
+	if (r < 0)
+		return r;
+	qmr_guard_root_id(guard->config, root);
+	r = qmr_state_load(root, &state, err);
+	if (r < 0)
+		return r;
+	if (state.n_attempts == 0 || state.attempts[0].number != strtoul(text, NULL, 10))
+		return qmr_error_set(err, -ESRCH, "the newest attempt of the boot state is not this boot's");
+	*ret_state = state;
+	return 0;
+}
+
+int qmr_guard_may_restart(const struct qmr_guard *guard, const struct qmr_state *state)
+{
+	return guard->config->mode >= QMR_MODE_COLLECT && state->stage != QMR_STAGE_GIVEN_UP && state->stage != QMR_STAGE_FINAL;
+}
+
+void qmr_guard_set_note(struct qmr_state *state, const char *text)
 {
 	snprintf(state->note, sizeof(state->note), "%s", text);
 }
@@ -92,230 +190,7 @@ int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, const cha
 		state->reason = (uint8_t)reason;
 	state->stage = QMR_STAGE_SWITCHING;
 	state->switches++;
-	set_note(state, note);
+	qmr_guard_set_note(state, note);
 	r = qmr_state_save(state, err);
 	return r < 0 ? r : qmr_firmware_set_next(entry, err);
-}
-
-/* A panic that halts is never counted by anyone. Only where nobody chose otherwise, and not after giving up. */
-static void make_panics_reboot(const struct qmr_config *config)
-{
-	cleanup_free char *old = NULL;
-	struct qmr_error err = {0};
-	char text[16];
-	size_t size;
-
-	if (qmr_file_read(AT_FDCWD, "/proc/sys/kernel/panic", 64, &old, &size, &err) == 0 && atoi(old) != 0)
-		return;
-	snprintf(text, sizeof(text), "%d", config->panic_timeout_s);
-	if (qmr_file_poke("/proc/sys/kernel/panic", text, &err) < 0)
-		qmr_warning("%s; a panic will not reboot this machine", err.text);
-}
-
-/*
- * Only where somebody will act on the panic: not in the one last normal boot after recovery has ended, and not where mode observe has seen
- * enough, or a machine that would have stopped with the oops on its screen restarts for ever.
- */
-static int should_panics_reboot(const struct qmr_verdict *v, const struct qmr_config *config)
-{
-	if (v->recover && config->mode < QMR_MODE_COLLECT)
-		return 0;
-	return v->stage != QMR_STAGE_GIVEN_UP && v->stage != QMR_STAGE_FINAL;
-}
-
-/* The block list takes effect for initramfs and root alike: /run survives, and both loading ways are stopped. */
-static void write_block_list(const struct qmr_state *state)
-{
-	char text[QMR_STATE_MODULES * (2 * QMR_MODULE_NAME + 48)] = "";
-	struct qmr_error err = {0};
-	size_t used = 0;
-
-	for (int i = 0; i < QMR_STATE_MODULES; i++)
-		if (state->modules[i][0])
-			used += (size_t)snprintf(text + used, sizeof(text) - used, "blacklist %s\ninstall %s /bin/false\n",
-						 state->modules[i], state->modules[i]);
-	if (!used)
-		return;
-	if (qmr_file_mkdirs(AT_FDCWD, "/run/modprobe.d", 0755, &err) < 0 ||
-	    qmr_file_replace(AT_FDCWD, "/run/modprobe.d/qmr.conf", text, used, 0644, &err) < 0)
-		qmr_warning("%s; the modules blocked by a remediation may load", err.text);
-}
-
-static void new_attempt(const struct qmr_state *state, struct qmr_attempt *ret)
-{
-	struct utsname uts = {0};
-
-	(void)uname(&uts); /* cannot fail with a valid pointer */
-	*ret = (struct qmr_attempt){
-		.started_unix_s = (uint64_t)time(NULL),
-		.number = state->boots,
-		.flags = state->stage == QMR_STAGE_PROBATION ? QMR_ATTEMPT_PROBATION : 0,
-		.kernel_crc32 = qmr_crc32(0, uts.release, strlen(uts.release)),
-	};
-}
-
-static int has_new_panic(struct qmr_state *state)
-{
-	cleanup_close int dir = open(PSTORE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	return dir >= 0 && qmr_records_find_new(dir, state);
-}
-
-/* kdump's capture kernel runs the same initramfs scripts: the crash is all it has to say. */
-static int note_capture_kernel(struct qmr_state *state, struct qmr_error *err)
-{
-	qmr_state_close_last(state, 1);
-	return qmr_state_save(state, err);
-}
-
-static int act(struct qmr_state *state, const struct qmr_config *config, const struct qmr_verdict *v,
-	       struct qmr_error *err)
-{
-	int r;
-
-	if (v->recover && config->mode >= QMR_MODE_COLLECT) {
-		state->attempts[0].flags |= QMR_ATTEMPT_RECOVER;
-		state->attempts[0].outcome = QMR_CLEAN_SHUTDOWN; /* left on purpose: it neither counts nor resets */
-		r = qmr_guard_request(state, QMR_REASON_DETECTOR, v->why, err);
-		if (r == 0) {
-			qmr_notice("%d failed boots (%s): switching to the recovery image", v->failed_boots, v->why);
-			sync();
-			(void)reboot(RB_AUTOBOOT);
-			return qmr_error_errno(err, -errno, "rebooting into the recovery image");
-		}
-		state->attempts[0].outcome = QMR_OPEN;
-		state->stage = QMR_STAGE_GIVEN_UP;
-		set_note(state, "recovery could not be started");
-		qmr_error_log("%s; the normal boot goes on", err->text);
-		return qmr_state_save(state, err);
-	}
-	if (v->recover) {
-		state->attempts[0].flags |= QMR_ATTEMPT_OBSERVED;
-		state->flags |= 1;
-		if (state->stage == QMR_STAGE_SWITCHING)
-			state->stage = QMR_STAGE_NONE; /* a request that the firmware did not follow is not kept for ever */
-		set_note(state, "mode observe: would have started recovery");
-		qmr_notice("%d failed boots (%s): would start recovery, but the mode is observe", v->failed_boots, v->why);
-	} else if (v->stage != state->stage) {
-		state->stage = (uint8_t)v->stage;
-		set_note(state, v->why);
-		qmr_warning("%s; the normal boot goes on", v->why);
-	}
-	return qmr_state_save(state, err);
-}
-
-int qmr_guard_start(const struct qmr_config *config, int dry_run, struct qmr_error *err)
-{
-	struct qmr_attempt attempt;
-	struct qmr_verdict verdict;
-	struct qmr_state state;
-	uint8_t root[16];
-	int r;
-
-	qmr_guard_root(config, root);
-	r = qmr_state_load(root, &state, err);
-	if (r < 0 && r != -ENOENT)
-		qmr_warning("%s; beginning with an empty history", err->text);
-	if (access("/proc/vmcore", F_OK) == 0)
-		return dry_run ? 0 : note_capture_kernel(&state, err);
-
-	qmr_state_close_last(&state, has_new_panic(&state));
-	verdict = qmr_assess(&state, config);
-	if (dry_run) {
-		printf("%s: %s (%d failed boots)\n", verdict.recover ? "recover" : "boot", verdict.why, verdict.failed_boots);
-		return 0;
-	}
-	write_block_list(&state);
-	if (should_panics_reboot(&verdict, config))
-		make_panics_reboot(config);
-	state.boots++;
-	new_attempt(&state, &attempt);
-	qmr_assess_add_attempt(&state, &attempt);
-	return act(&state, config, &verdict, err);
-}
-
-static uint32_t uptime_s(void)
-{
-	struct timespec up = {0};
-
-	(void)clock_gettime(CLOCK_BOOTTIME, &up);
-	return (uint32_t)up.tv_sec;
-}
-
-void qmr_guard_archive(void)
-{
-	struct qmr_error err = {0};
-	int n = qmr_archive_records(PSTORE, ARCHIVE, time(NULL), &err);
-
-	if (n > 0)
-		qmr_notice("%d crash records moved from the firmware's memory to '%s'", n, ARCHIVE);
-	if (n < 0)
-		qmr_warning("%s; crash records that were not moved stay in the firmware's memory", err.text);
-}
-
-/* Both are for people: the boot is healthy whatever becomes of them. */
-static void keep_evidence(const struct qmr_state *state, const char *final)
-{
-	struct qmr_error err = {0};
-
-	qmr_guard_archive();
-	if (final && qmr_report_write(INCIDENTS, state, final, time(NULL), &err) < 0)
-		qmr_warning("%s; the incident has no report", err.text);
-}
-
-/* How the open incident ended, NULL if there is none. */
-static const char *incident_end(const struct qmr_state *state)
-{
-	static const char *const ends[] = {[QMR_STAGE_RECOVERING] = "healthy", [QMR_STAGE_PROBATION] = "healed",
-					   [QMR_STAGE_GIVEN_UP] = "healthy", [QMR_STAGE_FINAL] = "healthy"};
-
-	return state->stage < sizeof(ends) / sizeof(*ends) && !qmr_uuid_is_null(state->incident) ? ends[state->stage] : NULL;
-}
-
-int qmr_guard_healthy(const struct qmr_config *config, struct qmr_error *err)
-{
-	struct utsname uts = {0};
-	struct qmr_state state;
-	const char *final;
-	uint8_t root[16];
-	int r;
-
-	qmr_guard_root(config, root);
-	r = qmr_state_load(root, &state, err);
-	if (r < 0)
-		return r;
-	if (state.n_attempts == 0 || state.attempts[0].outcome != QMR_OPEN)
-		return 0;
-	final = incident_end(&state);
-	keep_evidence(&state, final);
-	state.attempts[0].outcome = QMR_HEALTHY;
-	state.attempts[0].phase = QMR_PHASE_HEALTHY;
-	state.attempts[0].uptime_s = uptime_s();
-	/*
-	 * A switch that the owner asked for and that waits for the reboot stands: BootNext is set, and recovery must learn why. The
-	 * detector's own reboots at once: if this boot goes on, it failed, and it must not come back at a planned reboot.
-	 */
-	if (state.stage != QMR_STAGE_SWITCHING || state.reason == QMR_REASON_DETECTOR) {
-		state.stage = state.stage == QMR_STAGE_PROBATION ? QMR_STAGE_HEALED : QMR_STAGE_NONE;
-		state.switches = 0;
-		state.recovery_runs = 0;
-	}
-	(void)uname(&uts);
-	snprintf(state.kernel, sizeof(state.kernel), "%.63s", uts.release);
-	return qmr_state_save(&state, err);
-}
-
-int qmr_guard_clean_shutdown(struct qmr_error *err)
-{
-	struct qmr_state state;
-	int r = qmr_state_load(NULL, &state, err);
-
-	if (r < 0)
-		return r;
-	if (state.n_attempts == 0 || state.attempts[0].outcome != QMR_OPEN)
-		return 0;
-	state.attempts[0].outcome = QMR_CLEAN_SHUTDOWN;
-	state.attempts[0].phase = QMR_PHASE_SHUTDOWN;
-	state.attempts[0].uptime_s = uptime_s();
-	return qmr_state_save(&state, err);
 }

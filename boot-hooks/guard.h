@@ -6,10 +6,22 @@
 #include "config.h"
 #include "error.h"
 
-/* The commands of boot-guard; all return 0 or a negative errno. dry_run: print the decision, write nothing. */
-int qmr_guard_start(const struct qmr_config *config, int dry_run, struct qmr_error *err) QMR_MUST_CHECK;
-int qmr_guard_healthy(const struct qmr_config *config, struct qmr_error *err) QMR_MUST_CHECK;
-int qmr_guard_clean_shutdown(struct qmr_error *err) QMR_MUST_CHECK;
+#define QMR_GUARD_RUN "/run/qmr"
+
+/* One call of boot-guard. */
+struct qmr_guard {
+	const struct qmr_config *config;
+	const char *run;      /* folder of marks that live as long as this boot, QMR_GUARD_RUN */
+	const char *argument; /* of failed: what it is judged by */
+	int dry_run;          /* start: print the decision, write nothing */
+	int late;             /* start: the firmware could not be asked or a resume was expected; the file systems are there now */
+};
+
+/* The commands of boot-guard(8); all return 0 or a negative errno. */
+typedef int qmr_guard_command(const struct qmr_guard *guard, struct qmr_error *err);
+
+qmr_guard_command qmr_guard_prepare, qmr_guard_start, qmr_guard_root, qmr_guard_healthy, qmr_guard_clean_shutdown, qmr_guard_failed,
+	qmr_guard_deadline, qmr_guard_waiting, qmr_guard_hibernate, qmr_guard_awake;
 
 /* Moves crash records to /var/lib/qmr/pstore; failures are logged. */
 void qmr_guard_archive(void);
@@ -24,9 +36,40 @@ int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, const cha
  * The root file system of this boot as the command line (root=UUID=...) or the configuration names it; anything else is
  * turned into 16 bytes that stand for it. Needs /proc.
  */
-void qmr_guard_root(const struct qmr_config *config, uint8_t ret_root[16]);
+void qmr_guard_root_id(const struct qmr_config *config, uint8_t ret_root[16]);
+
+/*
+ * The state, if its newest attempt is this boot's, by the mark that start left. -ESRCH: this boot was not counted, and nothing of it
+ * must be recorded on another's account.
+ */
+int qmr_guard_load_own(const struct qmr_guard *guard, struct qmr_state *ret_state, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Marks: small files of the run folder, gone with this boot. */
+#define QMR_MARK_ATTEMPT "attempt"   /* the number of this boot's attempt */
+#define QMR_MARK_DEFERRED "deferred" /* why this boot was not counted in init-top */
+int qmr_guard_mark(const struct qmr_guard *guard, const char *name, const char *text, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_guard_is_marked(const struct qmr_guard *guard, const char *name);
+void qmr_guard_unmark(const struct qmr_guard *guard, const char *name);
 
 /* 1 if the kernel command line has this word. */
 int qmr_guard_cmdline_has(const char *word);
+
+/* The value of the last word that begins with key ("panic="), -ENOENT if there is none. */
+int qmr_guard_cmdline_get(const char *key, char *ret_value, size_t size) QMR_MUST_CHECK;
+
+/* 1 if somebody asked for a shell instead of a boot: break, rescue, emergency, single ... */
+int qmr_guard_is_shell_wanted(void);
+
+/*
+ * Whether boot-guard may restart this machine after a failed boot: the mode acts, and recovery has not ended for this incident (the last
+ * boot stays where it fails, for whoever comes).
+ */
+int qmr_guard_may_restart(const struct qmr_guard *guard, const struct qmr_state *state);
+
+/* One line for people, cut where it does not fit. */
+void qmr_guard_set_note(struct qmr_state *state, const char *text);
+
+/* Seconds since the kernel started. */
+uint32_t qmr_guard_uptime_s(void);
 
 #endif

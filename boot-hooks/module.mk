@@ -8,6 +8,7 @@ test-healthy_SRCS := tests/unit/test-healthy.c boot-hooks/healthy.c
 test-healthy_LIBS := cmocka jansson
 
 PROGRAMS += boot-guard
-boot-guard_SRCS := boot-hooks/boot-guard.c boot-hooks/guard.c boot-hooks/assess.c boot-hooks/firmware.c boot-hooks/healthy.c
+boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-start.c guard-wait.c assess.c firmware.c \
+	healthy.c hold.c)
 boot-guard_LIBS := efivar efiboot inih
 include boot-hooks/qmrctl.mk

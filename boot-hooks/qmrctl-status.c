@@ -71,7 +71,7 @@ static void gather(struct qmrctl *ctl, struct status *s)
 
 	/* A part that cannot be found has its reason in its error, and the others are shown. */
 	(void)!qmr_config_load(ctl->config_path, &ctl->config, &s->config_error);
-	qmr_guard_root(&ctl->config, root);
+	qmr_guard_root_id(&ctl->config, root);
 	(void)!qmr_state_load(root, &s->state, &s->state_error);
 	r = ctl->no_variables ? qmr_machine_find_built(&ctl->known, &ctl->machine, &s->image_error)
 			      : qmr_machine_find_running(&ctl->known, &ctl->machine, &s->image_error);
@@ -170,14 +170,26 @@ static int print_status_json(const struct qmrctl *ctl, const struct status *s, s
 
 static void print_attempt(const struct qmr_attempt *a)
 {
+	static const struct {
+		unsigned int flag;
+		const char *text;
+	} notes[] = {
+		{QMR_ATTEMPT_SOON, "soon after it was healthy"}, {QMR_ATTEMPT_ATTENDED, "somebody was there: not counted"},
+		{QMR_ATTEMPT_OOPS, "the kernel had oopsed"},	  {QMR_ATTEMPT_HIBERNATED, "hibernated"},
+		{QMR_ATTEMPT_PROBATION, "on probation"},	  {QMR_ATTEMPT_OBSERVED, "observed: would have recovered"},
+		{QMR_ATTEMPT_RECOVER, "then recovery"},
+	};
 	char started[32];
 
 	format_time((int64_t)a->started_unix_s, started);
-	printf("  %6" PRIu32 "  %s  %-14s %-16s %6" PRIu32 " s%s%s%s\n", a->number, started,
-	       a->outcome == QMR_OPEN ? "running" : qmr_outcome_name(a->outcome), qmr_phase_name(a->phase), a->uptime_s,
-	       a->flags & QMR_ATTEMPT_RECOVER ? "  then recovery" : "",
-	       a->flags & QMR_ATTEMPT_OBSERVED ? "  observed: would have recovered" : "",
-	       a->flags & QMR_ATTEMPT_PROBATION ? "  on probation" : "");
+	printf("  %6" PRIu32 "  %s  %-14s %-16s %6" PRIu32 " s", a->number, started,
+	       a->outcome == QMR_OPEN ? "running" : qmr_outcome_name(a->outcome), qmr_phase_name(a->phase), a->uptime_s);
+	if (a->evidence != QMR_BY_NONE)
+		printf("  by %s", qmr_evidence_name(a->evidence));
+	for (size_t i = 0; i < sizeof(notes) / sizeof(*notes); i++)
+		if (a->flags & notes[i].flag)
+			printf("  %s", notes[i].text);
+	printf("\n");
 }
 
 /* "none", with the reason unless it is that there has not been one yet. */
@@ -271,7 +283,7 @@ int qmrctl_history(struct qmrctl *ctl, struct qmr_error *err)
 	uint8_t root[16];
 	int r;
 
-	qmr_guard_root(&ctl->config, root);
+	qmr_guard_root_id(&ctl->config, root);
 	r = qmr_state_load(root, &state, &why);
 	if (ctl->json) {
 		cleanup_json json_t *all = qmr_state_to_json(&state);

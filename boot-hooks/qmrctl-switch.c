@@ -21,7 +21,7 @@ static int load_state(const struct qmrctl *ctl, struct qmr_state *state, struct 
 {
 	uint8_t root[16];
 
-	qmr_guard_root(&ctl->config, root);
+	qmr_guard_root_id(&ctl->config, root);
 	return qmr_state_load(root, state, err);
 }
 

@@ -11,9 +11,10 @@ static json_t *attempts_to_json(const struct qmr_state *state)
 		const struct qmr_attempt *a = &state->attempts[i];
 
 		(void)json_array_append_new(
-			list, json_pack("{s:I, s:I, s:s, s:s, s:i, s:I, s:I}", "number", (json_int_t)a->number,
+			list, json_pack("{s:I, s:I, s:s, s:s, s:s, s:i, s:I, s:I}", "number", (json_int_t)a->number,
 					"started_unix_s", (json_int_t)a->started_unix_s, "outcome",
-					qmr_outcome_name(a->outcome), "phase", qmr_phase_name(a->phase), "flags",
+					qmr_outcome_name(a->outcome), "phase", qmr_phase_name(a->phase), "evidence",
+					qmr_evidence_name(a->evidence), "flags",
 					(int)a->flags, "uptime_s", (json_int_t)a->uptime_s, "kernel_crc32",
 					(json_int_t)a->kernel_crc32));
 	}

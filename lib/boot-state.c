@@ -66,7 +66,8 @@ void qmr_state_encode(const struct qmr_state *state, uint8_t ret_bytes[QMR_STATE
 		put(p + 8, a->number, 4);
 		p[12] = a->outcome;
 		p[13] = a->phase;
-		put(p + 14, a->flags, 2);
+		p[14] = a->flags;
+		p[15] = a->evidence;
 		put(p + 16, a->uptime_s, 4);
 		put(p + 20, a->kernel_crc32, 4);
 	}
@@ -109,11 +110,12 @@ static int check_header(const uint8_t *bytes, size_t size, struct qmr_error *err
 
 static int check_ranges(const struct qmr_state *s, struct qmr_error *err)
 {
-	if (s->stage > QMR_STAGE_HEALED || s->reason > QMR_REASON_BOOT_ORDER || s->final > QMR_END_MENU ||
+	if (s->stage > QMR_STAGE_HEALED || s->reason > QMR_REASON_LOADER || s->final > QMR_END_MENU ||
 	    s->n_attempts > QMR_STATE_ATTEMPTS)
 		return qmr_error_set(err, -EBADMSG, "boot state holds a value outside its range");
 	for (int i = 0; i < s->n_attempts; i++)
-		if (s->attempts[i].outcome > QMR_UNKNOWN || s->attempts[i].phase > QMR_PHASE_SHUTDOWN)
+		if (s->attempts[i].outcome > QMR_UNKNOWN || s->attempts[i].phase > QMR_PHASE_SHUTDOWN ||
+		    s->attempts[i].evidence > QMR_BY_DEADLINE)
 			return qmr_error_set(err, -EBADMSG, "boot state: attempt %d holds a value outside its range", i);
 	/*
 	 * They go into modprobe.d, where "install x COMMAND" runs a command as root: who can write EFI variables (another system, a
@@ -157,7 +159,7 @@ int qmr_state_decode(const void *data, size_t size, struct qmr_state *ret_state,
 
 		s.attempts[i] = (struct qmr_attempt){
 			.started_unix_s = get(p, 8), .number = (uint32_t)get(p + 8, 4), .outcome = p[12], .phase = p[13],
-			.flags = (uint16_t)get(p + 14, 2), .uptime_s = (uint32_t)get(p + 16, 4),
+			.flags = p[14], .evidence = p[15], .uptime_s = (uint32_t)get(p + 16, 4),
 			.kernel_crc32 = (uint32_t)get(p + 20, 4)};
 	}
 	for (int i = 0; i < QMR_STATE_RECORDS; i++)
@@ -210,6 +212,14 @@ const char *qmr_phase_name(unsigned int phase)
 	return NAME_OF(names, phase);
 }
 
+const char *qmr_evidence_name(unsigned int evidence)
+{
+	static const char *const names[] = {"none", "crash-record", "watchdog", "initramfs-shell", "emergency-target", "required-check",
+					    "deadline"};
+
+	return NAME_OF(names, evidence);
+}
+
 const char *qmr_stage_name(unsigned int stage)
 {
 	static const char *const names[] = {"none", "switching", "recovering", "probation", "given-up", "final", "healed"};
@@ -219,7 +229,7 @@ const char *qmr_stage_name(unsigned int stage)
 
 const char *qmr_reason_name(unsigned int reason)
 {
-	static const char *const names[] = {"none", "detector", "requested", "menu", "boot-order"};
+	static const char *const names[] = {"none", "detector", "requested", "menu", "boot-order", "loader"};
 
 	return NAME_OF(names, reason);
 }
@@ -231,21 +241,32 @@ const char *qmr_final_condition_name(unsigned int final)
 	return NAME_OF(names, final);
 }
 
-void qmr_state_close_last(struct qmr_state *state, int panic)
+void qmr_state_close_last(struct qmr_state *state, const struct qmr_evidence *evidence, int window_s)
 {
 	struct qmr_attempt *last = &state->attempts[0];
 
 	if (state->n_attempts == 0)
 		return;
 	/* Evidence of a crash is stronger than any orderly end that was on its way. */
-	if (panic)
+	if (evidence->panic) {
+		if (last->phase == QMR_PHASE_HEALTHY && evidence->crash_uptime_s >= (int64_t)last->uptime_s &&
+		    evidence->crash_uptime_s - (int64_t)last->uptime_s <= window_s)
+			last->flags |= QMR_ATTEMPT_SOON;
 		last->outcome = QMR_PANIC;
-	else if (last->outcome == QMR_OPEN)
+		last->evidence = QMR_BY_CRASH_RECORD;
+	} else if (evidence->watchdog && (last->outcome == QMR_OPEN || last->outcome == QMR_HEALTHY)) {
+		last->outcome = QMR_HANG;
+		last->evidence = QMR_BY_WATCHDOG;
+	} else if (last->outcome == QMR_OPEN) {
 		last->outcome = QMR_UNKNOWN;
+	}
+	/* Whoever kept a failed boot from restarting has seen it; a crash after that is news. */
+	if (evidence->panic || evidence->watchdog)
+		last->flags &= (uint8_t)~QMR_ATTEMPT_ATTENDED;
 }
 
-/* What an outcome does to the run of failures that is being counted, from the newest attempt backwards. */
-enum effect { EFFECT_NEUTRAL, EFFECT_COUNTS, EFFECT_ENDS_RUN };
+/* What an outcome before healthy does to the run that is being counted, from the newest attempt backwards. */
+enum effect { EFFECT_NEUTRAL, EFFECT_COUNTS, EFFECT_UNKNOWN, EFFECT_ENDS_RUN };
 
 static const enum effect effects[] = {
 	[QMR_OPEN] = EFFECT_NEUTRAL,
@@ -254,23 +275,47 @@ static const enum effect effects[] = {
 	[QMR_PANIC] = EFFECT_COUNTS,
 	[QMR_HANG] = EFFECT_COUNTS,
 	[QMR_EMERGENCY] = EFFECT_COUNTS,
-	[QMR_UNKNOWN] = EFFECT_NEUTRAL,
+	[QMR_UNKNOWN] = EFFECT_UNKNOWN,
 };
 
-int qmr_state_failures(const struct qmr_state *state)
+static enum effect effect_of(const struct qmr_attempt *a)
 {
-	int n = 0;
+	if (a->flags & QMR_ATTEMPT_ATTENDED)
+		return EFFECT_NEUTRAL;
+	/* A person at a prompt who switches off, or whose battery dies: the machine did what it should. */
+	if (a->phase == QMR_PHASE_WAITING && a->outcome == QMR_UNKNOWN)
+		return EFFECT_NEUTRAL;
+	return effects[a->outcome];
+}
+
+struct qmr_run qmr_state_run(const struct qmr_state *state)
+{
+	struct qmr_run run = {0};
 
 	for (int i = 0; i < state->n_attempts; i++) {
 		const struct qmr_attempt *a = &state->attempts[i];
+		enum effect effect = effect_of(a);
 
-		/* It had been healthy, however it ended; and what a remediation followed is not to be counted again. */
-		if (effects[a->outcome] == EFFECT_ENDS_RUN || a->phase == QMR_PHASE_HEALTHY)
-			break;
+		/* What a remediation followed is not to be counted again. */
 		if (state->stage == QMR_STAGE_PROBATION && !(a->flags & QMR_ATTEMPT_PROBATION))
 			break;
-		if (effects[a->outcome] == EFFECT_COUNTS)
-			n++;
+		if (a->phase == QMR_PHASE_HEALTHY) {
+			if (!(a->flags & QMR_ATTEMPT_SOON))
+				break; /* it had been healthy, and for long enough */
+			run.crashes++;
+		} else if (effect == EFFECT_ENDS_RUN) {
+			break;
+		} else {
+			run.failures += effect == EFFECT_COUNTS;
+			run.unknowns += effect == EFFECT_UNKNOWN;
+		}
 	}
-	return n;
+	return run;
+}
+
+int qmr_state_failures(const struct qmr_state *state)
+{
+	struct qmr_run run = qmr_state_run(state);
+
+	return run.failures + run.crashes;
 }

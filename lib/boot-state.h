@@ -28,13 +28,38 @@ enum qmr_stage {
 	QMR_STAGE_FINAL,
 	QMR_STAGE_HEALED
 };
-enum qmr_reason { QMR_REASON_NONE, QMR_REASON_DETECTOR, QMR_REASON_REQUESTED, QMR_REASON_MENU, QMR_REASON_BOOT_ORDER };
+enum qmr_reason {
+	QMR_REASON_NONE,
+	QMR_REASON_DETECTOR,
+	QMR_REASON_REQUESTED,
+	QMR_REASON_MENU,
+	QMR_REASON_BOOT_ORDER,
+	QMR_REASON_LOADER
+};
 enum qmr_final_condition { QMR_END_NONE, QMR_END_NORMAL_BOOT, QMR_END_HALT, QMR_END_MENU };
+
+#define QMR_STATE_OBSERVED 0x1        /* bits of the state's flags: observe would have recovered */
+#define QMR_STATE_WATCHDOG_STICKY 0x2 /* the watchdog's reset reason stays set over orderly restarts: it says nothing */
 
 #define QMR_ATTEMPT_RECOVER 0x1  /* recovery was asked for at this start */
 #define QMR_ATTEMPT_OBSERVED 0x2 /* it would have been, but for mode observe */
 #define QMR_ATTEMPT_PROBATION 0x4
 #define QMR_ATTEMPT_RECOVERED 0x8 /* recovery ran since, and no boot was started */
+#define QMR_ATTEMPT_SOON 0x10     /* it crashed within the window after it had been healthy */
+#define QMR_ATTEMPT_ATTENDED 0x20 /* somebody was at it: neither counts nor resets */
+#define QMR_ATTEMPT_OOPS 0x40     /* the kernel oopsed and went on */
+#define QMR_ATTEMPT_HIBERNATED 0x80 /* it was written to disk: the next start may be its resume */
+
+/* What an outcome was judged by. */
+enum qmr_evidence_source {
+	QMR_BY_NONE,
+	QMR_BY_CRASH_RECORD,
+	QMR_BY_WATCHDOG,
+	QMR_BY_INITRAMFS_SHELL,
+	QMR_BY_EMERGENCY_TARGET,
+	QMR_BY_REQUIRED_CHECK,
+	QMR_BY_DEADLINE
+};
 
 #define QMR_RUNG_PLAN 0x1   /* bits of rungs */
 #define QMR_RUNG_REVERT 0x2
@@ -44,9 +69,17 @@ struct qmr_attempt {
 	uint32_t number;
 	uint8_t outcome; /* enum qmr_outcome */
 	uint8_t phase;   /* enum qmr_phase */
-	uint16_t flags;
+	uint8_t flags;
+	uint8_t evidence; /* enum qmr_evidence_source */
 	uint32_t uptime_s;
 	uint32_t kernel_crc32;
+};
+
+/* What the start of a boot finds of the one before. */
+struct qmr_evidence {
+	int panic;              /* it left a crash record that was not counted before */
+	int64_t crash_uptime_s; /* seconds since that kernel started, -1: the record does not say */
+	int watchdog;           /* the hardware watchdog reset the machine */
 };
 
 struct qmr_state {
@@ -93,19 +126,29 @@ int qmr_state_delete(struct qmr_error *err) QMR_MUST_CHECK;
 int qmr_state_block_module(struct qmr_state *state, const char *module, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Gives the newest attempt its outcome if it has none yet: panic says that it left a crash record. A crash record
- * after the attempt was healthy is noted as a panic in phase healthy, which is not counted.
+ * Gives the newest attempt its outcome at the start of the next one: crash record before watchdog before what the attempt itself recorded
+ * (emergency, failed check, orderly end) before unknown. A crash or reset after the attempt was healthy is noted in phase healthy, which is
+ * not counted unless it is a crash within window_s seconds of uptime after it.
  */
-void qmr_state_close_last(struct qmr_state *state, int panic);
+void qmr_state_close_last(struct qmr_state *state, const struct qmr_evidence *evidence, int window_s);
 
-/*
- * Failed attempts in a row, docs/detector.md; on probation only those since the remediation.
- */
+/* The run of attempts that ends with the newest and has no good boot in it; on probation only those since the remediation. */
+struct qmr_run {
+	int failures; /* panic, hang or emergency before healthy */
+	int crashes;  /* after healthy, within the window */
+	int unknowns; /* without evidence */
+};
+
+/* docs/detector.md, "What counts". */
+struct qmr_run qmr_state_run(const struct qmr_state *state);
+
+/* failures + crashes of that run: boots that evidence says have failed. */
 int qmr_state_failures(const struct qmr_state *state);
 
 /* The words of docs/boot-state.md, "invalid" outside the range. */
 const char *qmr_outcome_name(unsigned int outcome);
 const char *qmr_phase_name(unsigned int phase);
+const char *qmr_evidence_name(unsigned int evidence);
 const char *qmr_stage_name(unsigned int stage);
 const char *qmr_reason_name(unsigned int reason);
 const char *qmr_final_condition_name(unsigned int final);

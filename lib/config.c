@@ -35,6 +35,11 @@ struct key {
 static const struct key keys[] = {
 	OTHER("policy", "mode", TYPE_MODE, mode, "observe"),
 	INT("policy", "failures", failures, 1, 10, "2"),
+	INT("policy", "crashes_after_healthy", crashes_after_healthy, 0, 10, "2"),
+	INT("policy", "crash_window", crash_window_s, 1, 3600, "120"),
+	INT("policy", "unknowns", unknowns, 0, 10, "4"),
+	INT("policy", "boot_deadline", boot_deadline_s, 0, 86400, "900"),
+	INT("policy", "emergency_timeout", emergency_timeout_s, 0, 86400, "300"),
 	INT("policy", "recovery_runs", recovery_runs, 1, 10, "3"),
 	INT("policy", "panic_timeout", panic_timeout_s, 1, 3600, "10"),
 	INT("policy", "stability", stability_s, 0, 3600, "120"),
@@ -57,6 +62,7 @@ static const struct key keys[] = {
 	TEXT("machine", "root_uuid", TYPE_TEXT, root_uuid, ""),
 	TEXT("machine", "root_fstype", TYPE_TEXT, root_fstype, ""),
 	TEXT("machine", "esp_uuid", TYPE_TEXT, esp_uuid, ""),
+	OTHER("machine", "panic_added", TYPE_BOOL, panic_added, "no"),
 	TEXT("machine", "kernel", TYPE_TEXT, machine_kernel, ""),
 };
 

@@ -17,6 +17,11 @@ struct qmr_config {
 	/* [policy] */
 	int mode;               /* enum qmr_mode, default observe */
 	int failures;           /* counted failures in a row that start recovery, default 2 */
+	int crashes_after_healthy; /* crashes soon after healthy in a row that start recovery, default 2, 0: never */
+	int crash_window_s;     /* what is soon, in seconds of uptime, default 120 */
+	int unknowns;           /* boots in a row that ended without evidence, default 4, 0: never */
+	int boot_deadline_s;    /* until boot-complete.target, paused while somebody is asked; default 900, 0: none */
+	int emergency_timeout_s; /* a failed boot waits so long for a key, then restarts; default 300, 0: for ever */
 	int recovery_runs;      /* recovery runs per incident, default 3 */
 	int panic_timeout_s;    /* kernel.panic where it is 0, default 10 */
 	int stability_s;        /* from boot-complete to healthy, default 120 */
@@ -44,6 +49,7 @@ struct qmr_config {
 	char root_uuid[64];
 	char root_fstype[32];
 	char esp_uuid[64];
+	int panic_added;            /* panic= on the kernel command line is qmrctl install's, not the owner's */
 	char machine_kernel[64];
 };
 

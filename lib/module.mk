@@ -1,8 +1,10 @@
 # What two parts need. Depends on no part.
-LIB_SRCS += $(addprefix lib/,boot-state.c boot-state-efi.c boot-state-json.c child.c config.c crc32.c error.c file.c \
+LIB_SRCS += $(addprefix lib/,boot-state.c boot-state-efi.c boot-state-json.c child.c config.c console.c crc32.c error.c file.c \
 	file-root.c hash.c json.c log.c records.c restore-point.c uuid.c watch.c)
 
-UNIT_TESTS += test-lib test-boot-state test-config
+UNIT_TESTS += test-lib test-boot-state test-config test-records
+test-records_SRCS := tests/unit/test-records.c
+test-records_LIBS := cmocka
 test-lib_SRCS := tests/unit/test-lib.c
 test-lib_LIBS := cmocka jansson libcrypto
 test-boot-state_SRCS := tests/unit/test-boot-state.c

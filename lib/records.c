@@ -14,6 +14,7 @@
 
 #define NAMES_MAX 4096
 #define GROUPS_MAX 256
+#define RECORD_BYTES 16384
 
 static int efi_id(const char *name, uint64_t *ret_id)
 {
@@ -53,37 +54,65 @@ static int is_known(const struct qmr_state *state, uint32_t group)
 	return 0;
 }
 
+/* printk.time, with or without the caller's id behind it: kernel/printk/printk.c, print_time(). */
+int64_t qmr_records_uptime(const char *text)
+{
+	int64_t newest = -1;
+
+	for (const char *at = text; (at = strchr(at, '[')); at++) {
+		const char *digits = at + 1 + strspn(at + 1, " ");
+		size_t n = strspn(digits, "0123456789");
+		int64_t seconds;
+
+		if (n == 0 || n > 10 || digits[n] != '.' || strspn(digits + n + 1, "0123456789") != 6 || digits[n + 7] != ']')
+			continue;
+		seconds = strtoll(digits, NULL, 10);
+		if (seconds > newest)
+			newest = seconds;
+	}
+	return newest;
+}
+
+struct record {
+	int64_t mtime_s, uptime_s;
+};
+
 /* An oops that the machine survived is recorded too; only the head "Panic#N PartM" says that this boot ended here. */
-static int is_panic(int dirfd, const char *name, int64_t *ret_mtime_s)
+static int is_panic(int dirfd, const char *name, struct record *ret)
 {
 	cleanup_close int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	static char text[RECORD_BYTES]; /* of the one thread; too large for a stack in the initramfs */
 	struct stat st;
-	char head[64];
 	ssize_t n;
 
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return 0;
-	n = read(fd, head, sizeof(head) - 1);
+	n = read(fd, text, sizeof(text) - 1);
 	if (n <= 0)
 		return 0;
-	head[n] = '\0';
-	*ret_mtime_s = st.st_mtim.tv_sec;
-	return strncmp(head, "Panic#", 6) == 0;
+	text[n] = '\0';
+	ret->mtime_s = st.st_mtim.tv_sec;
+	ret->uptime_s = qmr_records_uptime(text);
+	return strncmp(text, "Panic#", 6) == 0;
 }
 
 struct group {
 	uint32_t id;
 	uint64_t age; /* larger is newer, within one back end */
+	int64_t uptime_s;
 };
 
-/* Adds a group, if it is new to the list. */
-static int add_group(struct group *groups, int n, uint32_t id, uint64_t age)
+/* Adds a group, if it is new to the list; the newest of its messages tells when it crashed. */
+static int add_group(struct group *groups, int n, const struct group *group)
 {
 	for (int i = 0; i < n; i++)
-		if (groups[i].id == id)
+		if (groups[i].id == group->id) {
+			if (group->uptime_s > groups[i].uptime_s)
+				groups[i].uptime_s = group->uptime_s;
 			return n;
+		}
 	if (n < GROUPS_MAX)
-		groups[n++] = (struct group){id, age};
+		groups[n++] = *group;
 	return n;
 }
 
@@ -93,14 +122,16 @@ static int read_groups(DIR *dir, struct group *groups)
 	int n = 0;
 
 	for (int i = 0; i < NAMES_MAX && (entry = readdir(dir)); i++) {
-		int64_t mtime_s = 0;
+		struct record record;
+		struct group group;
 		uint64_t id = 0;
 
-		if (strncmp(entry->d_name, "dmesg-", 6) || !is_panic(dirfd(dir), entry->d_name, &mtime_s))
+		if (strncmp(entry->d_name, "dmesg-", 6) || !is_panic(dirfd(dir), entry->d_name, &record))
 			continue;
 		if (!efi_id(entry->d_name, &id))
-			id = mtime_s > 0 ? (uint64_t)mtime_s * 100000 : 0;
-		n = add_group(groups, n, qmr_records_group(entry->d_name, mtime_s), id / 100000);
+			id = record.mtime_s > 0 ? (uint64_t)record.mtime_s * 100000 : 0;
+		group = (struct group){qmr_records_group(entry->d_name, record.mtime_s), id / 100000, record.uptime_s};
+		n = add_group(groups, n, &group);
 	}
 	return n;
 }
@@ -116,24 +147,26 @@ static int compare_newest_first(const void *a, const void *b)
  * A firmware that does not let go of records may have more groups than are remembered. Those forgotten would look new at every boot: then only
  * the newest one says something.
  */
-int qmr_records_find_new(int dirfd, struct qmr_state *state)
+void qmr_records_find_new(int dirfd, struct qmr_state *state, struct qmr_evidence *ret)
 {
 	int copy = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_closedir DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
 	struct group groups[GROUPS_MAX];
-	int n, look_at, found = 0;
+	int n, look_at;
 
 	if (!dir) {
 		if (copy >= 0)
 			close(copy);
-		return 0;
+		return;
 	}
 	n = read_groups(dir, groups);
 	qsort(groups, (size_t)n, sizeof(*groups), compare_newest_first);
 	look_at = n > QMR_STATE_RECORDS ? 1 : n;
-	for (int i = 0; i < look_at; i++)
-		found |= !is_known(state, groups[i].id);
+	for (int i = look_at - 1; i >= 0; i--)
+		if (!is_known(state, groups[i].id)) {
+			ret->panic = 1;
+			ret->crash_uptime_s = groups[i].uptime_s;
+		}
 	for (int i = n < QMR_STATE_RECORDS ? n - 1 : QMR_STATE_RECORDS - 1; i >= 0; i--)
 		remember(state, groups[i].id);
-	return found;
 }

@@ -6,10 +6,13 @@
 
 /*
  * Looks through a pstore folder for crash dumps of a panic that the state has not counted, and remembers them there, so
- * that a record which cannot be deleted counts once. Returns 1 if there was a new one, 0 if not or if the folder
- * cannot be read. Reads at most 4,096 names and 64 bytes of each file.
+ * that a record which cannot be deleted counts once. Sets panic and crash_uptime_s of the newest new one in *ret, which is
+ * untouched where there is none or the folder cannot be read. Reads at most 4,096 names and 16 KiB of each file.
  */
-int qmr_records_find_new(int dirfd, struct qmr_state *state);
+void qmr_records_find_new(int dirfd, struct qmr_state *state, struct qmr_evidence *ret);
+
+/* The largest time stamp of kernel messages ("[   12.345678] ..."), in whole seconds; -1 if there is none. */
+int64_t qmr_records_uptime(const char *text);
 
 /*
  * The number that stands for the dump which a record is part of. EFI record ids are (time * 100 + part) * 1000 + count

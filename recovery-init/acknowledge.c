@@ -12,15 +12,15 @@ static int has_come_back(const struct qmr_state *state)
 	return state->n_attempts ? state->attempts[0].flags & QMR_ATTEMPT_RECOVERED : state->recovery_runs > 0;
 }
 
-int qmr_acknowledge(struct qmr_state *state, int new_panic, int is_own)
+int qmr_acknowledge(struct qmr_state *state, const struct qmr_evidence *evidence, int window_s, int is_own)
 {
 	static const int is_over[] = {[QMR_STAGE_NONE] = 1, [QMR_STAGE_GIVEN_UP] = 1, [QMR_STAGE_FINAL] = 1,
 				      [QMR_STAGE_HEALED] = 1};
 	int begins = qmr_uuid_is_null(state->incident) ||
 		     (!has_come_back(state) && state->stage < sizeof(is_over) / sizeof(*is_over) && is_over[state->stage]);
 
-	if (new_panic || (state->n_attempts && state->attempts[0].outcome == QMR_OPEN))
-		qmr_state_close_last(state, new_panic);
+	if (evidence->panic || (state->n_attempts && state->attempts[0].outcome == QMR_OPEN))
+		qmr_state_close_last(state, evidence, window_s);
 	if (begins) {
 		qmr_uuid_random(state->incident);
 		state->recovery_runs = 0;

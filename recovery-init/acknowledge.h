@@ -17,11 +17,11 @@ struct qmr_ending {
 int qmr_ending_save(struct qmr_recovery *recovery, const struct qmr_ending *ending, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Takes notice in state that recovery runs: closes the attempt that led here (new_panic: it left a crash record), finds the
+ * Takes notice in state that recovery runs: closes the attempt that led here by its evidence (window_s: [policy] crash_window), finds the
  * reason where nobody asked (is_own_entry: the firmware started this image by its own boot entry), begins an incident if
  * none is open. Pure but for a random id. Returns whether an incident was begun.
  */
-int qmr_acknowledge(struct qmr_state *state, int new_panic, int is_own_entry);
+int qmr_acknowledge(struct qmr_state *state, const struct qmr_evidence *evidence, int window_s, int is_own_entry);
 
 /* The mode that holds: somebody who asks for recovery gets at least the evidence collected, whatever the policy. */
 int qmr_effective_mode(int policy, unsigned int reason);

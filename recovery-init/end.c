@@ -15,6 +15,7 @@
 #include "console.h"
 #include "file.h"
 #include "json.h"
+#include "log-view.h"
 #include "log.h"
 #include "root.h"
 
@@ -33,7 +34,8 @@ static const enum qmr_final_condition final_conditions[] = {
  */
 static int would_come_back(const struct qmr_recovery *recovery)
 {
-	if (recovery->state.reason != QMR_REASON_BOOT_ORDER && recovery->state.reason != QMR_REASON_MENU)
+	if (recovery->state.reason != QMR_REASON_BOOT_ORDER && recovery->state.reason != QMR_REASON_MENU &&
+	    recovery->state.reason != QMR_REASON_LOADER)
 		return 0;
 	return !recovery->state_known || recovery->state.recovery_runs >= recovery->config.recovery_runs;
 }
@@ -41,7 +43,10 @@ static int would_come_back(const struct qmr_recovery *recovery)
 struct qmr_ending qmr_end_decide(struct qmr_recovery *recovery, const char *why)
 {
 	struct qmr_ending ending = {QMR_STAGE_FINAL, final_conditions[recovery->config.final], 0, NULL, recovery->note};
-	int nothing_was_wrong = recovery->state.failed_boots == 0 && recovery->state.reason != QMR_REASON_BOOT_ORDER;
+	unsigned int reason = recovery->state.reason;
+	/* Boots that ended without evidence count no failure, but were too many. */
+	int was_sent = reason == QMR_REASON_DETECTOR || reason == QMR_REASON_BOOT_ORDER || reason == QMR_REASON_LOADER;
+	int nothing_was_wrong = recovery->state.failed_boots == 0 && !was_sent;
 
 	if (recovery->applied[0]) {
 		ending.stage = QMR_STAGE_PROBATION;

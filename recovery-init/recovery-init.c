@@ -15,6 +15,7 @@
 #include "console.h"
 #include "end.h"
 #include "file.h"
+#include "log-view.h"
 #include "log.h"
 #include "recovery.h"
 #include "timeline.h"

@@ -94,6 +94,7 @@ static int write_files(const struct qmr_state *state, struct qmr_error *err)
 static int acknowledge(const struct qmr_config *config, struct qmr_error *err)
 {
 	cleanup_close int pstore = open(QMR_PSTORE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct qmr_evidence evidence = {.crash_uptime_s = -1};
 	struct qmr_error write_err = {0};
 	uint8_t root[16] = {0};
 	struct qmr_state state;
@@ -102,7 +103,9 @@ static int acknowledge(const struct qmr_config *config, struct qmr_error *err)
 	if (qmr_uuid_parse(config->root_uuid, root) < 0)
 		memset(root, 0, sizeof(root)); /* an image without a machine.conf recovers nothing, but it says so */
 	(void)load(root, &state);              /* an empty history is one to go on with */
-	(void)qmr_acknowledge(&state, pstore >= 0 && qmr_records_find_new(pstore, &state), is_own_entry());
+	if (pstore >= 0)
+		qmr_records_find_new(pstore, &state, &evidence);
+	(void)qmr_acknowledge(&state, &evidence, config->crash_window_s, is_own_entry());
 	snprintf(state.note, sizeof(state.note), "recovery runs");
 	saved = qmr_state_save(&state, err);
 	r = write_files(&state, &write_err); /* recovery goes on without variables, but not without these */

@@ -27,12 +27,13 @@ enum qmr_result qmr_step_acknowledge(struct qmr_recovery *recovery, int deadline
 {
 	char *const argv[] = {QMR_PROGRAM("recovery-state"), "acknowledge", NULL};
 	enum qmr_result result = qmr_recovery_program(argv, deadline_ms, err);
+	static const struct qmr_evidence nothing = {.crash_uptime_s = -1};
 	struct qmr_error why = {0};
 
 	if (read_state(&recovery->state, &why) < 0) {
 		/* Recovery goes on all the same, and nobody remembers. */
 		qmr_state_init(&recovery->state, NULL);
-		(void)qmr_acknowledge(&recovery->state, 0, 0);
+		(void)qmr_acknowledge(&recovery->state, &nothing, 0, 0);
 		recovery->state.reason = QMR_REASON_NONE; /* whether somebody asked is not known either */
 		if (!err->code)
 			*err = why;

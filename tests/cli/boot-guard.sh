@@ -18,7 +18,7 @@ else
 	drop=
 fi
 run() {
-	$drop env EFIVARFS_PATH="$work/efi/" "$work/boot-guard" --config "$work/etc/qmr.conf" "$@" >"$work/out" 2>&1
+	$drop env EFIVARFS_PATH="$work/efi/" "$work/boot-guard" --config "$work/etc/qmr.conf" --run "$work/run" "$@" >"$work/out" 2>&1
 }
 # The variable's file begins with 4 bytes of attributes. $1: offset in the state, $2: bytes
 bytes() {
@@ -50,7 +50,7 @@ check "an attempt without evidence is unknown" "$(bytes 56 1):$(bytes 108 1)" "4
 for i in $(seq 20); do run start; done
 check "the ring keeps 16" "$(bytes 56 1):$(bytes 66 1)" "24:16"
 run start --dry-run
-check "dry run says the decision" "$(cat "$work/out")" "boot: too few failures (0 failed boots)"
+check "dry run says the decision" "$(cat "$work/out")" "recover: boots in a row that ended without evidence (0 failed boots)"
 check "dry run writes nothing" "$(bytes 56 1)" "24"
 printf 'xx' | dd of="$state" bs=1 seek=104 conv=notrunc status=none
 run start
@@ -68,7 +68,7 @@ rm -rf "$work/efi"
 run start
 check "no EFI variables: start exits 0" $? 0
 check "no EFI variables: it is said, and nothing crashed" \
-	"$(grep -c "writing EFI variable 'QmrState': .*the boot goes on" "$work/out"):$(grep -c 'signal' "$work/out")" "1:0"
+	"$(grep -c "writing EFI variable 'QmrState': .*counted later" "$work/out"):$(grep -c 'signal' "$work/out")" "1:0"
 run healthy
 check "no EFI variables: healthy fails and says so" "$?:$(grep -c 'QmrState' "$work/out")" "1:1"
 run nonsense

@@ -31,7 +31,8 @@ static void fill(struct qmr_state *s)
 	for (int i = 0; i < QMR_STATE_ATTEMPTS; i++)
 		s->attempts[i] = (struct qmr_attempt){.started_unix_s = 1000u + (unsigned int)i, .number = 77u - (unsigned int)i,
 						      .outcome = QMR_PANIC, .phase = QMR_PHASE_USERSPACE,
-						      .flags = QMR_ATTEMPT_RECOVER, .uptime_s = 9, .kernel_crc32 = 5};
+						      .flags = QMR_ATTEMPT_RECOVER, .evidence = QMR_BY_WATCHDOG,
+						      .uptime_s = 9, .kernel_crc32 = 5};
 	for (uint32_t i = 0; i < QMR_STATE_RECORDS; i++)
 		s->records[i] = 0xabcd0000 + i;
 	memset(s->remediation, 'r', sizeof(s->remediation) - 1);
@@ -106,7 +107,7 @@ static void values_outside_their_range_are_refused(void **unused)
 	static const struct {
 		size_t at;
 		uint8_t value;
-	} cases[] = {{60, 7}, {61, 5}, {64, 4}, {66, 17}, {72 + 12, 7}, {72 + 13, 5}};
+	} cases[] = {{60, 7}, {61, 6}, {64, 4}, {66, 17}, {72 + 12, 7}, {72 + 13, 5}, {72 + 15, 7}};
 	static const uint8_t zero[4];
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {

@@ -22,6 +22,8 @@
 #include "remedy.h"
 #include "timeline.h"
 
+static const struct qmr_evidence no_evidence = {.crash_uptime_s = -1}, a_panic = {.panic = 1, .crash_uptime_s = -1};
+
 static struct qmr_state make_state(enum qmr_stage stage, const uint8_t *outcomes, int n)
 {
 	static const uint8_t root[16] = {1};
@@ -45,7 +47,7 @@ static void test_acknowledge_switch(void **s)
 	state.switches = 2;
 	state.failed_boots = 2;
 	state.incident[3] = 7;
-	assert_int_equal(qmr_acknowledge(&state, 0, 1), 0);
+	assert_int_equal(qmr_acknowledge(&state, &no_evidence, 120, 1), 0);
 	assert_int_equal(state.stage, QMR_STAGE_RECOVERING);
 	assert_int_equal(state.reason, QMR_REASON_DETECTOR);
 	assert_int_equal(state.switches, 0);
@@ -63,7 +65,7 @@ static void test_acknowledge_unasked(void **s)
 
 	state.rungs = QMR_RUNG_REVERT;
 	strcpy(state.remediation, "old");
-	assert_int_equal(qmr_acknowledge(&state, 1, 0), 1);
+	assert_int_equal(qmr_acknowledge(&state, &a_panic, 120, 0), 1);
 	assert_int_equal(state.reason, QMR_REASON_MENU);
 	assert_int_equal(state.attempts[0].outcome, QMR_PANIC);
 	assert_int_equal(state.failed_boots, 2);
@@ -72,7 +74,7 @@ static void test_acknowledge_unasked(void **s)
 	assert_false(qmr_uuid_is_null(state.incident));
 
 	state = make_state(QMR_STAGE_NONE, outcomes, 3);
-	assert_int_equal(qmr_acknowledge(&state, 0, 1), 1);
+	assert_int_equal(qmr_acknowledge(&state, &no_evidence, 120, 1), 1);
 	assert_int_equal(state.reason, QMR_REASON_BOOT_ORDER);
 	assert_int_equal(state.attempts[0].outcome, QMR_UNKNOWN);
 	assert_int_equal(state.failed_boots, 1);
@@ -92,7 +94,7 @@ static void test_acknowledge_incident(void **s)
 
 		state.incident[0] = 9;
 		state.recovery_runs = 1;
-		assert_int_equal(qmr_acknowledge(&state, 0, 0), cases[i].begins);
+		assert_int_equal(qmr_acknowledge(&state, &no_evidence, 120, 0), cases[i].begins);
 		assert_int_equal(state.recovery_runs, cases[i].begins ? 1 : 2);
 	}
 }
@@ -109,10 +111,10 @@ static void test_acknowledge_coming_back(void **s)
 			struct qmr_state state = make_state(QMR_STAGE_NONE, outcomes, 2);
 			uint8_t first[16];
 
-			assert_int_equal(qmr_acknowledge(&state, 0, is_own), 1);
+			assert_int_equal(qmr_acknowledge(&state, &no_evidence, 120, is_own), 1);
 			memcpy(first, state.incident, 16);
 			state.stage = (uint8_t)stages[i];
-			assert_int_equal(qmr_acknowledge(&state, 0, is_own), 0);
+			assert_int_equal(qmr_acknowledge(&state, &no_evidence, 120, is_own), 0);
 			assert_int_equal(state.recovery_runs, 2);
 			assert_memory_equal(state.incident, first, 16);
 			/* A boot was started in between, as boot-guard does it. */
@@ -120,7 +122,7 @@ static void test_acknowledge_coming_back(void **s)
 			state.attempts[0] = attempt;
 			state.n_attempts = 3;
 			state.stage = QMR_STAGE_FINAL;
-			assert_int_equal(qmr_acknowledge(&state, 0, is_own), 1);
+			assert_int_equal(qmr_acknowledge(&state, &no_evidence, 120, is_own), 1);
 			assert_int_equal(state.recovery_runs, 1);
 		}
 }
@@ -135,7 +137,7 @@ static void test_probation_goes_on(void **s)
 	recovery.state.incident[0] = 1;
 	recovery.state.failed_boots = 2;
 	recovery.state.recovery_runs = 1;
-	assert_int_equal(qmr_acknowledge(&recovery.state, 0, 0), 0);
+	assert_int_equal(qmr_acknowledge(&recovery.state, &no_evidence, 120, 0), 0);
 	assert_int_equal(qmr_end_decide(&recovery, "why").stage, QMR_STAGE_PROBATION);
 	recovery.is_cancelled = 1;
 	assert_int_equal(qmr_end_decide(&recovery, "why").stage, QMR_STAGE_PROBATION);
@@ -148,7 +150,7 @@ static void test_recovery_runs_do_not_wrap(void **s)
 
 	state.incident[0] = 1;
 	state.recovery_runs = UINT8_MAX;
-	(void)qmr_acknowledge(&state, 0, 0);
+	(void)qmr_acknowledge(&state, &no_evidence, 120, 0);
 	assert_int_equal(state.recovery_runs, UINT8_MAX);
 }
 
@@ -394,7 +396,7 @@ static void test_loader_has_nothing_else(void **s)
 	struct qmr_state state = make_state(QMR_STAGE_NONE, NULL, 0);
 
 	for (int i = 0; i < 10 && ending.final != QMR_END_MENU && ending.final != QMR_END_HALT; i++) {
-		(void)qmr_acknowledge(&state, 0, 0);
+		(void)qmr_acknowledge(&state, &no_evidence, 120, 0);
 		recovery.state = state;
 		ending = qmr_end_decide(&recovery, "why");
 		state.stage = (uint8_t)ending.stage;

@@ -6,7 +6,9 @@ import zlib
 
 OUTCOMES = ("open", "healthy", "clean-shutdown", "panic", "hang", "emergency", "unknown")
 STAGES = ("none", "switching", "recovering", "probation", "given-up", "final", "healed")
-REASONS = ("none", "detector", "requested", "menu", "boot-order")
+REASONS = ("none", "detector", "requested", "menu", "boot-order", "loader")
+PHASES = ("initramfs", "userspace", "waiting-for-user", "healthy", "shutdown")
+EVIDENCE = ("none", "crash-record", "watchdog", "initramfs-shell", "emergency-target", "required-check", "deadline")
 FINALS = ("none", "normal-boot", "halt", "menu")
 
 
@@ -41,7 +43,7 @@ def text(raw):
 def read_state(raw):
     """docs/boot-state.md, by hand. Attempts are oldest first."""
     crc = zlib.crc32(raw[:8] + bytes(4) + raw[12:])
-    attempts = [struct.unpack_from("<QIBBHII", raw, 72 + 24 * i) for i in range(raw[66])]
+    attempts = [struct.unpack_from("<QIBBBBII", raw, 72 + 24 * i) for i in range(raw[66])]
     attempts.reverse()
     return {
         "valid": raw[:4] == b"QMRS" and len(raw) == 960 and crc == struct.unpack_from("<I", raw, 8)[0],
@@ -54,6 +56,8 @@ def read_state(raw):
         "final": FINALS[raw[64]], "rungs": raw[65], "failed_boots": raw[67],
         "outcomes": [OUTCOMES[a[2]] for a in attempts],
         "attempt_flags": [a[4] for a in attempts],
+        "phases": [PHASES[a[3]] for a in attempts],
+        "evidence": [EVIDENCE[a[5]] for a in attempts],
         "blocked_modules": [text(raw[520 + 56 * i:576 + 56 * i]) for i in range(4) if raw[520 + 56 * i]],
         "remediation": text(raw[744:808]), "kernel": text(raw[808:872]), "note": text(raw[872:960]),
     }

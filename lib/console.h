@@ -19,7 +19,4 @@ int qmr_console_key(int timeout_ms);
 /* Forgets what was typed so far. */
 void qmr_console_flush(void);
 
-/* Prints what was added to the log of messages since the last call; returns its last line in ret_last (may be empty). */
-void qmr_console_print_log(char *ret_last, unsigned int room);
-
 #endif

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "assess.h"
+#include "child.h"
+#include "cleanup.h"
+#include "crc32.h"
+#include "file.h"
+#include "guard.h"
+#include "log.h"
+#include "records.h"
+
+/* What runs in the initramfs before any driver: the last attempt gets its outcome, the assessor is asked, a new attempt begins. */
+
+#define PSTORE "/sys/fs/pstore"
+#define EFIVARS "/sys/firmware/efi/efivars"
+#define CRYPTTAB "/cryptroot/crypttab" /* cryptsetup-initramfs */
+#define CRYPTTAB_BYTES 65536
+#define MODPROBE_MS 4000
+
+static void load_driver(const char *name, const char *option)
+{
+	char *const argv[] = {"/sbin/modprobe", "-q", (char *)name, (char *)option, NULL};
+
+	(void)!qmr_child_run(argv, MODPROBE_MS, NULL, 0, NULL); /* built in, or not there: the mount says so */
+}
+
+/* libefivar looks for the variables once, when it is loaded: so this is a program run of its own, before start. */
+int qmr_guard_prepare(const struct qmr_guard *guard, struct qmr_error *err)
+{
+	if (access("/sys/firmware/efi", F_OK) == 0) {
+		load_driver("efivarfs", NULL);
+		if (mount("efivarfs", EFIVARS, "efivarfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 && errno != EBUSY)
+			qmr_warning("mounting '%s': %s; this boot is counted in a file, if at all", EFIVARS, strerror(errno));
+		/* Kernels built with EFI_VARS_PSTORE_DEFAULT_DISABLE would keep no crash record. */
+		load_driver("efi_pstore", "pstore_disable=0");
+	}
+	if (mount("pstore", PSTORE, "pstore", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 && errno != EBUSY)
+		qmr_warning("mounting '%s': %s; a crash of the last boot is not seen", PSTORE, strerror(errno));
+	return 0;
+}
+
+/* A panic that halts is never counted by anyone. Only where nobody chose otherwise, and not after giving up. */
+static void make_panics_reboot(const struct qmr_config *config)
+{
+	cleanup_free char *old = NULL;
+	struct qmr_error err = {0};
+	char text[16];
+	size_t size;
+
+	if (qmr_file_read(AT_FDCWD, "/proc/sys/kernel/panic", 64, &old, &size, &err) == 0 && atoi(old) != 0)
+		return;
+	snprintf(text, sizeof(text), "%d", config->panic_timeout_s);
+	if (qmr_file_poke("/proc/sys/kernel/panic", text, &err) < 0)
+		qmr_warning("%s; a panic will not reboot this machine", err.text);
+}
+
+/*
+ * Only where somebody will act on the panic: not in the one last normal boot after recovery has ended, and not where mode observe has seen
+ * enough, or a machine that would have stopped with the oops on its screen restarts for ever.
+ */
+static int should_panics_reboot(const struct qmr_verdict *v, const struct qmr_config *config)
+{
+	if (v->recover && config->mode < QMR_MODE_COLLECT)
+		return 0;
+	return v->stage != QMR_STAGE_GIVEN_UP && v->stage != QMR_STAGE_FINAL;
+}
+
+/* The block list takes effect for initramfs and root alike: /run survives, and both loading ways are stopped. */
+static void write_block_list(const struct qmr_state *state)
+{
+	char text[QMR_STATE_MODULES * (2 * QMR_MODULE_NAME + 48)] = "";
+	struct qmr_error err = {0};
+	size_t used = 0;
+
+	for (int i = 0; i < QMR_STATE_MODULES; i++)
+		if (state->modules[i][0])
+			used += (size_t)snprintf(text + used, sizeof(text) - used, "blacklist %s\ninstall %s /bin/false\n",
+						 state->modules[i], state->modules[i]);
+	if (!used)
+		return;
+	if (qmr_file_mkdirs(AT_FDCWD, "/run/modprobe.d", 0755, &err) < 0 ||
+	    qmr_file_replace(AT_FDCWD, "/run/modprobe.d/qmr.conf", text, used, 0644, &err) < 0)
+		qmr_warning("%s; the modules blocked by a remediation may load", err.text);
+}
+
+/* A key in a file is read; anything else may be asked of a person. crypttab(5): target, source, key, options. */
+static int asks_for_passphrase(void)
+{
+	cleanup_free char *text = NULL;
+	char *place = NULL;
+	size_t size;
+
+	if (qmr_file_read(AT_FDCWD, CRYPTTAB, CRYPTTAB_BYTES, &text, &size, NULL) < 0)
+		return 0;
+	for (char *line = strtok_r(text, "\n", &place); line; line = strtok_r(NULL, "\n", &place)) {
+		char key[256] = "none", options[512] = "";
+
+		if (line[strspn(line, " \t")] == '#' || sscanf(line, "%*s %*s %255s %511s", key, options) == EOF)
+			continue;
+		if (line[strspn(line, " \t")] && (key[0] != '/' || strstr(options, "keyscript=")))
+			return 1;
+	}
+	return 0;
+}
+
+static void new_attempt(const struct qmr_guard *guard, const struct qmr_state *state, struct qmr_attempt *ret)
+{
+	struct utsname uts = {0};
+
+	(void)uname(&uts); /* cannot fail with a valid pointer */
+	*ret = (struct qmr_attempt){
+		.started_unix_s = (uint64_t)time(NULL),
+		.number = state->boots,
+		/* Written now, so that no further write is needed when it comes to the prompt; root takes it back. */
+		.phase = !guard->late && asks_for_passphrase() ? QMR_PHASE_WAITING : QMR_PHASE_INITRAMFS,
+		.flags = state->stage == QMR_STAGE_PROBATION ? QMR_ATTEMPT_PROBATION : 0,
+		.kernel_crc32 = qmr_crc32(0, uts.release, strlen(uts.release)),
+	};
+}
+
+/* kdump's capture kernel runs the same initramfs scripts: the crash is all it has to say. */
+static int note_capture_kernel(const struct qmr_config *config, struct qmr_state *state, struct qmr_error *err)
+{
+	static const struct qmr_evidence crash = {.panic = 1, .crash_uptime_s = -1};
+
+	qmr_state_close_last(state, &crash, config->crash_window_s);
+	return qmr_state_save(state, err);
+}
+
+static void judge_last(const struct qmr_config *config, struct qmr_state *state)
+{
+	cleanup_close int dir = open(PSTORE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct qmr_evidence evidence = {.crash_uptime_s = -1};
+
+	if (dir >= 0)
+		qmr_records_find_new(dir, state, &evidence);
+	qmr_state_close_last(state, &evidence, config->crash_window_s);
+}
+
+static int save_and_mark(const struct qmr_guard *guard, struct qmr_state *state, struct qmr_error *err)
+{
+	struct qmr_error why = {0};
+	char number[16];
+	int r = qmr_state_save(state, err);
+
+	if (r < 0)
+		return r;
+	snprintf(number, sizeof(number), "%u\n", state->boots);
+	if (qmr_guard_mark(guard, QMR_MARK_ATTEMPT, number, &why) < 0)
+		qmr_warning("%s; how this boot ends will not be recorded", why.text);
+	qmr_guard_unmark(guard, QMR_MARK_DEFERRED);
+	return 0;
+}
+
+static int act(const struct qmr_guard *guard, struct qmr_state *state, const struct qmr_verdict *v, struct qmr_error *err)
+{
+	int bad = v->run.failures + v->run.crashes + (v->rungs == QMR_RUNGS_SIGNED ? v->run.unknowns : 0);
+
+	if (v->recover && guard->config->mode >= QMR_MODE_COLLECT) {
+		state->attempts[0].flags |= QMR_ATTEMPT_RECOVER;
+		state->attempts[0].outcome = QMR_CLEAN_SHUTDOWN; /* left on purpose: it neither counts nor resets */
+		if (qmr_guard_request(state, QMR_REASON_DETECTOR, v->why, err) == 0) {
+			qmr_notice("%d bad boots (%s): switching to the recovery image", bad, v->why);
+			sync();
+			(void)reboot(RB_AUTOBOOT);
+			return qmr_error_errno(err, -errno, "rebooting into the recovery image");
+		}
+		state->attempts[0].outcome = QMR_OPEN;
+		state->stage = QMR_STAGE_GIVEN_UP;
+		qmr_guard_set_note(state, "recovery could not be started");
+		qmr_error_log("%s; the normal boot goes on", err->text);
+	} else if (v->recover) {
+		state->attempts[0].flags |= QMR_ATTEMPT_OBSERVED;
+		state->flags |= QMR_STATE_OBSERVED;
+		if (state->stage == QMR_STAGE_SWITCHING)
+			state->stage = QMR_STAGE_NONE; /* a request that the firmware did not follow is not kept for ever */
+		qmr_guard_set_note(state, "mode observe: would have started recovery");
+		qmr_notice("%d bad boots (%s): would start recovery, but the mode is observe", bad, v->why);
+	} else if (v->stage != state->stage) {
+		state->stage = (uint8_t)v->stage;
+		qmr_guard_set_note(state, v->why);
+		qmr_warning("%s; the normal boot goes on", v->why);
+	}
+	return save_and_mark(guard, state, err);
+}
+
+/* Its resume runs behind init-top, and is no boot. A crash since then says that it did not come to that. */
+static int is_resume_expected(const struct qmr_state *state)
+{
+	return state->n_attempts && state->attempts[0].flags & QMR_ATTEMPT_HIBERNATED && !qmr_guard_cmdline_has("noresume");
+}
+
+/* Not counted now, but in the last moment of the initramfs, if it comes to that: qmr_guard_root(). */
+static int defer(const struct qmr_guard *guard, const char *why, struct qmr_error *err)
+{
+	qmr_notice("%s; counted later, if at all", why);
+	return qmr_guard_mark(guard, QMR_MARK_DEFERRED, why, err);
+}
+
+static int count(const struct qmr_guard *guard, struct qmr_error *err)
+{
+	struct qmr_attempt attempt;
+	struct qmr_verdict verdict;
+	struct qmr_state state;
+	uint8_t root[16];
+	int r;
+
+	qmr_guard_root_id(guard->config, root);
+	r = qmr_state_load(root, &state, err);
+	if (r < 0 && r != -ENOENT)
+		qmr_warning("%s; beginning with an empty history", err->text);
+	if (access("/proc/vmcore", F_OK) == 0)
+		return guard->dry_run ? 0 : note_capture_kernel(guard->config, &state, err);
+	if (is_resume_expected(&state) && !guard->late && !guard->dry_run)
+		return defer(guard, "the system was hibernated and may resume", err);
+
+	judge_last(guard->config, &state);
+	if (state.n_attempts)
+		state.attempts[0].flags &= (uint8_t)~QMR_ATTEMPT_HIBERNATED;
+	verdict = qmr_assess(&state, guard->config);
+	if (guard->dry_run) {
+		printf("%s: %s (%d failed boots)\n", verdict.recover ? "recover" : "boot", verdict.why,
+		       verdict.run.failures + verdict.run.crashes);
+		return 0;
+	}
+	write_block_list(&state);
+	if (should_panics_reboot(&verdict, guard->config))
+		make_panics_reboot(guard->config);
+	state.boots++;
+	new_attempt(guard, &state, &attempt);
+	qmr_assess_add_attempt(&state, &attempt);
+	return act(guard, &state, &verdict, err);
+}
+
+int qmr_guard_start(const struct qmr_guard *guard, struct qmr_error *err)
+{
+	int r = count(guard, err);
+
+	/* Firmware without variables, or with no room in them: the file that takes over lies on a disk, which is not there yet. */
+	return r < 0 && !guard->late && !guard->dry_run ? defer(guard, err->text, err) : r;
+}
+
+/* The root is mounted, and every question of the initramfs was answered. */
+int qmr_guard_root(const struct qmr_guard *guard, struct qmr_error *err)
+{
+	struct qmr_guard late = *guard;
+	struct qmr_state state;
+	int r;
+
+	late.late = 1;
+	if (qmr_guard_is_marked(guard, QMR_MARK_DEFERRED))
+		return qmr_guard_start(&late, err);
+	r = qmr_guard_load_own(guard, &state, err);
+	if (r < 0 || state.attempts[0].phase != QMR_PHASE_WAITING || state.attempts[0].outcome != QMR_OPEN)
+		return r;
+	state.attempts[0].phase = QMR_PHASE_USERSPACE;
+	return qmr_state_save(&state, err);
+}
