@@ -17,6 +17,7 @@
 #include "crc32.h"
 #include "file.h"
 #include "guard.h"
+#include "hold.h"
 #include "log.h"
 #include "records.h"
 
@@ -94,24 +95,12 @@ static void write_block_list(const struct qmr_state *state)
 		qmr_warning("%s; the modules blocked by a remediation may load", err.text);
 }
 
-/* A key in a file is read; anything else may be asked of a person. crypttab(5): target, source, key, options. */
-static int asks_for_passphrase(void)
+static int will_ask(void)
 {
 	cleanup_free char *text = NULL;
-	char *place = NULL;
 	size_t size;
 
-	if (qmr_file_read(AT_FDCWD, CRYPTTAB, CRYPTTAB_BYTES, &text, &size, NULL) < 0)
-		return 0;
-	for (char *line = strtok_r(text, "\n", &place); line; line = strtok_r(NULL, "\n", &place)) {
-		char key[256] = "none", options[512] = "";
-
-		if (line[strspn(line, " \t")] == '#' || sscanf(line, "%*s %*s %255s %511s", key, options) == EOF)
-			continue;
-		if (line[strspn(line, " \t")] && (key[0] != '/' || strstr(options, "keyscript=")))
-			return 1;
-	}
-	return 0;
+	return qmr_file_read(AT_FDCWD, CRYPTTAB, CRYPTTAB_BYTES, &text, &size, NULL) == 0 && qmr_hold_will_ask(text);
 }
 
 static void new_attempt(const struct qmr_guard *guard, const struct qmr_state *state, struct qmr_attempt *ret)
@@ -123,7 +112,7 @@ static void new_attempt(const struct qmr_guard *guard, const struct qmr_state *s
 		.started_unix_s = (uint64_t)time(NULL),
 		.number = state->boots,
 		/* Written now, so that no further write is needed when it comes to the prompt; root takes it back. */
-		.phase = !guard->late && asks_for_passphrase() ? QMR_PHASE_WAITING : QMR_PHASE_INITRAMFS,
+		.phase = !guard->late && will_ask() ? QMR_PHASE_WAITING : QMR_PHASE_INITRAMFS,
 		.flags = state->stage == QMR_STAGE_PROBATION ? QMR_ATTEMPT_PROBATION : 0,
 		.kernel_crc32 = qmr_crc32(0, uts.release, strlen(uts.release)),
 	};

@@ -82,12 +82,12 @@ int qmr_guard_is_shell_wanted(void)
 void qmr_guard_root_id(const struct qmr_config *config, uint8_t ret_root[16])
 {
 	char value[512];
-	const char *name = qmr_guard_cmdline_get("root=", value, sizeof(value)) == 0 ? value : config->root_uuid;
+	const char *name = qmr_guard_cmdline_get("root=", value, sizeof(value)) == 0 ? value : "";
 
-	if (!strncmp(name, "UUID=", 5) && qmr_uuid_parse(name + 5, ret_root) == 0)
-		return;
-	/* root=/dev/..., LABEL=, PARTUUID=: recovery knows the root by the UUID that qmrctl install wrote into machine.conf. */
+	/* What qmrctl install wrote into machine.conf: a wrong root= is a failure of this installation, not another one. */
 	if (qmr_uuid_parse(config->root_uuid, ret_root) == 0)
+		return;
+	if (!strncmp(name, "UUID=", 5) && qmr_uuid_parse(name + 5, ret_root) == 0)
 		return;
 	for (uint32_t i = 0; i < 4; i++) {
 		uint32_t part = qmr_crc32(i, name, strlen(name));

@@ -33,7 +33,7 @@ void qmr_guard_archive(void);
 int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, const char *note, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * The root file system of this boot as the command line (root=UUID=...) or the configuration names it; anything else is
+ * The root file system of this installation as machine.conf names it, else the command line (root=UUID=...); anything else is
  * turned into 16 bytes that stand for it. Needs /proc.
  */
 void qmr_guard_root_id(const struct qmr_config *config, uint8_t ret_root[16]);

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <utmp.h>
@@ -121,4 +122,21 @@ const char *qmr_hold_find(int root_fd)
 	if (any(root_fd, "proc", is_repair))
 		return "a file system is checked";
 	return qmr_hold_find_person(root_fd);
+}
+
+int qmr_hold_will_ask(char *text)
+{
+	char *place = NULL;
+
+	for (char *line = strtok_r(text, "\n", &place); line; line = strtok_r(NULL, "\n", &place)) {
+		char *rest = NULL;
+		const char *target = strtok_r(line, " \t", &rest), *source = strtok_r(NULL, " \t", &rest);
+		const char *key = strtok_r(NULL, " \t", &rest), *options = strtok_r(NULL, " \t", &rest);
+
+		if (!target || target[0] == '#' || !source)
+			continue;
+		if (!key || key[0] != '/' || (options && strstr(options, "keyscript=")))
+			return 1;
+	}
+	return 0;
 }

@@ -15,4 +15,10 @@ const char *qmr_hold_find_person(int root_fd);
 /* 1 if somebody is asked for a passphrase (systemd's Password Agents specification). */
 int qmr_hold_is_asked(int root_fd);
 
+/*
+ * 1 if a crypttab(5), or the copy in an initramfs of cryptsetup-initramfs, has a disk whose key somebody may be asked for: none in a file, or
+ * one that a script gets. text is changed.
+ */
+int qmr_hold_will_ask(char *text);
+
 #endif

@@ -72,7 +72,8 @@ class Scenario:
         return machine.System(self.work, self.build, config, files, install=install)
 
     def boot_to_the_end(self, box, end=None, **more):
-        """The machine has to switch itself off in time, or to print the line that is its end (a pattern). Stuck, it will not."""
+        """The machine has to switch itself off in time, or to print the line that is its end (a pattern). Stuck, it will not.
+        skip_ends: how often that line comes before it is the end."""
         self.machine = box
         done = box.boot(until=STUCK if end is None else "%s|%s" % (end, STUCK), **more)
         good = done.ended == "shutdown" if end is None else done.ended == "line" and re.search(end, done.last)
@@ -80,11 +81,11 @@ class Scenario:
                   (done.ended, done.last, done.seconds, done.resets))
         return done
 
-    def settled(self, name, config, files=None):
+    def settled(self, name, config, files=None, script=""):
         """A machine that was healthy once, restore point and boot entry included, and was switched off: to be copied.
         config, files: functions that return them."""
         def make(folder):
-            system = machine.System(folder, self.build, config(), files() if files else None)
+            system = machine.System(folder, self.build, config(), files() if files else None, script=script)
             box = machine.Machine(system, folder, "settled")
             os.unlink(system.disk)
             begin = time.monotonic()
