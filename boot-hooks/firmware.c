@@ -14,6 +14,8 @@
 #define OPTION_BYTES_MAX 2048
 #define ENTRIES_MAX 512 /* of BootOrder; firmware offers far fewer */
 
+static const char *const entry_names[QMR_SLOTS] = {QMR_ENTRY_NAME, QMR_ENTRY_NAME_SECOND};
+
 static int firmware_error(struct qmr_error *err, const char *what, const char *name)
 {
 	int r = errno > 0 ? -errno : -EIO;
@@ -115,7 +117,7 @@ static int entry_number(const char *name, unsigned int *ret_number)
 	       sscanf(name, "Boot%4x%c", ret_number, &end) == 1;
 }
 
-static int is_ours(const char *name)
+static int is_named(const char *name, const char *description)
 {
 	cleanup_free uint8_t *data = NULL;
 	const unsigned char *text;
@@ -130,11 +132,11 @@ static int is_ours(const char *name)
 	if (!efi_loadopt_is_valid((efi_load_option *)data, size))
 		return 0;
 	text = efi_loadopt_desc((efi_load_option *)data, (ssize_t)size);
-	return text && !strcmp((const char *)text, QMR_ENTRY_NAME);
+	return text && !strcmp((const char *)text, description);
 }
 
 /* Walks all variables to the end, since libefivar's walk keeps its place in static memory. */
-static int scan_entries(uint8_t used[65536 / 8], int *ret_ours, struct qmr_error *err)
+static int scan_entries(enum qmr_slot slot, uint8_t used[65536 / 8], int *ret_ours, struct qmr_error *err)
 {
 	efi_guid_t *guid = NULL;
 	char *name = NULL;
@@ -147,24 +149,24 @@ static int scan_entries(uint8_t used[65536 / 8], int *ret_ours, struct qmr_error
 		if (memcmp(guid, &EFI_GLOBAL_GUID, sizeof(*guid)) || !entry_number(name, &number))
 			continue;
 		used[number / 8] |= (uint8_t)(1 << number % 8);
-		if (*ret_ours < 0 && is_ours(name))
+		if (*ret_ours < 0 && is_named(name, entry_names[slot]))
 			*ret_ours = (int)number;
 	}
 	return r < 0 ? firmware_error(err, "listing", "Boot####") : 0;
 }
 
-int qmr_firmware_find_entry(uint16_t *ret_number, struct qmr_error *err)
+int qmr_firmware_find_entry(enum qmr_slot slot, uint16_t *ret_number, struct qmr_error *err)
 {
 	cleanup_free uint8_t *used = calloc(1, 65536 / 8);
 	int ours, r;
 
 	if (!used)
 		return qmr_error_set(err, -ENOMEM, "looking for the boot entry: out of memory");
-	r = scan_entries(used, &ours, err);
+	r = scan_entries(slot, used, &ours, err);
 	if (r < 0)
 		return r;
 	if (ours < 0)
-		return qmr_error_set(err, -ENOENT, "no boot entry is named '%s'", QMR_ENTRY_NAME);
+		return qmr_error_set(err, -ENOENT, "no boot entry is named '%s'", entry_names[slot]);
 	*ret_number = (uint16_t)ours;
 	return 0;
 }
@@ -182,7 +184,7 @@ int qmr_firmware_set_next(uint16_t number, struct qmr_error *err)
 	return r < 0 ? r : 0;
 }
 
-static int make_option(const char *disk, int partition, const char *path, uint8_t ret_option[OPTION_BYTES_MAX],
+static int make_option(enum qmr_slot slot, const char *disk, int partition, const char *path, uint8_t ret_option[OPTION_BYTES_MAX],
 		       struct qmr_error *err)
 {
 	uint8_t device_path[1024];
@@ -196,7 +198,7 @@ static int make_option(const char *disk, int partition, const char *path, uint8_
 				     partition);
 	}
 	size = efi_loadopt_create(ret_option, OPTION_BYTES_MAX, 1 /* LOAD_OPTION_ACTIVE */, (efidp)device_path, path_size,
-				  (unsigned char *)QMR_ENTRY_NAME, NULL, 0);
+				  (unsigned char *)entry_names[slot], NULL, 0);
 	if (size < 0) {
 		efi_error_clear();
 		return qmr_error_set(err, -EIO, "making a boot entry for '%s' failed", path);
@@ -209,12 +211,12 @@ static void format_name(unsigned int number, char ret_name[9])
 	snprintf(ret_name, 9, "Boot%04X", number & 0xffff);
 }
 
-int qmr_firmware_entry_starts(uint16_t number, const char *disk, int partition, const char *path,
+int qmr_firmware_entry_starts(enum qmr_slot slot, uint16_t number, const char *disk, int partition, const char *path,
 			      struct qmr_error *err)
 {
 	cleanup_free uint8_t *data = NULL;
 	uint8_t option[OPTION_BYTES_MAX];
-	int size = make_option(disk, partition, path, option, err);
+	int size = make_option(slot, disk, partition, path, option, err);
 	uint32_t attributes;
 	size_t data_size = 0;
 	char name[9];
@@ -255,7 +257,7 @@ static int place_in_order(uint16_t number, struct qmr_error *err)
 	return set_numbers("BootOrder", new_order, used, err);
 }
 
-int qmr_firmware_register(const char *disk, int partition, const char *path, struct qmr_error *err)
+int qmr_firmware_register(enum qmr_slot slot, const char *disk, int partition, const char *path, struct qmr_error *err)
 {
 	cleanup_free uint8_t *used = calloc(1, 65536 / 8);
 	uint8_t option[OPTION_BYTES_MAX];
@@ -265,7 +267,7 @@ int qmr_firmware_register(const char *disk, int partition, const char *path, str
 
 	if (!used)
 		return qmr_error_set(err, -ENOMEM, "registering the boot entry: out of memory");
-	r = scan_entries(used, &ours, err);
+	r = scan_entries(slot, used, &ours, err);
 	if (r < 0)
 		return r;
 	if (ours >= 0)
@@ -273,19 +275,19 @@ int qmr_firmware_register(const char *disk, int partition, const char *path, str
 	else
 		while (number < 0xffff && used[number / 8] & 1 << number % 8)
 			number++;
-	size = make_option(disk, partition, path, option, err);
+	size = make_option(slot, disk, partition, path, option, err);
 	if (size < 0)
 		return size;
 	format_name(number, name);
 	r = set_variable(name, option, (size_t)size, err);
-	return r < 0 ? r : place_in_order((uint16_t)number, err);
+	return r < 0 || slot != QMR_SLOT_FIRST ? r : place_in_order((uint16_t)number, err);
 }
 
 int qmr_firmware_examine(struct qmr_firmware_entry *ret_entry, struct qmr_error *err)
 {
 	uint16_t order[ENTRIES_MAX], other[ENTRIES_MAX];
 	struct qmr_firmware_entry entry = {0};
-	int r = qmr_firmware_find_entry(&entry.number, err);
+	int r = qmr_firmware_find_entry(QMR_SLOT_FIRST, &entry.number, err);
 
 	if (r < 0)
 		return r;
@@ -320,13 +322,13 @@ int qmr_firmware_clear_next(uint16_t number, struct qmr_error *err)
 	return r < 0 ? r : 1;
 }
 
-int qmr_firmware_unregister(struct qmr_error *err)
+static int unregister(enum qmr_slot slot, struct qmr_error *err)
 {
 	uint16_t order[ENTRIES_MAX], number;
 	char name[9];
 	int n, used = 0, r;
 
-	r = qmr_firmware_find_entry(&number, err);
+	r = qmr_firmware_find_entry(slot, &number, err);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
 	r = qmr_firmware_clear_next(number, err);
@@ -344,4 +346,15 @@ int qmr_firmware_unregister(struct qmr_error *err)
 		return r;
 	format_name(number, name);
 	return delete_variable(name, err);
+}
+
+int qmr_firmware_unregister(struct qmr_error *err)
+{
+	for (int slot = 0; slot < QMR_SLOTS; slot++) {
+		int r = unregister((enum qmr_slot)slot, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }

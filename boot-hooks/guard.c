@@ -169,10 +169,20 @@ void qmr_guard_set_note(struct qmr_state *state, const char *text)
 	snprintf(state->note, sizeof(state->note), "%s", text);
 }
 
+/* The first image was asked for once, and did not start: the second one, if there is one. */
+static int find_entry(const struct qmr_state *state, uint16_t *ret_entry, struct qmr_error *err)
+{
+	int is_repeated = state->stage == QMR_STAGE_SWITCHING && state->switches > 0;
+
+	if (is_repeated && qmr_firmware_find_entry(QMR_SLOT_SECOND, ret_entry, NULL) == 0)
+		return 0;
+	return qmr_firmware_find_entry(QMR_SLOT_FIRST, ret_entry, err);
+}
+
 int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, const char *note, struct qmr_error *err)
 {
 	uint16_t entry;
-	int r = qmr_firmware_find_entry(&entry, err);
+	int r = find_entry(state, &entry, err);
 
 	if (r < 0)
 		return r;

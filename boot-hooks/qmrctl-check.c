@@ -45,7 +45,7 @@ static int check_entry(struct qmrctl *ctl, struct qmr_error *err)
 		return qmr_error_set(err, -EEXIST, "recovery is the first of BootOrder: it is booted every day");
 	if (!entry.position)
 		return qmr_error_set(err, -ENOENT, "boot entry %04X is not in BootOrder", entry.number);
-	r = qmr_firmware_entry_starts(entry.number, ctl->machine.esp_disk, ctl->machine.esp_partition,
+	r = qmr_firmware_entry_starts(QMR_SLOT_FIRST, entry.number, ctl->machine.esp_disk, ctl->machine.esp_partition,
 				      QMRCTL_IMAGE_FIRMWARE, err);
 	if (r == 0)
 		return qmr_error_set(err, -ESTALE, "boot entry %04X starts something else than the recovery image", entry.number);

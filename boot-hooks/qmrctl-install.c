@@ -129,8 +129,8 @@ int qmrctl_step_register(struct qmrctl *ctl, struct qmr_error *err)
 	if (r < 0)
 		return r;
 	had = qmr_firmware_examine(&before, NULL) == 0 &&
-	      qmr_firmware_entry_starts(before.number, m->esp_disk, m->esp_partition, QMRCTL_IMAGE_FIRMWARE, NULL) == 1;
-	r = qmr_firmware_register(m->esp_disk, m->esp_partition, QMRCTL_IMAGE_FIRMWARE, err);
+	      qmr_firmware_entry_starts(QMR_SLOT_FIRST, before.number, m->esp_disk, m->esp_partition, QMRCTL_IMAGE_FIRMWARE, NULL) == 1;
+	r = qmr_firmware_register(QMR_SLOT_FIRST, m->esp_disk, m->esp_partition, QMRCTL_IMAGE_FIRMWARE, err);
 	if (r == 0)
 		r = qmr_firmware_examine(&now, err);
 	if (r < 0)
@@ -182,7 +182,7 @@ static int is_registered(const struct qmrctl *ctl)
 	struct qmr_firmware_entry entry;
 
 	return access(QMRCTL_PENDING, F_OK) < 0 && qmr_firmware_examine(&entry, NULL) == 0 && entry.after_current &&
-	       qmr_firmware_entry_starts(entry.number, m->esp_disk, m->esp_partition, QMRCTL_IMAGE_FIRMWARE, NULL) == 1;
+	       qmr_firmware_entry_starts(QMR_SLOT_FIRST, entry.number, m->esp_disk, m->esp_partition, QMRCTL_IMAGE_FIRMWARE, NULL) == 1;
 }
 
 /* After every healthy boot: where nothing is to be written, no key is in danger and no disk needs to be read for one. */

@@ -41,7 +41,7 @@ static int require_recovery(struct qmrctl *ctl, struct qmr_error *err)
 		r = qmr_firmware_examine(&entry, err);
 	if (r < 0)
 		return r;
-	r = qmr_firmware_entry_starts(entry.number, ctl->machine.esp_disk, ctl->machine.esp_partition,
+	r = qmr_firmware_entry_starts(QMR_SLOT_FIRST, entry.number, ctl->machine.esp_disk, ctl->machine.esp_partition,
 				      QMRCTL_IMAGE_FIRMWARE, err);
 	if (r == 0)
 		r = qmr_error_set(err, -ESTALE, "boot entry %04X starts something else than the recovery image; "

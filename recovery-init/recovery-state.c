@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uchar.h>
 #include <unistd.h>
 
 #include "acknowledge.h"
@@ -24,7 +25,8 @@
 
 #define LOAD_OPTION_ACTIVE 1 /* UEFI 2.10, 3.1.3 */
 #define LOAD_OPTION_CATEGORY 0x1f /* of the second byte: not 0 is an application */
-#define ENTRY_NAME u"Quick machine recovery"
+#define ENTRY_NAME u"Quick machine recovery" /* that of the second image begins with it */
+#define ENTRY_NAME_BYTES (sizeof(ENTRY_NAME) - sizeof(char16_t))
 
 static const char usage[] =
 	"Usage: recovery-state acknowledge\n"
@@ -62,8 +64,8 @@ static int is_own_entry(void)
 	if (get_variable("BootCurrent", &current, &size) < 0 || size < 2)
 		return 0;
 	snprintf(name, sizeof(name), "Boot%04X", (unsigned int)(current[0] | current[1] << 8));
-	return get_variable(name, &option, &size) == 0 && size >= 6 + sizeof(ENTRY_NAME) &&
-	       !memcmp(option + 6, ENTRY_NAME, sizeof(ENTRY_NAME));
+	return get_variable(name, &option, &size) == 0 && size >= 6 + ENTRY_NAME_BYTES &&
+	       !memcmp(option + 6, ENTRY_NAME, ENTRY_NAME_BYTES);
 }
 
 /* The state of this image's root. Another system's is never acted on: its root is not the one that this image repairs. */

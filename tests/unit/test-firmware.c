@@ -139,11 +139,13 @@ static void test_unregister(void **state)
 	assert_int_equal(qmr_firmware_unregister(NULL), 0);
 
 	put_entry("Boot0001", QMR_ENTRY_NAME);
+	put_entry("Boot0007", QMR_ENTRY_NAME_SECOND);
 	put_numbers("BootNext", "2");
 	put_numbers("BootOrder", "1");
 	assert_int_equal(qmr_firmware_unregister(NULL), 0);
 	assert_null(numbers("BootOrder"));
 	assert_string_equal(numbers("BootNext"), "2");
+	assert_null(numbers("Boot0007"));
 }
 
 static void test_secure_boot(void **state)
@@ -165,10 +167,10 @@ static void test_odd(void **state)
 	put_entry("Boot-00B", QMR_ENTRY_NAME);
 	put_entry("Boot00000", QMR_ENTRY_NAME);
 	put("BootOptionSupport", "\1\0\0\0", 4);
-	assert_int_equal(qmr_firmware_find_entry(&number, NULL), 0);
+	assert_int_equal(qmr_firmware_find_entry(QMR_SLOT_FIRST, &number, NULL), 0);
 	assert_int_equal(number, 0xa);
 	assert_int_equal(qmr_firmware_unregister(NULL), 0);
-	assert_int_equal(qmr_firmware_find_entry(&number, NULL), -ENOENT);
+	assert_int_equal(qmr_firmware_find_entry(QMR_SLOT_FIRST, &number, NULL), -ENOENT);
 }
 
 int main(int argc, char **argv)
