@@ -148,6 +148,8 @@ static int save_and_mark(const struct qmr_guard *guard, struct qmr_state *state,
 	snprintf(number, sizeof(number), "%u\n", state->boots);
 	if (qmr_guard_mark(guard, QMR_MARK_ATTEMPT, number, &why) < 0)
 		qmr_warning("%s; how this boot ends will not be recorded", why.text);
+	if (state->attempts[0].phase == QMR_PHASE_WAITING && qmr_guard_mark(guard, QMR_MARK_ASKED, "", &why) < 0)
+		qmr_warning("%s; if this boot ends without a trace, it will not count", why.text);
 	qmr_guard_unmark(guard, QMR_MARK_DEFERRED);
 	return 0;
 }
@@ -250,6 +252,8 @@ int qmr_guard_root(const struct qmr_guard *guard, struct qmr_error *err)
 	late.late = 1;
 	if (qmr_guard_is_marked(guard, QMR_MARK_DEFERRED))
 		return qmr_guard_start(&late, err);
+	if (!qmr_guard_is_marked(guard, QMR_MARK_ASKED))
+		return 0; /* the ordinary boot: no variable is looked at */
 	r = qmr_guard_load_own(guard, &state, err);
 	if (r < 0 || state.attempts[0].phase != QMR_PHASE_WAITING || state.attempts[0].outcome != QMR_OPEN)
 		return r;

@@ -46,6 +46,7 @@ int qmr_guard_load_own(const struct qmr_guard *guard, struct qmr_state *ret_stat
 
 /* Marks: small files of the run folder, gone with this boot. */
 #define QMR_MARK_ATTEMPT "attempt"   /* the number of this boot's attempt */
+#define QMR_MARK_ASKED "asked"       /* somebody is asked for a passphrase in the initramfs */
 #define QMR_MARK_DEFERRED "deferred" /* why this boot was not counted in init-top */
 int qmr_guard_mark(const struct qmr_guard *guard, const char *name, const char *text, struct qmr_error *err) QMR_MUST_CHECK;
 int qmr_guard_is_marked(const struct qmr_guard *guard, const char *name);
