@@ -50,9 +50,12 @@ static const struct failure {
 
 static void __attribute__((noreturn)) restart(const struct failure *failure)
 {
-	char *const argv[] = {SYSTEMCTL, "--no-block", "reboot", NULL};
+	/* On the way to the emergency target no other job is accepted; with --force systemd ends all and unmounts without jobs. */
+	char *const orderly[] = {SYSTEMCTL, "--no-block", "reboot", NULL};
+	char *const forced[] = {SYSTEMCTL, "--force", "reboot", NULL};
 
-	if (failure->is_orderly && qmr_child_run(argv, SYSTEMCTL_MS, NULL, 0, NULL) == 0)
+	if (failure->is_orderly && (qmr_child_run(orderly, SYSTEMCTL_MS, NULL, 0, NULL) == 0 ||
+				    qmr_child_run(forced, SYSTEMCTL_MS, NULL, 0, NULL) == 0))
 		(void)sleep(ORDERLY_S); /* ended with everything else, if all goes well */
 	sync();
 	(void)reboot(RB_AUTOBOOT);
