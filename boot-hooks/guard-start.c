@@ -127,14 +127,14 @@ static int note_capture_kernel(const struct qmr_config *config, struct qmr_state
 	return qmr_state_save(state, err);
 }
 
-static void judge_last(const struct qmr_config *config, struct qmr_state *state)
+static struct qmr_evidence find_evidence(struct qmr_state *state)
 {
 	cleanup_close int dir = open(PSTORE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct qmr_evidence evidence = {.crash_uptime_s = -1};
 
 	if (dir >= 0)
 		qmr_records_find_new(dir, state, &evidence);
-	qmr_state_close_last(state, &evidence, config->crash_window_s);
+	return evidence;
 }
 
 static int save_and_mark(const struct qmr_guard *guard, struct qmr_state *state, struct qmr_error *err)
@@ -186,10 +186,21 @@ static int act(const struct qmr_guard *guard, struct qmr_state *state, const str
 	return save_and_mark(guard, state, err);
 }
 
-/* Its resume runs behind init-top, and is no boot. A crash since then says that it did not come to that. */
+/* Its resume runs behind init-top, and is no boot. */
 static int is_resume_expected(const struct qmr_state *state)
 {
 	return state->n_attempts && state->attempts[0].flags & QMR_ATTEMPT_HIBERNATED && !qmr_guard_cmdline_has("noresume");
+}
+
+/* The kernel that was to resume the system crashed: a boot of its own, or it would go on crashing and nobody count. */
+static void add_crashed_resume(const struct qmr_guard *guard, struct qmr_state *state)
+{
+	struct qmr_attempt attempt;
+
+	state->boots++;
+	new_attempt(guard, state, &attempt);
+	attempt.started_unix_s = 0;
+	qmr_assess_add_attempt(state, &attempt);
 }
 
 /* Not counted now, but in the last moment of the initramfs, if it comes to that: qmr_guard_root(). */
@@ -199,8 +210,16 @@ static int defer(const struct qmr_guard *guard, const char *why, struct qmr_erro
 	return qmr_guard_mark(guard, QMR_MARK_DEFERRED, why, err);
 }
 
+static int defer_for_resume(const struct qmr_guard *guard, const struct qmr_state *state, struct qmr_error *err)
+{
+	if (state->stage != QMR_STAGE_GIVEN_UP && state->stage != QMR_STAGE_FINAL)
+		make_panics_reboot(guard->config);
+	return defer(guard, "the system was hibernated and may resume", err);
+}
+
 static int count(const struct qmr_guard *guard, struct qmr_error *err)
 {
+	struct qmr_evidence evidence;
 	struct qmr_attempt attempt;
 	struct qmr_verdict verdict;
 	struct qmr_state state;
@@ -213,19 +232,23 @@ static int count(const struct qmr_guard *guard, struct qmr_error *err)
 		qmr_warning("%s; beginning with an empty history", err->text);
 	if (access("/proc/vmcore", F_OK) == 0)
 		return guard->dry_run ? 0 : note_capture_kernel(guard->config, &state, err);
-	if (is_resume_expected(&state) && !guard->late && !guard->dry_run)
-		return defer(guard, "the system was hibernated and may resume", err);
+	if (!guard->dry_run)
+		write_block_list(&state);
+	evidence = find_evidence(&state);
+	if (is_resume_expected(&state) && evidence.panic)
+		add_crashed_resume(guard, &state);
+	else if (is_resume_expected(&state) && !guard->late && !guard->dry_run)
+		return defer_for_resume(guard, &state, err);
 
-	judge_last(guard->config, &state);
-	if (state.n_attempts)
-		state.attempts[0].flags &= (uint8_t)~QMR_ATTEMPT_HIBERNATED;
+	qmr_state_close_last(&state, &evidence, guard->config->crash_window_s);
+	if (guard->late || qmr_guard_cmdline_has("noresume"))
+		qmr_state_forget_hibernation(&state); /* it boots afresh: the image is not used any more */
 	verdict = qmr_assess(&state, guard->config);
 	if (guard->dry_run) {
 		printf("%s: %s (%d failed boots)\n", verdict.recover ? "recover" : "boot", verdict.why,
 		       verdict.run.failures + verdict.run.crashes);
 		return 0;
 	}
-	write_block_list(&state);
 	if (should_panics_reboot(&verdict, guard->config))
 		make_panics_reboot(guard->config);
 	state.boots++;

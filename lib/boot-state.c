@@ -265,6 +265,23 @@ void qmr_state_close_last(struct qmr_state *state, const struct qmr_evidence *ev
 		last->flags &= (uint8_t)~QMR_ATTEMPT_ATTENDED;
 }
 
+int qmr_state_is_hibernated(const struct qmr_state *state)
+{
+	for (int i = 0; i < state->n_attempts; i++) {
+		if (state->attempts[i].flags & QMR_ATTEMPT_HIBERNATED)
+			return 1;
+		if (state->attempts[i].phase == QMR_PHASE_HEALTHY)
+			return 0;
+	}
+	return 0;
+}
+
+void qmr_state_forget_hibernation(struct qmr_state *state)
+{
+	for (int i = 0; i < state->n_attempts; i++)
+		state->attempts[i].flags &= (uint8_t)~QMR_ATTEMPT_HIBERNATED;
+}
+
 /* What an outcome before healthy does to the run that is being counted, from the newest attempt backwards. */
 enum effect { EFFECT_NEUTRAL, EFFECT_COUNTS, EFFECT_UNKNOWN, EFFECT_ENDS_RUN };
 

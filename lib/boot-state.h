@@ -132,6 +132,13 @@ int qmr_state_block_module(struct qmr_state *state, const char *module, struct q
  */
 void qmr_state_close_last(struct qmr_state *state, const struct qmr_evidence *evidence, int window_s);
 
+/*
+ * 1 if a hibernated system may still lie on this machine's disk: an attempt went there, and no boot has come as far as to use its swap space
+ * since. Recovery writes nothing under it.
+ */
+int qmr_state_is_hibernated(const struct qmr_state *state);
+void qmr_state_forget_hibernation(struct qmr_state *state);
+
 /* The run of attempts that ends with the newest and has no good boot in it; on probation only those since the remediation. */
 struct qmr_run {
 	int failures; /* panic, hang or emergency before healthy */

@@ -139,8 +139,9 @@ enum qmr_result qmr_step_check(struct qmr_recovery *recovery, int deadline_ms, s
 	struct qmr_error again = {0};
 	int r;
 
-	if (recovery->devices.suspended) {
-		qmr_error_set(err, 0, "a hibernated system is on a swap device: its root is not written");
+	/* By its mark on a swap device, or (a swap file has none there) by what the system said when it went to sleep. */
+	if (recovery->devices.suspended || qmr_state_is_hibernated(&recovery->state)) {
+		qmr_error_set(err, 0, "a hibernated system is on a disk: its root is not written");
 		return QMR_RESULT_SKIPPED;
 	}
 	r = qmr_devices_recheck(recovery, deadline_ms / 4, err);

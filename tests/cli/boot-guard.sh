@@ -52,6 +52,36 @@ check "the ring keeps 16" "$(bytes 56 1):$(bytes 66 1)" "24:16"
 run start --dry-run
 check "dry run says the decision" "$(cat "$work/out")" "recover: boots in a row that ended without evidence (0 failed boots)"
 check "dry run writes nothing" "$(bytes 56 1)" "24"
+rm -f "$state"
+run start
+run hibernate
+check "hibernate is marked" "$?:$(bytes 86 1)" "0:128"
+before=$(bytes 56 1)
+rm -rf "$work/run"
+run start
+check "a start that may be a resume is not counted" "$(bytes 56 1):$(ls "$work/run")" "$before:deferred"
+run healthy
+check "and nothing is recorded on another's account" "$?:$(bytes 84 1):$(grep -c 'was not counted' "$work/out")" "1:0:1"
+run root
+check "no resume came: counted at the end of the initramfs" "$(bytes 56 1):$(ls "$work/run")" "$((before + 1)):attempt"
+check "the hibernated system is forgotten" "$(bytes 110 1)" 0
+run hibernate
+run awake
+check "awake again" "$(bytes 86 1)" 0
+run failed required-check
+check "a failed check is an emergency" "$?:$(bytes 84 4)" "0:5 1 0 5"
+run clean-shutdown
+check "which an orderly end does not hide" "$(bytes 84 1)" 5
+run start
+run failed nothing
+check "evidence that does not exist" "$?:$(grep -c "'nothing' is none of" "$work/out")" "2:1"
+run failed emergency-target
+run healthy
+check "who leaves the emergency shell can become healthy" "$(bytes 84 4)" "1 3 0 0"
+run failed emergency-target
+check "who goes there from a healthy system has not failed" "$(bytes 84 4)" "1 3 0 0"
+rm -f "$state"
+run start
 printf 'xx' | dd of="$state" bs=1 seek=104 conv=notrunc status=none
 run start
 check "a torn state is an empty history" "$?:$(bytes 56 1)" "0:1"

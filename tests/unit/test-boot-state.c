@@ -193,6 +193,23 @@ static void test_names_of_blocked_modules(void **unused)
 		assert_null(strpbrk(back.modules[0], " \n#/"));
 }
 
+static void hibernation_ends_with_a_healthy_boot(void **unused)
+{
+	struct qmr_state s = {.n_attempts = 3};
+
+	s.attempts[2] = (struct qmr_attempt){.outcome = QMR_HEALTHY, .phase = QMR_PHASE_HEALTHY, .flags = QMR_ATTEMPT_HIBERNATED};
+	s.attempts[1].outcome = QMR_PANIC;
+	s.attempts[0].outcome = QMR_CLEAN_SHUTDOWN;
+	assert_int_equal(qmr_state_is_hibernated(&s), 1);
+	s.attempts[0] = (struct qmr_attempt){.outcome = QMR_HEALTHY, .phase = QMR_PHASE_HEALTHY};
+	assert_int_equal(qmr_state_is_hibernated(&s), 0);
+	s.attempts[0].outcome = QMR_OPEN;
+	s.attempts[0].phase = QMR_PHASE_INITRAMFS;
+	assert_int_equal(qmr_state_is_hibernated(&s), 1);
+	qmr_state_forget_hibernation(&s);
+	assert_int_equal(qmr_state_is_hibernated(&s), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -204,6 +221,7 @@ int main(void)
 		cmocka_unit_test(a_larger_state_of_later_is_read),
 		cmocka_unit_test(module_list_has_an_end),
 		cmocka_unit_test(json_has_the_documented_words),
+		cmocka_unit_test(hibernation_ends_with_a_healthy_boot),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
