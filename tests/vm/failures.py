@@ -120,7 +120,7 @@ def bad_fstab(s):
     box, _ = settled(s, "boot")
     fstab = box.disk.read("/etc/fstab").decode()
     box.disk.put("/etc/fstab", fstab + "/dev/disk/by-uuid/gone /data ext4 defaults,x-systemd.device-timeout=2s 0 2\n")
-    done = s.boot_to_the_end(box, r"You are in emergency mode|root account is locked", max_resets=6, skip_ends=2)
+    done = s.boot_to_the_end(box, r"You are in emergency mode|root account is locked", max_resets=6)
     state = box.state()
     s.same("resets: two failures, the switch, the way back", 4, done.resets)
     s.same("attempts", ["healthy", "emergency", "emergency", "clean-shutdown", "emergency"], state["outcomes"])

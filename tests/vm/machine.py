@@ -306,7 +306,7 @@ class Machine:
             "-qmp", "unix:%s/qmp,server=on,wait=off" % self.folder, "-chardev", "stdio,id=serial,signal=off", "-serial",
             "chardev:serial", "-monitor", "none", "-S"]
 
-    def boot(self, until=None, max_resets=None, watch=None, limit_s=LIMIT_S, network=None, log=None, skip_ends=0):
+    def boot(self, until=None, max_resets=None, watch=None, limit_s=LIMIT_S, network=None, log=None):
         """Runs the machine until it switches itself off, a console line matches until, or it was reset max_resets times.
         watch(run, what, text) is called for every "line", for every "reset", and about each second ("tick"). log: a file for all
         writes to the disk, see blocklog.py."""
@@ -318,7 +318,6 @@ class Machine:
         try:
             qmp = connect(self.folder, process)
             run_ = Run(process, qmp)
-            run_.skip_ends = skip_ends
             begin = time.monotonic()
             with open(self.folder + "/console.log", "ab", buffering=0) as run_.log:
                 follow(run_, until and re.compile(until), max_resets, watch or (lambda *_: None), begin + limit_s)
@@ -409,6 +408,4 @@ def take_line(run_, line, until, watch):
     watch(run_, "line", text)
     run_.last = text or run_.last
     if until and until.search(text):
-        if run_.skip_ends == 0:
-            run_.stop("line")
-        run_.skip_ends -= 1
+        run_.stop("line")

@@ -72,8 +72,7 @@ class Scenario:
         return machine.System(self.work, self.build, config, files, install=install)
 
     def boot_to_the_end(self, box, end=None, **more):
-        """The machine has to switch itself off in time, or to print the line that is its end (a pattern). Stuck, it will not.
-        skip_ends: how often that line comes before it is the end."""
+        """The machine has to switch itself off in time, or to print the line that is its end (a pattern). Stuck, it will not."""
         self.machine = box
         done = box.boot(until=STUCK if end is None else "%s|%s" % (end, STUCK), **more)
         good = done.ended == "shutdown" if end is None else done.ended == "line" and re.search(end, done.last)
