@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "file.h"
@@ -74,6 +75,27 @@ static void settle_stage(struct qmr_state *state)
 	state->recovery_runs = 0;
 }
 
+/*
+ * Seconds by the clock of the kernel's messages, which a crash record will be compared with: it runs neither as CLOCK_BOOTTIME (suspend) nor
+ * quite as CLOCK_MONOTONIC. The message also tells who reads a crash record that the machine had been healthy. Records of /dev/kmsg begin
+ * "priority,sequence,microseconds," (Documentation/ABI/testing/dev-kmsg).
+ */
+static uint32_t log_uptime_s(void)
+{
+	static const char message[] = "<6>boot-guard: this boot is healthy\n";
+	cleanup_close int fd = open("/dev/kmsg", O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	unsigned long long microseconds;
+	char record[1024];
+
+	if (fd >= 0 && lseek(fd, 0, SEEK_END) >= 0 && write(fd, message, sizeof(message) - 1) > 0)
+		for (ssize_t n; (n = read(fd, record, sizeof(record) - 1)) > 0;) {
+			record[n] = '\0';
+			if (strstr(record, "boot-guard: this boot is healthy") && sscanf(record, "%*u,%*u,%llu,", &microseconds) == 1)
+				return (uint32_t)(microseconds / 1000000);
+		}
+	return qmr_guard_uptime_s();
+}
+
 /* Whatever was recorded of this boot before (a late deadline, a shell that somebody left again, a soft reboot), it has come this far. */
 int qmr_guard_healthy(const struct qmr_guard *guard, struct qmr_error *err)
 {
@@ -91,7 +113,7 @@ int qmr_guard_healthy(const struct qmr_guard *guard, struct qmr_error *err)
 	state.attempts[0].outcome = QMR_HEALTHY;
 	state.attempts[0].phase = QMR_PHASE_HEALTHY;
 	state.attempts[0].evidence = QMR_BY_NONE;
-	state.attempts[0].uptime_s = qmr_guard_uptime_s();
+	state.attempts[0].uptime_s = log_uptime_s();
 	if (has_oopsed()) {
 		state.attempts[0].flags |= QMR_ATTEMPT_OOPS;
 		qmr_warning("this boot is healthy, but its kernel has oopsed (journalctl -k -b); see 'qmrctl history'");
