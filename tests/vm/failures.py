@@ -28,6 +28,7 @@ path = /etc/fstab
 cmdline = console=ttyS0
 """
 HALT = r"reboot: System halted"
+SHELL = r"to boot into default mode"
 SOON, ATTENDED = 16, 32
 EARLY = "vendor.early"
 
@@ -120,7 +121,7 @@ def bad_fstab(s):
     box, _ = settled(s, "boot")
     fstab = box.disk.read("/etc/fstab").decode()
     box.disk.put("/etc/fstab", fstab + "/dev/disk/by-uuid/gone /data ext4 defaults,x-systemd.device-timeout=2s 0 2\n")
-    done = s.boot_to_the_end(box, r"You are in emergency mode|root account is locked", max_resets=6)
+    done = s.boot_to_the_end(box, SHELL, max_resets=6)
     state = box.state()
     s.same("resets: two failures, the switch, the way back", 4, done.resets)
     s.same("attempts", ["healthy", "emergency", "emergency", "clean-shutdown", "emergency"], state["outcomes"])
@@ -176,7 +177,7 @@ def key_at_the_emergency_shell(s):
     def watch(run, what, text):
         if what == "line" and text.startswith("Press any key"):
             run.type("x")
-    done = s.boot_to_the_end(box, r"You are in emergency mode|root account is locked", max_resets=6, watch=watch)
+    done = s.boot_to_the_end(box, SHELL, max_resets=6, watch=watch)
     state = box.state()
     s.same("resets", 0, done.resets)
     s.same("attempts, flags", (["healthy", "emergency"], [0, ATTENDED]), (state["outcomes"], state["attempt_flags"]))
