@@ -218,6 +218,9 @@ static int count(const struct qmr_guard *guard, struct qmr_error *err)
 
 	qmr_guard_root_id(guard->config, root);
 	r = qmr_state_load(root, &state, err);
+	/* A variable that cannot be read may be a sound one: writing an empty history over it would forget how often recovery was tried. */
+	if (r < 0 && r != -ENOENT && r != -EBADMSG && r != -ESTALE)
+		return r;
 	if (r < 0 && r != -ENOENT)
 		qmr_warning("%s; beginning with an empty history", err->text);
 	if (access("/proc/vmcore", F_OK) == 0)
