@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -15,6 +16,7 @@
 #include "log.h"
 
 #define CHILD_MS 5000
+#define TICK_US 10000
 
 static const char usage[] =
 	"Usage: boot-guard [OPTION...] COMMAND\n"
@@ -59,12 +61,37 @@ static const struct command {
 	{"awake", qmr_guard_awake, 0, 0},
 };
 
+static int64_t now_ms(void)
+{
+	struct timespec ts = {0};
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* 0: its time is up. Without a pidfd, or where poll() fails, it looks again and again: whatever happens, the wait has an end. */
+static int has_ended(pid_t pid, int *ret_status)
+{
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int64_t end = now_ms() + CHILD_MS, left;
+	pid_t r;
+
+	while ((r = waitpid(pid, ret_status, WNOHANG)) == 0 || (r < 0 && errno == EINTR)) {
+		struct pollfd fd = {.fd = pidfd, .events = POLLIN};
+
+		left = end - now_ms();
+		if (left <= 0)
+			return 0;
+		if (pidfd < 0 || poll(&fd, 1, (int)left) < 0)
+			(void)usleep(TICK_US);
+	}
+	return 1;
+}
+
 /* A firmware call that hangs makes its caller unkillable: a child makes them, and the boot goes on without it. */
 static int run_bounded(const struct command *command, const struct qmr_guard *guard)
 {
-	cleanup_close int pidfd = -1;
 	struct qmr_error err = {0};
-	struct pollfd fd;
 	pid_t pid = fork();
 	int status = 0;
 
@@ -75,16 +102,12 @@ static int run_bounded(const struct command *command, const struct qmr_guard *gu
 		_exit(0);
 	}
 	if (pid < 0) {
-		qmr_error_log("starting a child failed; the boot goes on, uncounted");
-		return QMR_EXIT_OK;
-	}
-	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	fd = (struct pollfd){.fd = pidfd, .events = POLLIN};
-	if (pidfd >= 0 && poll(&fd, 1, CHILD_MS) == 0) {
+		qmr_error_log("%s: starting a child: %s; the boot goes on, uncounted", command->name, strerror(errno));
+	} else if (!has_ended(pid, &status)) {
 		/* When the firmware does answer, the child must not go on and reset a system that is running by then. */
 		(void)kill(pid, SIGKILL);
 		qmr_error_log("%s: no answer within %d s; the boot goes on, uncounted", command->name, CHILD_MS / 1000);
-	} else if (waitpid(pid, &status, pidfd >= 0 ? 0 : WNOHANG) == pid && WIFSIGNALED(status)) {
+	} else if (WIFSIGNALED(status)) {
 		qmr_error_log("%s: the child died of signal %d; the boot goes on, uncounted", command->name, WTERMSIG(status));
 	}
 	return QMR_EXIT_OK;

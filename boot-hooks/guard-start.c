@@ -137,21 +137,25 @@ static struct qmr_evidence find_evidence(struct qmr_state *state)
 	return evidence;
 }
 
+/*
+ * The mark goes first: where it cannot be said whether the state was written (it did not read back, this process was killed), the number in
+ * it tells whether this boot was counted, and root does not count it twice.
+ */
 static int save_and_mark(const struct qmr_guard *guard, struct qmr_state *state, struct qmr_error *err)
 {
 	struct qmr_error why = {0};
 	char number[16];
-	int r = qmr_state_save(state, err);
+	int r;
 
-	if (r < 0)
-		return r;
 	snprintf(number, sizeof(number), "%u\n", state->boots);
 	if (qmr_guard_mark(guard, QMR_MARK_ATTEMPT, number, &why) < 0)
 		qmr_warning("%s; how this boot ends will not be recorded", why.text);
 	if (state->attempts[0].phase == QMR_PHASE_WAITING && qmr_guard_mark(guard, QMR_MARK_ASKED, "", &why) < 0)
 		qmr_warning("%s; if this boot ends without a trace, it will not count", why.text);
-	qmr_guard_unmark(guard, QMR_MARK_DEFERRED);
-	return 0;
+	r = qmr_state_save(state, err);
+	if (r == 0)
+		qmr_guard_unmark(guard, QMR_MARK_DEFERRED);
+	return r;
 }
 
 static int act(const struct qmr_guard *guard, struct qmr_state *state, const struct qmr_verdict *v, struct qmr_error *err)
@@ -228,6 +232,9 @@ static int count(const struct qmr_guard *guard, struct qmr_error *err)
 
 	qmr_guard_root_id(guard->config, root);
 	r = qmr_state_load(root, &state, err);
+	/* A variable that cannot be read may be a sound one: writing an empty history over it would forget how often recovery was tried. */
+	if (r < 0 && r != -ENOENT && r != -EBADMSG && r != -ESTALE)
+		return r;
 	if (r < 0 && r != -ENOENT)
 		qmr_warning("%s; beginning with an empty history", err->text);
 	if (access("/proc/vmcore", F_OK) == 0)
@@ -273,11 +280,12 @@ int qmr_guard_root(const struct qmr_guard *guard, struct qmr_error *err)
 	int r;
 
 	late.late = 1;
-	if (qmr_guard_is_marked(guard, QMR_MARK_DEFERRED))
-		return qmr_guard_start(&late, err);
-	if (!qmr_guard_is_marked(guard, QMR_MARK_ASKED))
+	if (!qmr_guard_is_marked(guard, QMR_MARK_ASKED) && !qmr_guard_is_marked(guard, QMR_MARK_DEFERRED))
 		return 0; /* the ordinary boot: no variable is looked at */
 	r = qmr_guard_load_own(guard, &state, err);
+	if (r < 0 && qmr_guard_is_marked(guard, QMR_MARK_DEFERRED))
+		return qmr_guard_start(&late, err);
+	qmr_guard_unmark(guard, QMR_MARK_DEFERRED);
 	if (r < 0 || state.attempts[0].phase != QMR_PHASE_WAITING || state.attempts[0].outcome != QMR_OPEN)
 		return r;
 	state.attempts[0].phase = QMR_PHASE_USERSPACE;

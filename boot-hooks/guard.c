@@ -202,5 +202,10 @@ int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, const cha
 	state->switches++;
 	qmr_guard_set_note(state, note);
 	r = qmr_state_save(state, err);
-	return r < 0 ? r : qmr_firmware_set_next(entry, err);
+	if (r < 0)
+		return r;
+	r = qmr_firmware_set_next(entry, err);
+	if (r < 0)
+		(void)!qmr_firmware_clear_next(entry, NULL); /* written, but not read back: nobody expects that switch any more */
+	return r;
 }

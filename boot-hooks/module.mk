@@ -1,7 +1,9 @@
 # boot-guard: what runs in the normal system's initramfs and judges. See docs/detector.md.
-UNIT_TESTS += test-assess
-test-assess_SRCS := tests/unit/test-assess.c boot-hooks/assess.c
+UNIT_TESTS += test-assess test-assess-random
+test-assess_SRCS := tests/unit/test-assess.c tests/unit/boot-history.c boot-hooks/assess.c
 test-assess_LIBS := cmocka inih
+test-assess-random_SRCS := tests/unit/test-assess-random.c tests/unit/boot-history.c boot-hooks/assess.c
+test-assess-random_LIBS := cmocka inih
 
 UNIT_TESTS += test-healthy
 test-healthy_SRCS := tests/unit/test-healthy.c boot-hooks/healthy.c

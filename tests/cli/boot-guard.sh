@@ -98,7 +98,7 @@ rm -rf "$work/efi"
 run start
 check "no EFI variables: start exits 0" $? 0
 check "no EFI variables: it is said, and nothing crashed" \
-	"$(grep -c "writing EFI variable 'QmrState': .*counted later" "$work/out"):$(grep -c 'signal' "$work/out")" "1:0"
+	"$(grep -c "reading EFI variable 'QmrState': .*counted later" "$work/out"):$(grep -c 'signal' "$work/out")" "1:0"
 run healthy
 check "no EFI variables: healthy fails and says so" "$?:$(grep -c 'QmrState' "$work/out")" "1:1"
 run nonsense

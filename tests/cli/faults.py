@@ -42,9 +42,11 @@ def left_over(root):
 
 
 class Faults:
-    def __init__(self, template, command, check, environment=None):
-        """command: list of arguments in which {root} is replaced; check(root, status, output, fault): None, or what is wrong."""
+    def __init__(self, template, command, check, environment=None, prefix=(), limit_s=60):
+        """command: list of arguments in which {root} is replaced; check(root, status, output, fault): None, or what is wrong.
+        prefix: what strace and the program are run by, limit_s: longer is a hang."""
         self.template, self.command, self.check = template, command, check
+        self.prefix, self.limit_s = list(prefix), limit_s
         self.environment = dict(os.environ, LC_ALL="C", **(environment or {}))
         base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         self.work = tempfile.mkdtemp(prefix="qmr-faults-", dir=base)
@@ -60,38 +62,63 @@ class Faults:
     def arguments(self, root):
         return [a.replace("{root}", root) for a in self.command]
 
-    def calls(self):
-        """For each system call: the first that the program itself makes (not the dynamic loader), and the last."""
-        root, trace = self.copy(), os.path.join(self.work, "trace")
-        subprocess.run(["strace", "-qq", "-o", trace] + self.arguments(root), env=self.environment, check=True,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def before(self, root):
+        return [a.replace("{root}", root) for a in self.prefix]
+
+    def calls(self, names=CHANGING):
+        """For each system call: the first that the program itself makes (not the dynamic loader), and the last. names: None for all."""
         counts, first, begun = collections.Counter(), {}, False
-        with open(trace, errors="replace") as lines:
-            for line in lines:
-                call = re.match(r"(\w+)\(", line)
-                if not call:
-                    continue
-                if not begun and root in line and not line.startswith("execve"):
-                    begun, first = True, dict(counts)
-                counts[call[1]] += 1
+        root, lines = self.trace([])
+        for line in lines:
+            call = re.match(r"(\w+)\(", line)
+            if not call:
+                continue
+            if not begun and root in line and not line.startswith("execve"):
+                begun, first = True, dict(counts)
+            counts[call[1]] += 1
+        return {name: (first.get(name, 0) + 1, counts[name]) for name in names or list(counts) if counts[name] > first.get(name, 0)}
+
+    def calls_on(self, path):
+        """How often the program or a child of it, whichever does so more often, makes each system call on that path."""
+        counts = collections.Counter()
+        for line in self.trace(["-f", "-P", path])[1]:
+            call = re.match(r"(\d+) +(\w+)\(", line)
+            counts[call.groups() if call else None] += 1
+        return {name: max(n for key, n in counts.items() if key and key[1] == name) for name in {key[1] for key in counts if key}}
+
+    def trace(self, options):
+        root = self.copy()
+        trace = tempfile.NamedTemporaryFile(dir=self.work, suffix=".trace")
+        os.chmod(trace.name, 0o666)
+        subprocess.run(self.before(root) + ["strace", "-qq", "-o", trace.name] + [o.replace("{root}", root) for o in options] +
+                       self.arguments(root), env=self.environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(trace.name, errors="replace") as lines:
+            lines = lines.readlines()
         shutil.rmtree(root)
-        return {name: (first.get(name, 0) + 1, counts[name]) for name in CHANGING if counts[name]}
+        return root, lines
 
     def run(self, fault):
+        """fault: words; injections as strace has them, and options of strace. With -D a child may outlive the program."""
         root = self.copy()
-        try:
-            done = subprocess.run(["strace", "-qq", "-o", "/dev/null", "-e", "trace=" + fault.split(":")[0], "-e",
-                                   "inject=" + fault] + self.arguments(root), env=self.environment,
-                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", timeout=60)
-            wrong = self.check(root, done.returncode, done.stderr, fault)
-        except subprocess.TimeoutExpired:
-            wrong = "it hangs"
-        finally:
-            shutil.rmtree(root)
+        injections = [word for word in fault.split() if ":" in word]
+        options = [word.replace("{root}", root) for word in fault.split() if ":" not in word]
+        options += ["-e", "trace=" + ",".join(word.split(":")[0] for word in injections)]
+        for word in injections:
+            options += ["-e", "inject=" + word]
+        with tempfile.TemporaryFile("w+", errors="replace", dir=self.work) as output:
+            try:
+                done = subprocess.run(self.before(root) + ["strace", "-qq", "-o", "/dev/null"] + options + self.arguments(root),
+                                      env=self.environment, stdout=subprocess.DEVNULL, stderr=output, timeout=self.limit_s)
+                output.seek(0)
+                wrong = self.check(root, done.returncode, output.read(), fault)
+            except subprocess.TimeoutExpired:
+                wrong = "it hangs"
+            finally:
+                shutil.rmtree(root, ignore_errors=True)  # a child that lives on may write meanwhile; done() is the end of it
         return fault, wrong
 
-    def report(self, name, faults, minimum):
-        with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+    def report(self, name, faults, minimum, workers=WORKERS):
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
             wrong = [(f, w) for f, w in pool.map(self.run, faults) if w]
         if wrong:
             print(f"not ok {name}: {len(wrong)} of {len(faults)}, {wrong[0][0]}: {wrong[0][1]}")

@@ -1,183 +1,266 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Row by row what docs/detector.md promises; written from the document, not from the code. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#include "assess.h"
+#include "boot-history.h"
 
-/*
- * One letter an attempt, oldest first: H healthy, C clean, P panic, N hang, E emergency, U unknown, p panic after
- * healthy, s the same soon after it, W waiting for a passphrase, A emergency with somebody there.
- */
-static struct qmr_state history(const char *letters)
+enum { OFF = QMR_MODE_OFF, OBS = QMR_MODE_OBSERVE, COL = QMR_MODE_COLLECT, ASK = QMR_MODE_ASK, AUT = QMR_MODE_AUTOMATIC };
+enum { S_NONE = QMR_STAGE_NONE, SWI = QMR_STAGE_SWITCHING, REC = QMR_STAGE_RECOVERING, PRO = QMR_STAGE_PROBATION,
+       GIV = QMR_STAGE_GIVEN_UP, FIN = QMR_STAGE_FINAL, HEA = QMR_STAGE_HEALED };
+enum { ALL = QMR_RUNGS_ALL, SIGNED = QMR_RUNGS_SIGNED };
+
+/* Each row of the document's tables; the policy is failures, crashes_after_healthy, unknowns, recovery_runs. */
+static const struct row {
+	const char *name, *history;
+	int mode, policy[4];
+	uint8_t stage, switches, runs;
+	int recover, stage_then, rungs;
+	struct qmr_run run;
+} table[] = {
+#define DEFAULTS {2, 2, 4, 3}
+	{"nothing known", "", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {0, 0, 0}},
+	/* What counts */
+	{"a good boot ends the run", "pphp", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {1, 0, 0}},
+	{"a crash behind the window is a good boot", "pHp", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {1, 0, 0}},
+	{"a crash of unknown time is a good boot", "ptp", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {1, 0, 0}},
+	{"a reset after healthy is a good boot", "prp", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {1, 0, 0}},
+	{"a crash within the window counts", "hc", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {0, 1, 0}},
+	{"its last second too", "hC", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {0, 1, 0}},
+	{"panic", "hp", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {1, 0, 0}},
+	{"panic seen by kdump", "hk", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {1, 0, 0}},
+	{"panic at the passphrase prompt", "hW", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {1, 0, 0}},
+	{"hang seen by the watchdog", "hw", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {1, 0, 0}},
+	{"hang by the deadline", "hd", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {1, 0, 0}},
+	{"initramfs shell", "hs", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {1, 0, 0}},
+	{"emergency target", "he", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {1, 0, 0}},
+	{"failed check", "hq", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {1, 0, 0}},
+	{"unknown", "hu", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {0, 0, 1}},
+	{"unknown while waiting for somebody", "hzzzzzz", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {0, 0, 0}},
+	{"clean shutdown neither counts", "hnnnnnn", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {0, 0, 0}},
+	{"nor resets", "hpnznp", AUT, DEFAULTS, S_NONE, 0, 0, 1, S_NONE, ALL, {2, 0, 0}},
+	{"somebody was there: does not count", "haADaAD", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {0, 0, 0}},
+	{"nor does it reset", "hpaADp", AUT, DEFAULTS, S_NONE, 0, 0, 1, S_NONE, ALL, {2, 0, 0}},
+	{"somebody was there, then it crashed", "hx", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {1, 0, 0}},
+	{"somebody was there, and it became healthy", "pBp", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {1, 0, 0}},
+	{"before the remediation", "pp|n", AUT, DEFAULTS, PRO, 0, 1, 0, PRO, ALL, {0, 0, 0}},
+	{"before the remediation, no longer on probation", "pp|n", AUT, DEFAULTS, HEA, 0, 1, 1, HEA, ALL, {2, 0, 0}},
+	/* Thresholds */
+	{"probation, a failure", "pp|p", AUT, DEFAULTS, PRO, 0, 1, 1, PRO, ALL, {1, 0, 0}},
+	{"probation, a crash", "pp|c", AUT, DEFAULTS, PRO, 0, 1, 1, PRO, ALL, {0, 1, 0}},
+	{"probation, an unknown", "pp|u", AUT, DEFAULTS, PRO, 0, 1, 0, PRO, ALL, {0, 0, 1}},
+	{"probation, four unknowns", "pp|uuuu", AUT, DEFAULTS, PRO, 0, 1, 1, PRO, SIGNED, {0, 0, 4}},
+	{"probation, healthy", "pp|h", AUT, DEFAULTS, PRO, 0, 1, 0, PRO, ALL, {0, 0, 0}},
+	{"two failures", "hed", AUT, DEFAULTS, S_NONE, 0, 0, 1, S_NONE, ALL, {2, 0, 0}},
+	{"one failure where one is enough", "hs", AUT, {1, 2, 4, 3}, S_NONE, 0, 0, 1, S_NONE, ALL, {1, 0, 0}},
+	{"nine failures of ten", "hppppppppp", AUT, {10, 2, 0, 3}, S_NONE, 0, 0, 0, S_NONE, ALL, {9, 0, 0}},
+	{"two crashes", "hcC", AUT, DEFAULTS, S_NONE, 0, 0, 1, S_NONE, ALL, {0, 2, 0}},
+	{"two crashes, switched off", "hcC", AUT, {2, 0, 4, 3}, S_NONE, 0, 0, 0, S_NONE, ALL, {0, 2, 0}},
+	{"two crashes with a higher number of failures", "hcc", AUT, {5, 2, 0, 3}, S_NONE, 0, 0, 1, S_NONE, ALL, {0, 2, 0}},
+	{"a failure and a crash", "hpc", AUT, DEFAULTS, S_NONE, 0, 0, 1, S_NONE, ALL, {1, 1, 0}},
+	{"both: two of the larger three", "hpc", AUT, {3, 2, 0, 3}, S_NONE, 0, 0, 0, S_NONE, ALL, {1, 1, 0}},
+	{"both: three of the larger three", "hpcp", AUT, {3, 2, 0, 3}, S_NONE, 0, 0, 1, S_NONE, ALL, {2, 1, 0}},
+	{"both: the other is larger", "hpcc", AUT, {2, 3, 0, 3}, S_NONE, 0, 0, 1, S_NONE, ALL, {1, 2, 0}},
+	{"three unknowns", "huuu", AUT, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {0, 0, 3}},
+	{"four unknowns", "huUuU", AUT, DEFAULTS, S_NONE, 0, 0, 1, S_NONE, SIGNED, {0, 0, 4}},
+	{"four unknowns, switched off", "huUuU", AUT, {2, 2, 0, 3}, S_NONE, 0, 0, 0, S_NONE, ALL, {0, 0, 4}},
+	{"three unknowns and a failure", "huupu", AUT, DEFAULTS, S_NONE, 0, 0, 1, S_NONE, SIGNED, {1, 0, 3}},
+	{"three unknowns and a crash", "hucuu", AUT, DEFAULTS, S_NONE, 0, 0, 1, S_NONE, SIGNED, {0, 1, 3}},
+	{"many unknowns and enough failures", "huuuupup", AUT, DEFAULTS, S_NONE, 0, 0, 1, S_NONE, ALL, {2, 0, 5}},
+	/* Decision */
+	{"off", "hpppp", OFF, DEFAULTS, S_NONE, 0, 0, 0, S_NONE, ALL, {4, 0, 0}},
+	{"off while switching", "hpp", OFF, DEFAULTS, SWI, 1, 0, 0, SWI, ALL, {2, 0, 0}},
+	{"off on probation", "pp|p", OFF, DEFAULTS, PRO, 0, 1, 0, PRO, ALL, {1, 0, 0}},
+	{"given up", "hpppp", AUT, DEFAULTS, GIV, 2, 0, 0, GIV, ALL, {4, 0, 0}},
+	{"final", "hpppp", AUT, DEFAULTS, FIN, 0, 3, 0, FIN, ALL, {4, 0, 0}},
+	{"switching, one switch", "hpp", AUT, DEFAULTS, SWI, 1, 0, 1, SWI, ALL, {2, 0, 0}},
+	{"switching, two switches", "hpp", AUT, DEFAULTS, SWI, 2, 0, 0, GIV, ALL, {2, 0, 0}},
+	{"recovering, no row", "hpn", AUT, DEFAULTS, REC, 0, 1, 0, REC, ALL, {1, 0, 0}},
+	{"recovering, a row", "hpp", AUT, DEFAULTS, REC, 0, 2, 1, REC, ALL, {2, 0, 0}},
+	{"recovering, a row, used up", "hpp", AUT, DEFAULTS, REC, 0, 3, 0, GIV, ALL, {2, 0, 0}},
+	{"recovering, no row, used up", "hp", AUT, DEFAULTS, REC, 0, 3, 0, REC, ALL, {1, 0, 0}},
+	{"probation, used up", "pp|p", AUT, DEFAULTS, PRO, 0, 3, 0, GIV, ALL, {1, 0, 0}},
+	{"probation, more runs", "pp|p", AUT, {2, 2, 4, 5}, PRO, 0, 3, 1, PRO, ALL, {1, 0, 0}},
+	{"healed: a new incident has all its runs", "pp|hpp", AUT, DEFAULTS, HEA, 0, 3, 1, HEA, ALL, {2, 0, 0}},
+	{"observe", "hpp", OBS, DEFAULTS, S_NONE, 0, 0, 1, S_NONE, ALL, {2, 0, 0}},
+	{"collect", "hpp", COL, DEFAULTS, S_NONE, 0, 0, 1, S_NONE, ALL, {2, 0, 0}},
+	{"ask", "hpp", ASK, DEFAULTS, S_NONE, 0, 0, 1, S_NONE, ALL, {2, 0, 0}},
+};
+
+static void each_row_of_the_document(void **unused)
 {
-	static const char codes[] = "HCPNEUpsWA";
-	static const struct qmr_attempt attempts[] = {
-		{.outcome = QMR_HEALTHY, .phase = QMR_PHASE_HEALTHY}, {.outcome = QMR_CLEAN_SHUTDOWN},
-		{.outcome = QMR_PANIC}, {.outcome = QMR_HANG}, {.outcome = QMR_EMERGENCY}, {.outcome = QMR_UNKNOWN},
-		{.outcome = QMR_PANIC, .phase = QMR_PHASE_HEALTHY},
-		{.outcome = QMR_PANIC, .phase = QMR_PHASE_HEALTHY, .flags = QMR_ATTEMPT_SOON},
-		{.outcome = QMR_UNKNOWN, .phase = QMR_PHASE_WAITING}, {.outcome = QMR_EMERGENCY, .flags = QMR_ATTEMPT_ATTENDED}};
-	struct qmr_state s;
+	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
+		const struct row *row = &table[i];
+		struct qmr_verdict is, should = {row->recover, row->stage_then, (enum qmr_rung_limit)row->rungs, row->run, ""};
+		struct qmr_config config;
+		struct qmr_state state;
 
-	qmr_state_init(&s, NULL);
-	for (; *letters; letters++)
-		qmr_assess_add_attempt(&s, &attempts[strchr(codes, *letters) - codes]);
-	return s;
+		set_policy(&config, row->mode, row->policy);
+		begin(&state);
+		play(&state, row->history, config.crash_window_s);
+		state.stage = row->stage;
+		state.switches = row->switches;
+		state.recovery_runs = row->runs;
+		is = qmr_assess(&state, &config);
+		check_verdict(row->name, &is, &should);
+		assert_int_equal(qmr_state_failures(&state), row->run.failures + row->run.crashes);
+	}
 }
 
-static struct qmr_config policy(void)
+static void defaults_are_the_documents(void **unused)
 {
-	struct qmr_config c;
+	struct qmr_config config;
 
-	qmr_config_defaults(&c);
-	return c;
+	qmr_config_defaults(&config);
+	assert_int_equal(config.mode, QMR_MODE_OBSERVE);
+	assert_int_equal(config.failures, 2);
+	assert_int_equal(config.crashes_after_healthy, 2);
+	assert_int_equal(config.unknowns, 4);
+	assert_int_equal(config.recovery_runs, 3);
+	assert_int_equal(config.crash_window_s, WINDOW_S);
+	assert_int_equal(QMR_SWITCHES_MAX, 2);
 }
 
-static void table(void **unused)
+static void an_open_boot_neither_counts_nor_resets(void **unused)
+{
+	const struct qmr_attempt open = {.number = 9};
+	struct qmr_config config;
+	struct qmr_state state;
+
+	qmr_config_defaults(&config);
+	begin(&state);
+	play(&state, "hpp", WINDOW_S);
+	qmr_assess_add_attempt(&state, &open);
+	assert_int_equal(qmr_state_run(&state).failures, 2);
+	assert_int_equal(qmr_state_run(&state).unknowns, 0);
+	assert_int_equal(qmr_assess(&state, &config).recover, 1);
+}
+
+/* The newest attempt and what was found; what it becomes. Crash record before watchdog before what was recorded before unknown. */
+static const struct closing {
+	const char *name;
+	uint8_t outcome, phase, flags, evidence;
+	int panic, watchdog;
+	uint8_t outcome_then, flags_then, evidence_then;
+} closings[] = {
+	{"open", QMR_OPEN, 1, 0, 0, 0, 0, QMR_UNKNOWN, 0, 0},
+	{"open, watchdog", QMR_OPEN, 1, 0, 0, 0, 1, QMR_HANG, 0, QMR_BY_WATCHDOG},
+	{"open, record", QMR_OPEN, 1, 0, 0, 1, 0, QMR_PANIC, 0, QMR_BY_CRASH_RECORD},
+	{"open, both", QMR_OPEN, 1, 0, 0, 1, 1, QMR_PANIC, 0, QMR_BY_CRASH_RECORD},
+	{"waiting", QMR_OPEN, 2, 0, 0, 0, 0, QMR_UNKNOWN, 0, 0},
+	{"emergency", QMR_EMERGENCY, 1, 0, QMR_BY_EMERGENCY_TARGET, 0, 0, QMR_EMERGENCY, 0, QMR_BY_EMERGENCY_TARGET},
+	{"emergency, record", QMR_EMERGENCY, 0, 0, QMR_BY_INITRAMFS_SHELL, 1, 0, QMR_PANIC, 0, QMR_BY_CRASH_RECORD},
+	{"failed check", QMR_EMERGENCY, 1, 0, QMR_BY_REQUIRED_CHECK, 0, 0, QMR_EMERGENCY, 0, QMR_BY_REQUIRED_CHECK},
+	{"deadline", QMR_HANG, 1, 0, QMR_BY_DEADLINE, 0, 0, QMR_HANG, 0, QMR_BY_DEADLINE},
+	{"deadline, record", QMR_HANG, 1, 0, QMR_BY_DEADLINE, 1, 0, QMR_PANIC, 0, QMR_BY_CRASH_RECORD},
+	{"clean", QMR_CLEAN_SHUTDOWN, 4, 0, 0, 0, 0, QMR_CLEAN_SHUTDOWN, 0, 0},
+	{"clean, record", QMR_CLEAN_SHUTDOWN, 4, 0, 0, 1, 0, QMR_PANIC, 0, QMR_BY_CRASH_RECORD},
+	{"clean, reset reason of nobody knows when", QMR_CLEAN_SHUTDOWN, 4, 0, 0, 0, 1, QMR_CLEAN_SHUTDOWN, 0, 0},
+	{"recorded by kdump's kernel", QMR_PANIC, 1, 0, QMR_BY_CRASH_RECORD, 0, 0, QMR_PANIC, 0, QMR_BY_CRASH_RECORD},
+	{"attended", QMR_EMERGENCY, 1, QMR_ATTEMPT_ATTENDED, 4, 0, 0, QMR_EMERGENCY, QMR_ATTEMPT_ATTENDED, 4},
+	{"attended, cut", QMR_OPEN, 1, QMR_ATTEMPT_ATTENDED, 0, 0, 0, QMR_UNKNOWN, QMR_ATTEMPT_ATTENDED, 0},
+	{"attended, record", QMR_EMERGENCY, 1, QMR_ATTEMPT_ATTENDED, 4, 1, 0, QMR_PANIC, 0, QMR_BY_CRASH_RECORD},
+	{"probation stays marked", QMR_OPEN, 1, QMR_ATTEMPT_PROBATION, 0, 1, 0, QMR_PANIC, QMR_ATTEMPT_PROBATION, QMR_BY_CRASH_RECORD},
+	{"healthy", QMR_HEALTHY, 3, 0, 0, 0, 0, QMR_HEALTHY, 0, 0},
+};
+
+static void the_strongest_evidence_wins(void **unused)
+{
+	for (size_t i = 0; i < sizeof(closings) / sizeof(*closings); i++) {
+		const struct closing *c = &closings[i];
+		const struct qmr_attempt first = {.number = 1, .outcome = QMR_PANIC, .flags = QMR_ATTEMPT_OBSERVED};
+		const struct qmr_attempt attempt = {.number = 2, .outcome = c->outcome, .phase = c->phase, .flags = c->flags,
+						    .evidence = c->evidence, .uptime_s = 30};
+		const struct qmr_evidence found = {c->panic, 31, c->watchdog}, nothing = {0, -1, 0};
+		struct qmr_state state, once;
+
+		begin(&state);
+		qmr_assess_add_attempt(&state, &first);
+		qmr_assess_add_attempt(&state, &attempt);
+		qmr_state_close_last(&state, &found, WINDOW_S);
+		if (state.attempts[0].outcome != c->outcome_then || state.attempts[0].flags != c->flags_then ||
+		    state.attempts[0].evidence != c->evidence_then)
+			fail_msg("%s: %s flags %#x by %s", c->name, qmr_outcome_name(state.attempts[0].outcome),
+				 state.attempts[0].flags, qmr_evidence_name(state.attempts[0].evidence));
+		assert_memory_equal(&state.attempts[1], &first, sizeof(first));
+		once = state;
+		qmr_state_close_last(&state, &nothing, WINDOW_S);
+		once.flags = state.flags; /* the watchdog was seen unset */
+		assert_memory_equal(&once, &state, sizeof(state));
+	}
+}
+
+static void an_empty_history_is_closed_too(void **unused)
+{
+	const struct qmr_evidence found = {1, 5, 1};
+	struct qmr_state state, empty;
+
+	begin(&empty);
+	state = empty;
+	qmr_state_close_last(&state, &found, WINDOW_S);
+	assert_memory_equal(&state, &empty, sizeof(state));
+}
+
+static void crash_window_has_edges(void **unused)
 {
 	static const struct {
-		const char *history;
-		int recover;
-	} cases[] = {
-		{"", 0}, {"H", 0}, {"P", 0}, {"PP", 1}, {"HPP", 1}, {"PPH", 0}, {"PHP", 0}, {"PCP", 1}, {"PUP", 1},
-		{"NE", 1}, {"UUU", 0}, {"UUUU", 1}, {"CCCCCCCC", 0}, {"HpHp", 0}, {"pp", 0}, {"ss", 1}, {"Hs", 0}, {"sHs", 0}, {"sP", 1},
-		{"WWWWWWWW", 0}, {"AAAAAAAA", 0}, {"PPU", 1}, {"PPC", 1},
-		{"PPPPPPPPPPPPPPPPPPPPPPPPPPP", 1},
+		uint32_t healthy_at;
+		int64_t crash_at;
+		int window, counted;
+	} edges[] = {
+		{40, 40, WINDOW_S, 1}, {40, 41, WINDOW_S, 1}, {40, 40 + WINDOW_S, WINDOW_S, 1}, {40, 41 + WINDOW_S, WINDOW_S, 0},
+		{40, 41, 1, 1}, {40, 42, 1, 0}, {40, 3640, 3600, 1}, {40, 3641, 3600, 0},
+		{40, -1, WINDOW_S, 0}, /* the record does not say */
+		{40, 39, WINDOW_S, 0}, /* nor does one of before */
+		{40, INT64_MAX, 3600, 0}, {UINT32_MAX, UINT32_MAX, 1, 1}, {UINT32_MAX, (int64_t)UINT32_MAX + 2, 1, 0},
 	};
-	struct qmr_config c = policy();
 
-	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		struct qmr_state s = history(cases[i].history);
+	for (size_t i = 0; i < sizeof(edges) / sizeof(*edges); i++) {
+		const struct qmr_attempt attempt = {.number = 1, .outcome = QMR_HEALTHY, .phase = QMR_PHASE_HEALTHY,
+						    .uptime_s = edges[i].healthy_at};
+		const struct qmr_evidence found = {1, edges[i].crash_at, 0};
+		struct qmr_state state;
 
-		if (qmr_assess(&s, &c).recover != cases[i].recover)
-			fail_msg("history '%s'", cases[i].history);
+		begin(&state);
+		qmr_assess_add_attempt(&state, &attempt);
+		qmr_state_close_last(&state, &found, edges[i].window);
+		if (qmr_state_run(&state).crashes != edges[i].counted || qmr_state_run(&state).failures ||
+		    !(state.attempts[0].flags & QMR_ATTEMPT_SOON) != !edges[i].counted)
+			fail_msg("healthy at %u, crash at %lld, window %d", edges[i].healthy_at, (long long)edges[i].crash_at, edges[i].window);
+		assert_int_equal(state.attempts[0].phase, QMR_PHASE_HEALTHY);
 	}
 }
 
-static void random_history(unsigned int *seed, const char *letters, char *ret, size_t max)
+static void the_oldest_of_16_is_forgotten(void **unused)
 {
-	size_t n = (size_t)rand_r(seed) % max;
+	struct qmr_state state;
 
-	for (size_t i = 0; i < n; i++)
-		ret[i] = letters[(size_t)rand_r(seed) % strlen(letters)];
-	ret[n] = '\0';
-}
+	begin(&state);
+	for (uint32_t n = 1; n <= 40; n++) {
+		const struct qmr_attempt attempt = {.number = n};
 
-/* No false alarm: nothing but healthy, clean, waiting and attended boots never leads to recovery. */
-static void never_without_a_counted_failure(void **unused)
-{
-	struct qmr_config c = policy();
-	unsigned int seed = 1;
-
-	for (int i = 0; i < 20000; i++) {
-		struct qmr_state s;
-		char h[64];
-
-		random_history(&seed, "HCWAp", h, sizeof(h));
-		s = history(h);
-		assert_int_equal(qmr_assess(&s, &c).recover, 0);
+		qmr_assess_add_attempt(&state, &attempt);
+		assert_int_equal(state.n_attempts, n < QMR_STATE_ATTEMPTS ? n : QMR_STATE_ATTEMPTS);
+		for (uint32_t i = 0; i < state.n_attempts; i++)
+			assert_int_equal(state.attempts[i].number, n - i);
 	}
-}
-
-/* N counted failures in a row always do, whatever came before; one more failure never takes it back. */
-static void always_after_failures_in_a_row(void **unused)
-{
-	unsigned int seed = 2;
-
-	for (int i = 0; i < 20000; i++) {
-		struct qmr_config c = policy();
-		struct qmr_state s;
-		char h[80];
-
-		c.failures = 1 + (int)((unsigned int)rand_r(&seed) % 5);
-		random_history(&seed, "HCUPNEp", h, 40);
-		for (int n = 0; n < c.failures; n++)
-			strcat(h, (const char *[]){"P", "N", "E"}[rand_r(&seed) % 3]);
-		s = history(h);
-		assert_int_equal(qmr_assess(&s, &c).recover, 1);
-		strcat(h, "P");
-		s = history(h);
-		assert_int_equal(qmr_assess(&s, &c).recover, 1);
-	}
-}
-
-static void switches_have_an_end(void **unused)
-{
-	struct qmr_config c = policy();
-	struct qmr_state s = history("PP");
-	struct qmr_verdict v;
-
-	s.stage = QMR_STAGE_SWITCHING;
-	s.switches = 1;
-	assert_int_equal(qmr_assess(&s, &c).recover, 1);
-	s.switches = 2;
-	v = qmr_assess(&s, &c);
-	assert_int_equal(v.recover, 0);
-	assert_int_equal(v.stage, QMR_STAGE_GIVEN_UP);
-	s.stage = QMR_STAGE_GIVEN_UP;
-	assert_int_equal(qmr_assess(&s, &c).recover, 0);
-	s.stage = QMR_STAGE_FINAL;
-	assert_int_equal(qmr_assess(&s, &c).recover, 0);
-}
-
-static void probation_needs_one_failure_and_runs_have_an_end(void **unused)
-{
-	struct qmr_config c = policy();
-	struct qmr_state s = history("PP");
-	struct qmr_attempt failed = {.outcome = QMR_PANIC, .flags = QMR_ATTEMPT_PROBATION};
-
-	s.stage = QMR_STAGE_PROBATION;
-	s.recovery_runs = 1;
-	assert_int_equal(qmr_assess(&s, &c).recover, 0);
-	qmr_assess_add_attempt(&s, &failed);
-	assert_int_equal(qmr_assess(&s, &c).recover, 1);
-	s.recovery_runs = 3;
-	assert_int_equal(qmr_assess(&s, &c).recover, 0);
-	assert_int_equal(qmr_assess(&s, &c).stage, QMR_STAGE_GIVEN_UP);
-	s.recovery_runs = 0;
-	c.mode = QMR_MODE_OFF;
-	assert_int_equal(qmr_assess(&s, &c).recover, 0);
-}
-
-static void close_last(struct qmr_state *s, int panic)
-{
-	const struct qmr_evidence evidence = {.panic = panic, .crash_uptime_s = -1};
-
-	qmr_state_close_last(s, &evidence, 120);
-}
-
-static void outcomes(void **unused)
-{
-	struct qmr_state s = history("");
-	struct qmr_attempt open_attempt = {.outcome = QMR_OPEN};
-
-	close_last(&s, 1);
-	assert_int_equal(s.n_attempts, 0);
-	qmr_assess_add_attempt(&s, &open_attempt);
-	close_last(&s, 0);
-	assert_int_equal(s.attempts[0].outcome, QMR_UNKNOWN);
-	close_last(&s, 1);
-	assert_int_equal(s.attempts[0].outcome, QMR_PANIC);
-	s = history("H");
-	close_last(&s, 0);
-	assert_int_equal(s.attempts[0].outcome, QMR_HEALTHY);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(table),
-		cmocka_unit_test(never_without_a_counted_failure),
-		cmocka_unit_test(always_after_failures_in_a_row),
-		cmocka_unit_test(switches_have_an_end),
-		cmocka_unit_test(probation_needs_one_failure_and_runs_have_an_end),
-		cmocka_unit_test(outcomes),
+		cmocka_unit_test(each_row_of_the_document),
+		cmocka_unit_test(defaults_are_the_documents),
+		cmocka_unit_test(an_open_boot_neither_counts_nor_resets),
+		cmocka_unit_test(the_strongest_evidence_wins),
+		cmocka_unit_test(an_empty_history_is_closed_too),
+		cmocka_unit_test(crash_window_has_edges),
+		cmocka_unit_test(the_oldest_of_16_is_forgotten),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
