@@ -8,8 +8,8 @@ remediation-apply_SRCS := $(TRANSACTION_SRCS) $(addprefix remediation/,apply.c e
 	engine-remove-file.c engine-restore-file.c plan.c revert.c)
 remediation-apply_LIBS := jansson libcrypto efivar
 
-restore-point_SRCS := $(addprefix remediation/,restore-point.c restore-point-take.c restore-point-verify.c \
-	transaction-changes.c transaction-copy.c transaction-node.c journal.c)
+restore-point_SRCS := $(addprefix remediation/,change-log-images.c change-log-update.c package-log.c restore-point.c \
+	restore-point-take.c restore-point-verify.c transaction-changes.c transaction-copy.c transaction-node.c journal.c)
 restore-point_LIBS := jansson libcrypto inih
 
 UNIT_TESTS += test-watch test-restore-point test-transaction
