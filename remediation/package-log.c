@@ -124,13 +124,28 @@ static int open_log(int root_fd, const char *path, uint64_t *ret_size, int *ret_
 	return 0;
 }
 
-/* From offset on, or the last READ_BYTES_MAX from a line's beginning on. What is not printable becomes '?', as in the mark. */
+/* Keeps whole lines: drops the last one if it has no newline, and the first if asked. What is not printable becomes '?', as in
+ * the mark. Returns the size, and how many bytes were dropped in front. */
+static size_t keep_lines(char *data, size_t size, int without_first, size_t *ret_start)
+{
+	const char *newline;
+
+	for (size_t i = 0; i < size; i++)
+		if (data[i] != '\n' && (data[i] < ' ' || data[i] > '~'))
+			data[i] = '?';
+	newline = memrchr(data, '\n', size);
+	size = newline ? (size_t)(newline - data) + 1 : 0;
+	*ret_start = without_first && size ? (size_t)((char *)memchr(data, '\n', size) - data) + 1 : 0;
+	memmove(data, data + *ret_start, size - *ret_start);
+	return size - *ret_start;
+}
+
+/* From offset on, or the last READ_BYTES_MAX. */
 static int read_tail(int fd, const char *path, uint64_t offset, uint64_t size, struct tail *ret_tail, struct qmr_error *err)
 {
 	uint64_t from = size - offset > READ_BYTES_MAX ? size - READ_BYTES_MAX : offset;
 	cleanup_free char *data = malloc((size_t)(size - from) + 1);
-	size_t used = 0, start = 0;
-	const char *newline;
+	size_t used = 0, start;
 
 	if (!data)
 		return qmr_error_set(err, -ENOMEM, "reading '%s': out of memory", path);
@@ -145,18 +160,10 @@ static int read_tail(int fd, const char *path, uint64_t offset, uint64_t size, s
 			break; /* it was cut since it was looked at */
 		used += (size_t)n;
 	}
-	for (size_t i = 0; i < used; i++)
-		if (data[i] != '\n' && (data[i] < ' ' || data[i] > '~'))
-			data[i] = '?';
-	newline = memrchr(data, '\n', used);
-	used = newline ? (size_t)(newline - data) + 1 : 0;
-	if (from != offset && used)
-		start = (size_t)((char *)memchr(data, '\n', used) - data) + 1;
-	memmove(data, data + start, used - start);
+	ret_tail->size = keep_lines(data, used, from != offset, &start);
+	ret_tail->offset = from + start;
 	ret_tail->data = data;
 	data = NULL;
-	ret_tail->size = used - start;
-	ret_tail->offset = from + start;
 	return 0;
 }
 
