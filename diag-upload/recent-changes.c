@@ -143,15 +143,17 @@ json_t *qmr_recent_changes(int root_fd, const struct qmr_linker *linker, json_t 
 				.left_bytes = LISTS_BYTES_MAX,
 				.asked = json_object(),
 				.notes = notes};
-	cleanup_json json_t *log = NULL;
+	cleanup_json json_t *log = NULL, *state = NULL;
 	json_t *list = json_array();
 	struct qmr_error err = {0};
-	char boot[QMR_BOOT_ID_BYTES];
 	int r = folder_fd < 0 ? -ENOENT : qmr_change_log_load(folder_fd, &log, &err);
 
+	/* Without it the log's own number of boots counts. */
+	if (r == 0 && qmr_change_log_load_state(folder_fd, &state, &err) < 0)
+		qmr_note(notes, "recent changes: %s", err.text);
 	if (r == 0 && list)
 		*ret_truncated = choose(json_object_get(log, "entries"), linker, &owners,
-					qmr_healthy_boots_load(folder_fd, log, boot), list);
+					qmr_change_log_boots(state, log), list);
 	else if (r != -ENOENT)
 		qmr_note(notes, "recent changes: %s", err.text);
 	json_decref(owners.asked);

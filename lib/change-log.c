@@ -10,7 +10,7 @@
 
 /* 1,000 entries, each with a path of 4,095 bytes that JSON may write with six for one. */
 #define LOG_BYTES_MAX (32U << 20)
-#define BOOTS_BYTES_MAX 4096
+#define STATE_BYTES_MAX (4U << 20)
 #define STRING_BYTES_MAX 4095
 
 static const struct qmr_logged_kind kinds[] = {
@@ -80,7 +80,7 @@ static int check_string(const json_t *entry, const char *key)
 
 static int is_count(const json_t *value)
 {
-	return json_is_integer(value) && json_integer_value(value) >= 0;
+	return json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) < INT64_MAX;
 }
 
 static int check_entry(const json_t *entry, size_t i, struct qmr_error *err)
@@ -108,8 +108,8 @@ int qmr_change_log_check(const json_t *log, struct qmr_error *err)
 
 	if (!json_is_integer(schema) || json_integer_value(schema) != 1)
 		return qmr_error_set(err, -EBADMSG, "%s: schema: not 1", QMR_CHANGE_LOG_FILE);
-	if (!is_count(json_object_get(log, "healthy_boots")))
-		return qmr_error_set(err, -EBADMSG, "%s: healthy_boots: no number", QMR_CHANGE_LOG_FILE);
+	if (!is_count(json_object_get(log, "healthy_boots")) || !is_count(json_object_get(log, "generation")))
+		return qmr_error_set(err, -EBADMSG, "%s: healthy_boots or generation: no number", QMR_CHANGE_LOG_FILE);
 	if (!json_is_array(entries) || json_array_size(entries) > QMR_CHANGE_LOG_ENTRIES_MAX)
 		return qmr_error_set(err, -EBADMSG, "%s: entries: not a list of at most %d", QMR_CHANGE_LOG_FILE,
 				     QMR_CHANGE_LOG_ENTRIES_MAX);
@@ -140,22 +140,36 @@ int qmr_change_log_is_damage(int r)
 	return r == -ENOENT || r == -EBADMSG || r == -EINVAL || r == -EFBIG || r == -ELOOP || r == -ENOTDIR;
 }
 
-uint64_t qmr_healthy_boots_load(int folder_fd, const json_t *log, char ret_boot[QMR_BOOT_ID_BYTES])
+static int check_state(const json_t *state, struct qmr_error *err)
 {
-	json_int_t boots = json_integer_value(json_object_get(log, "healthy_boots"));
-	cleanup_json json_t *json = NULL;
-	const json_t *value;
-	const char *boot;
+	const json_t *schema = json_object_get(state, "schema"), *boot = json_object_get(state, "boot");
 
-	*ret_boot = '\0';
-	/* Without it the log's own number counts; nothing is worth a message here. */
-	if (qmr_json_load(folder_fd, QMR_HEALTHY_BOOTS_FILE, BOOTS_BYTES_MAX, &json, NULL) < 0)
-		return (uint64_t)boots;
-	value = json_object_get(json, "healthy_boots");
-	boot = qmr_json_string(json, "boot");
-	if (boot && strlen(boot) < QMR_BOOT_ID_BYTES)
-		strcpy(ret_boot, boot);
-	if (is_count(value) && json_integer_value(value) > boots && json_integer_value(value) < INT64_MAX)
-		boots = json_integer_value(value);
-	return (uint64_t)boots;
+	if (!json_is_integer(schema) || json_integer_value(schema) != 1)
+		return qmr_error_set(err, -EBADMSG, "%s: schema: not 1", QMR_CHANGE_LOG_STATE_FILE);
+	if (!is_count(json_object_get(state, "healthy_boots")) || !is_count(json_object_get(state, "generation")))
+		return qmr_error_set(err, -EBADMSG, "%s: healthy_boots or generation: no number", QMR_CHANGE_LOG_STATE_FILE);
+	if (boot && (!json_is_string(boot) || json_string_length(boot) >= QMR_BOOT_ID_BYTES))
+		return qmr_error_set(err, -EBADMSG, "%s: boot: no id of a boot", QMR_CHANGE_LOG_STATE_FILE);
+	return 0;
+}
+
+int qmr_change_log_load_state(int folder_fd, json_t **ret_state, struct qmr_error *err)
+{
+	cleanup_json json_t *state = NULL;
+	int r = qmr_json_load(folder_fd, QMR_CHANGE_LOG_STATE_FILE, STATE_BYTES_MAX, &state, err);
+
+	if (r == 0)
+		r = check_state(state, err);
+	if (r < 0)
+		return r;
+	*ret_state = json_incref(state);
+	return 0;
+}
+
+uint64_t qmr_change_log_boots(const json_t *state, const json_t *log)
+{
+	json_int_t a = json_integer_value(json_object_get(state, "healthy_boots"));
+	json_int_t b = json_integer_value(json_object_get(log, "healthy_boots"));
+
+	return (uint64_t)(a > b ? a : b);
 }

@@ -11,7 +11,7 @@
 
 #define QMR_CHANGE_LOG_FOLDER "/var/lib/qmr"
 #define QMR_CHANGE_LOG_FILE "changes.json"
-#define QMR_HEALTHY_BOOTS_FILE "healthy-boots.json"
+#define QMR_CHANGE_LOG_STATE_FILE "changes-state.json"
 #define QMR_CHANGE_LOG_ENTRIES_MAX 1000
 #define QMR_BOOT_ID_BYTES 64 /* with NUL */
 
@@ -37,10 +37,10 @@ int qmr_change_log_check(const json_t *log, struct qmr_error *err) QMR_MUST_CHEC
 int qmr_change_log_load(int folder_fd, json_t **ret_log, struct qmr_error *err) QMR_MUST_CHECK;
 int qmr_change_log_is_damage(int r);
 
-/*
- * Number of healthy boots by healthy-boots.json, at least that of log (NULL: none); ret_boot is the id of the last one that
- * was counted, empty if not known. A file that cannot be used says 0.
- */
-uint64_t qmr_healthy_boots_load(int folder_fd, const json_t *log, char ret_boot[QMR_BOOT_ID_BYTES]);
+/* The same for changes-state.json, of which schema, healthy_boots and boot are checked. */
+int qmr_change_log_load_state(int folder_fd, json_t **ret_state, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Number of healthy boots by state or log, whichever is more; both may be NULL. */
+uint64_t qmr_change_log_boots(const json_t *state, const json_t *log);
 
 #endif

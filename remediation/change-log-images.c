@@ -146,7 +146,7 @@ static int look_for_removed(struct look *look, struct qmr_error *err)
 
 int qmr_change_log_images(struct qmr_change_log_state *state, struct qmr_error *err)
 {
-	const json_t *known = json_object_get(state->log, "images");
+	const json_t *known = json_object_get(state->where, "images");
 	cleanup_json json_t *found = json_array();
 	struct look look = {.state = state, .known = json_is_array(known) ? known : NULL, .found = found};
 	int r = found ? 0 : qmr_error_set(err, -ENOMEM, "looking at images: out of memory");

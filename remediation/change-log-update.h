@@ -22,24 +22,27 @@ struct qmr_change_log_run {
 
 /*
  * Appends to the log what changed since its last run, and counts the boot if it was not. Durable; each file is replaced only
- * if its content changes. A part that cannot be looked at is warned of, and the next run looks again. To be called under
+ * if its content changes, and the log is not even read if there is nothing new. A part that cannot be looked at is warned of, and the next run looks again. To be called under
  * the lock of the restore points, before older ones are deleted.
  */
 int qmr_change_log_update(const struct qmr_change_log_run *run, struct qmr_error *err) QMR_MUST_CHECK;
 
-/* What the parts share: they read and set the log's fields and add entries. */
+/* What the parts share: they read and set fields of where, and add entries. */
 struct qmr_change_log_state {
 	const struct qmr_change_log_run *run;
-	json_t *log;	 /* owned */
-	json_t *entries; /* borrowed, of log */
-	uint64_t boots;	 /* before this one */
-	int changed;	 /* the log has to be written */
+	int folder_fd;
+	json_t *where;	/* owned, changes-state.json: up to where changes are known */
+	json_t *log;	/* owned, changes.json; NULL until it is needed */
+	json_t *found;	/* owned, entries of this run */
+	json_int_t dropped; /* more than a log can hold */
+	uint64_t boots; /* before this one */
+	int changed;	/* where has to be written */
 };
 
-/* Adds an entry (taken over, NULL: -ENOMEM) with its restore point, time and number of boots; the oldest one makes room. */
+/* Adds an entry (taken over, NULL: -ENOMEM) with its restore point, time and number of boots. */
 int qmr_change_log_add(struct qmr_change_log_state *state, json_t *entry, struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Sets a field of the log to value (taken over, NULL: -ENOMEM); if it is another than before, the log has to be written. */
+/* Sets a field of where to value (taken over, NULL: -ENOMEM). */
 int qmr_change_log_set(struct qmr_change_log_state *state, const char *key, json_t *value,
 		       struct qmr_error *err) QMR_MUST_CHECK;
 

@@ -207,7 +207,7 @@ check "the change log ties the crash to the update" \
 	"$(value "[(c['what'], c.get('path', c.get('package')), c['link'], c['healthy_boots_since']) for c in j['recent_changes']]")" \
 	"[('file', '/opt/same', None, 2), ('file', '$module', 'module-file', 3), ('file', '/opt/acme/channels/1.bin', 'module-string', 3), ('package', 'other:amd64', None, 3), ('package', 'acme-driver:amd64', 'package-file', 3)]"
 check "with both hashes" "$(value "[len(j['recent_changes'][1][k]) for k in ('old_sha256', 'new_sha256')]")" "[64, 64]"
-echo '{"schema": 1, "healthy_boots": 1, "entries": [7]}' >root/var/lib/qmr/changes.json
+echo '{"schema": 1, "healthy_boots": 1, "generation": 1, "entries": [7]}' >root/var/lib/qmr/changes.json
 run_collect
 check "a damaged change log is noted" "$?:$(value "j['recent_changes'], any('changes.json' in n for n in j['notes']), j['culprit']['module']")" \
 	"0:([], True, 'acme_drv')"
@@ -215,7 +215,7 @@ check "a damaged change log is noted" "$?:$(value "j['recent_changes'], any('cha
 # A hostile root.
 fresh
 mkfifo root/var/lib/qmr/changes.json
-ln -s "$work/state.json" root/var/lib/qmr/healthy-boots.json
+ln -s "$work/state.json" root/var/lib/qmr/changes-state.json
 dump outside 1790000102 Panic 1 from_outside plain
 rm -r $sp
 ln -s "$work/outside" $sp

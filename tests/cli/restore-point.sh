@@ -95,8 +95,9 @@ check usage "exit status $?" test $? = 2
 L=$W/r/var/lib/qmr
 logged() { # $1: expression over the log j and the number of healthy boots n
 	python3 -c 'import json, sys
-j = json.load(open(sys.argv[1] + "/changes.json"))
-n = json.load(open(sys.argv[1] + "/healthy-boots.json"))["healthy_boots"]
+s = json.load(open(sys.argv[1] + "/changes-state.json"))
+j = json.load(open(sys.argv[1] + "/changes.json")) if s["generation"] else {"entries": []}
+n = s["healthy_boots"]
 print(eval(sys.argv[2]))' "$L" "$1"
 }
 same() { check "$1" "is $2, should be $3" test "$2" = "$3"; }
@@ -109,14 +110,16 @@ test_log() {
 	echo initramfs >"$W/r/boot/initrd.img-6.1"
 	echo '2026-11-20 06:10:11 install old:amd64 <none> 1' >"$W/r/var/log/dpkg.log"
 	point take --boot aa01 >/dev/null
-	same log-begins-empty "$(logged 'j["entries"], n, j["restore_point"]')" "([], 1, 1)"
-	same log-is-private "$(stat -c %a "$L/changes.json" "$L/healthy-boots.json" | tr '\n' ' ')" "600 600 "
-	inode=$(stat -c %i "$L/changes.json")
+	same log-begins-empty "$(logged 'j["entries"], n, s["restore_point"]'):$(ls "$L")" "([], 1, 1):changes-state.json
+restore-points"
+	same log-is-private "$(stat -c %a "$L/changes-state.json")" 600
 	point take --boot aa02 >/dev/null
 	point take --boot aa02 >/dev/null
 	point take >/dev/null
 	same a-boot-is-counted-once "$(logged n)" 2
-	same nothing-changed-leaves-the-log "$(stat -c %i "$L/changes.json")" "$inode"
+	inode=$(stat -c %i "$L/changes-state.json")
+	point take >/dev/null
+	same nothing-changed-writes-nothing "$(stat -c %i "$L/changes-state.json")" "$inode"
 	echo changed >"$W/r/opt/v/one"
 	echo another >"$W/r/boot/initrd.img-6.1"
 	echo '2026-11-20 06:10:12 upgrade acme:amd64 1 2' >>"$W/r/var/log/dpkg.log"
@@ -127,16 +130,20 @@ test_log() {
 	same log-of-changes "$(logged '[(e["what"], e.get("path", e.get("package")), e["change"], e["healthy_boots_before"]) for e in j["entries"]], n')" \
 		"([('package', 'acme:amd64', 'upgrade', 2), ('initramfs', '/boot/initrd.img-6.1', 'modified', 2), ('file', '/opt/v/one', 'modified', 2), ('package', 'gone:amd64', 'remove', 3)], 4)"
 	echo '{"schema": 1' >"$L/changes.json"
+	echo again >"$W/r/opt/v/one"
 	point take --boot aa05 >"$W/out" 2>&1
-	same damaged-log-is-no-failure "$?:$(grep -c 'starts anew' "$W/out"):$(logged 'len(j["entries"]), n')" "0:1:(0, 5)"
+	same damaged-log-is-no-failure "$?:$(grep -c 'starts anew' "$W/out"):$(logged 'len(j["entries"]), n')" "0:1:(1, 5)"
 	point take --boot '../x' >/dev/null 2>&1
 	same boot-that-is-no-id $? 2
 	# Nothing may be written, which is no failure either.
 	rm -rf "$L/changes.json"
-	mkdir "$L/changes.json" "$L/healthy-boots.json.qmr-new"
+	echo once more >"$W/r/opt/v/one"
+	mkdir "$L/changes.json"
 	point take --boot aa06 >"$W/out" 2>&1
 	same log-that-cannot-be-written "$?:$(grep -c 'writing the change log' "$W/out")" "0:1"
-	rmdir "$L/changes.json" "$L/healthy-boots.json.qmr-new"
+	rmdir "$L/changes.json"
+	point take --boot aa06 >/dev/null 2>&1
+	same what-could-not-be-written-comes-later "$(logged '[e["path"] for e in j["entries"]], n')" "(['/opt/v/one'], 6)"
 }
 
 # Every system call fails, or is the last, in turn: the points before stay intact, and the next run takes one.
@@ -172,7 +179,7 @@ def ids(root):
 
 
 def logged(root):
-	with open(root + "/var/lib/qmr/changes.json") as log, open(root + "/var/lib/qmr/healthy-boots.json") as count:
+	with open(root + "/var/lib/qmr/changes.json") as log, open(root + "/var/lib/qmr/changes-state.json") as count:
 		return [e.get("path", e.get("package")) for e in json.load(log)["entries"]], json.load(count)["healthy_boots"]
 
 

@@ -58,7 +58,7 @@ static void write_log(const char *entries)
 {
 	static char text[1 << 20];
 
-	snprintf(text, sizeof(text), "{\"schema\": 1, \"healthy_boots\": 6, \"entries\": [%s]}", entries);
+	snprintf(text, sizeof(text), "{\"schema\": 1, \"healthy_boots\": 6, \"generation\": 2, \"entries\": [%s]}", entries);
 	write_file("/var/lib/qmr/changes.json", text);
 }
 
@@ -87,7 +87,7 @@ static void newest_first_with_link_and_boots(void **unused)
 {
 	write_file(MODULE_FILE, "/opt/acme/channels/%s");
 	write_file("/etc/modprobe.d/a.conf", "options acme p=/srv/x/p.bin\n");
-	write_file("/var/lib/qmr/healthy-boots.json", "{\"schema\": 1, \"healthy_boots\": 8, \"boot\": \"b\"}");
+	write_file("/var/lib/qmr/changes-state.json", "{\"schema\": 1, \"generation\": 2, \"healthy_boots\": 8, \"boot\": \"b\"}");
 	write_log(FILE_ENTRY(MODULE_FILE) ", " FILE_ENTRY("/opt/acme/channels/1.bin") ", " FILE_ENTRY("/srv/x/p.bin") ", " FILE_ENTRY(
 		"/opt/other") ", {\"what\": \"later\", " AGE(1) ", {\"what\": \"kernel\", \"change\": \"modified\", \"from\": \"6.0\", "
 						      "\"to\": \"6.1\", \"build\": \"#1\", " AGE(9));
@@ -115,6 +115,7 @@ static void a_sole_change_is_not_linked(void **unused)
 	find("acme", NULL);
 	assert_null(text_of(0, "link"));
 	assert_int_equal(boots_since(0), 2); /* without a counter: what the log knows */
+	assert_int_equal(json_array_size(notes), 1);
 	find(NULL, NULL);
 	assert_null(text_of(0, "link"));
 }
@@ -158,7 +159,7 @@ static void linked_ones_stay(void **unused)
 
 static void hostile_roots(void **unused)
 {
-	static const char *const bad[] = {"{", "{\"schema\": 1, \"healthy_boots\": 6, \"entries\": 7}", "[]"};
+	static const char *const bad[] = {"{", "{\"schema\": 1, \"healthy_boots\": 6, \"generation\": 2, \"entries\": 7}", "[]"};
 
 	find("acme", MODULE_FILE);
 	assert_int_equal(json_array_size(list), 0);
@@ -185,7 +186,7 @@ static void hostile_roots(void **unused)
 	find("acme", MODULE_FILE);
 	assert_int_equal(json_array_size(list), 2);
 	assert_null(text_of(0, "link"));
-	assert_int_equal(json_array_size(notes), 1);
+	assert_int_equal(json_array_size(notes), 2); /* and the log stands alone */
 }
 
 int main(void)
