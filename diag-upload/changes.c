@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "changes.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,9 +9,7 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
-#include "culprit.h"
 #include "file.h"
-#include "module-file.h"
 #include "notes.h"
 
 #define CHANGES_MAX 20000
@@ -192,124 +189,15 @@ int qmr_changes_find(int root_fd, const struct qmr_config *config, const struct 
 	return 0;
 }
 
-/* What modprobe.d(5) says of one module: its options, and the files they stand in. */
-struct options {
-	const char *module;
-	char text[65536]; /* options, with newlines between */
-	size_t used;
-	char files[16][300];
-	size_t n_files;
-};
-
-/* "options MODULE key=value ..." */
-static void read_option_line(struct options *options, const char *line, size_t length, const char *path)
+void qmr_changes_link(struct qmr_changes *changes, const struct qmr_linker *linker)
 {
-	char name[64];
-	size_t skip = strspn(line, " \t"), n;
-
-	if (length < skip + 8 || strncmp(line + skip, "options", 7) || !strchr(" \t", line[skip + 7]))
-		return;
-	skip += 7;
-	skip += strspn(line + skip, " \t");
-	n = strcspn(line + skip, " \t\n");
-	if (skip + n > length || n >= sizeof(name))
-		return;
-	memcpy(name, line + skip, n);
-	name[n] = '\0';
-	if (!qmr_module_name_is_equal(name, options->module))
-		return;
-	if (options->n_files < 16 && strlen(path) < sizeof(options->files[0]))
-		snprintf(options->files[options->n_files++], sizeof(options->files[0]), "%s", path);
-	skip += n;
-	if (length - skip + 1 > sizeof(options->text) - options->used)
-		return;
-	memcpy(options->text + options->used, line + skip, length - skip);
-	options->used += length - skip;
-	options->text[options->used++] = '\n';
-}
-
-static void read_option_file(struct options *options, int fd, const char *folder, const char *name)
-{
-	cleanup_free char *data = NULL;
-	size_t length = strlen(name), size;
-	char path[512];
-
-	if (length < 6 || strcmp(name + length - 5, ".conf") || qmr_file_read(fd, name, 1 << 20, &data, &size, NULL) < 0)
-		return;
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	for (size_t i = 0; i + 1 < size; i++)
-		if (data[i] == '\\' && data[i + 1] == '\n')
-			data[i] = data[i + 1] = ' ';
-	for (char *line = data; line < data + size;) {
-		size_t n = strcspn(line, "\n");
-
-		read_option_line(options, line, n, path);
-		line += n + 1;
-	}
-}
-
-static void read_options(struct options *options, int root_fd)
-{
-	static const char *const folders[] = {"/etc/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"};
-
-	for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++) {
-		int fd = qmr_file_open_in_root(root_fd, folders[i], O_RDONLY | O_DIRECTORY, 0, NULL);
-		cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-		struct dirent *entry;
-		int n = 0;
-
-		if (fd >= 0 && !dir)
-			close(fd);
-		while (dir && (entry = readdir(dir)) && n++ < 1000)
-			read_option_file(options, dirfd(dir), folders[i], entry->d_name);
-	}
-}
-
-static int is_option_file(const struct options *options, const char *path)
-{
-	for (size_t i = 0; i < options->n_files; i++)
-		if (!strcmp(options->files[i], path))
-			return 1;
-	return 0;
-}
-
-/* "/lib/modules/..." and "/usr/lib/modules/..." are one file where /lib is a link. */
-static int is_same_file(const char *a, const char *b)
-{
-	if (!strncmp(a, "/usr/lib/", 9))
-		a += 4;
-	if (!strncmp(b, "/usr/lib/", 9))
-		b += 4;
-	return !strcmp(a, b);
-}
-
-void qmr_changes_link(struct qmr_changes *changes, int root_fd, const char *module, const char *module_file,
-		      json_t *notes)
-{
-	cleanup_free struct options *options = calloc(1, sizeof(*options));
-	struct qmr_module_text text = {0};
-	struct qmr_error err = {0};
-
-	if (!module || !options || !changes->n)
-		return;
-	options->module = module;
-	read_options(options, root_fd);
-	if (module_file && qmr_module_text_load(root_fd, module_file, &text, &err) < 0)
-		qmr_note(notes, "linking changes: %s", err.text);
 	for (size_t i = 0; i < changes->n; i++) {
 		struct qmr_change *change = &changes->items[i];
 
-		if (module_file && is_same_file(change->path, module_file))
-			change->link = QMR_LINK_MODULE_FILE;
-		else if (qmr_text_has_path(text.data, text.size, change->path))
-			change->link = QMR_LINK_MODULE_STRING;
-		else if (is_option_file(options, change->path) ||
-			 qmr_text_has_path(options->text, options->used, change->path))
-			change->link = QMR_LINK_MODULE_OPTION;
-		else if (changes->n == 1 && !changes->truncated)
+		change->link = qmr_linker_of_path(linker, change->path);
+		if (!change->link && qmr_linker_has_module(linker) && changes->n == 1 && !changes->truncated)
 			change->link = QMR_LINK_SOLE_CHANGE;
 	}
-	qmr_module_text_done(&text);
 }
 
 static json_t *hash_to_json(const char *sha256)
@@ -320,10 +208,9 @@ static json_t *hash_to_json(const char *sha256)
 static json_t *change_to_json(const struct qmr_change *change)
 {
 	static const char *const kinds[] = {"modified", "added", "removed"};
-	static const char *const links[] = {NULL, "sole-change", "module-option", "module-string", "module-file"};
 
 	return json_pack("{s:s, s:s, s:s?, s:o, s:o}", "path", change->path, "change", kinds[change->kind], "link",
-			 links[change->link], "old_sha256", hash_to_json(change->old_sha256), "new_sha256",
+			 qmr_link_name(change->link), "old_sha256", hash_to_json(change->old_sha256), "new_sha256",
 			 hash_to_json(change->new_sha256));
 }
 

@@ -8,14 +8,12 @@
 #include "config.h"
 #include "error.h"
 #include "hash.h"
+#include "link.h"
 #include "restore-point.h"
 
 /* What differs between a restore point and the root now, and what ties it to a module: docs/incident.md, "changes". */
 
 enum qmr_change_kind { QMR_CHANGE_MODIFIED, QMR_CHANGE_ADDED, QMR_CHANGE_REMOVED };
-
-/* Weakest first. */
-enum qmr_link { QMR_LINK_NONE, QMR_LINK_SOLE_CHANGE, QMR_LINK_MODULE_OPTION, QMR_LINK_MODULE_STRING, QMR_LINK_MODULE_FILE };
 
 struct qmr_change {
 	char *path;
@@ -41,12 +39,8 @@ void qmr_changes_done(struct qmr_changes *changes);
 int qmr_changes_find(int root_fd, const struct qmr_config *config, const struct qmr_restore_point *point,
 		     json_t *notes, struct qmr_changes *ret_changes, struct qmr_error *err) QMR_MUST_CHECK;
 
-/*
- * Sets each change's link to module, whose file inside the root is module_file (NULL: not known). module NULL: no
- * culprit, nothing is linked.
- */
-void qmr_changes_link(struct qmr_changes *changes, int root_fd, const char *module, const char *module_file,
-		      json_t *notes);
+/* Sets each change's link to the linker's module. */
+void qmr_changes_link(struct qmr_changes *changes, const struct qmr_linker *linker);
 
 /* incident.json's "changes": those with the strongest link first, at most 1,000. NULL when out of memory. */
 json_t *qmr_changes_to_json(const struct qmr_changes *changes, int *ret_truncated);

@@ -15,6 +15,7 @@
 #include "log.h"
 #include "module-file.h"
 #include "notes.h"
+#include "recent-changes.h"
 #include "restore-point.h"
 #include "uuid.h"
 
@@ -131,14 +132,14 @@ static void find_culprit(struct qmr_incident *incident, int root_fd)
 		qmr_note(incident->notes, "culprit: %s", err.text);
 }
 
-static void find_changes(struct qmr_incident *incident, int root_fd, const char *config_path)
+static void find_changes(struct qmr_incident *incident, int root_fd, const char *config_path, const struct qmr_linker *linker)
 {
 	struct qmr_restore_point point = {0};
 	cleanup_free struct qmr_config *config = calloc(1, sizeof(*config));
 	struct qmr_error err = {0};
 	int r;
 
-	if (root_fd < 0 || !config)
+	if (!config)
 		return;
 	qmr_config_defaults(config);
 	if (qmr_config_load(config_path, config, &err) < 0)
@@ -153,11 +154,24 @@ static void find_changes(struct qmr_incident *incident, int root_fd, const char 
 		qmr_note(incident->notes, "changes: %s", err.text);
 	} else {
 		incident->restore_point = point.id;
-		qmr_changes_link(&incident->changes, root_fd,
-				 incident->culprit.basis != QMR_BASIS_NONE ? incident->culprit.module : NULL,
-				 incident->culprit_file[0] ? incident->culprit_file : NULL, incident->notes);
+		qmr_changes_link(&incident->changes, linker);
 	}
 	qmr_restore_point_done(&point);
+}
+
+static void find_all_changes(struct qmr_incident *incident, int root_fd, const char *config_path)
+{
+	const char *module = incident->culprit.basis != QMR_BASIS_NONE ? incident->culprit.module : NULL;
+	const char *file = incident->culprit_file[0] ? incident->culprit_file : NULL;
+	struct qmr_linker *linker;
+
+	if (root_fd < 0)
+		return;
+	linker = qmr_linker_new(root_fd, module, file, incident->notes);
+	find_changes(incident, root_fd, config_path, linker);
+	incident->recent_changes =
+		qmr_recent_changes(root_fd, linker, incident->notes, &incident->recent_changes_truncated);
+	qmr_linker_free(linker);
 }
 
 static int collect_into(struct qmr_incident *incident, const struct qmr_collect_options *options, int out_fd,
@@ -188,7 +202,7 @@ static int collect_into(struct qmr_incident *incident, const struct qmr_collect_
 		return r;
 	qmr_incident_find_kernel(incident, root_fd);
 	find_culprit(incident, root_fd);
-	find_changes(incident, root_fd, options->config);
+	find_all_changes(incident, root_fd, options->config);
 	json = qmr_incident_to_json(incident, root_fd);
 	if (!json)
 		return qmr_error_set(err, -ENOMEM, "writing incident.json: out of memory");

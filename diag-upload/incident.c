@@ -23,6 +23,7 @@ void qmr_incident_done(struct qmr_incident *incident)
 {
 	json_decref(incident->state);
 	json_decref(incident->notes);
+	json_decref(incident->recent_changes);
 	qmr_records_done(&incident->records);
 	qmr_dumps_done(&incident->dumps);
 	free(incident->crashes);
@@ -277,7 +278,7 @@ json_t *qmr_incident_to_json(const struct qmr_incident *incident, int root_fd)
 		json_decref(changes);
 		changes = json_array();
 	}
-	json = json_pack("{s:i, s:s, s:o, s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:O}", "schema", 1, "id",
+	json = json_pack("{s:i, s:s, s:o, s:s, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:O}", "schema", 1, "id",
 			 incident->id, "reason", qmr_json_text(reason), "kind", qmr_incident_kind(incident),
 			 "failed_boots",
 			 json_is_integer(failed) ? json_integer(json_integer_value(failed)) : json_null(),
@@ -286,8 +287,11 @@ json_t *qmr_incident_to_json(const struct qmr_incident *incident, int root_fd)
 			 "crashes", crashes_to_json(incident), "culprit", culprit_to_json(incident), "changes",
 			 changes, "restore_point",
 			 incident->restore_point ? json_integer((json_int_t)incident->restore_point) : json_null(),
-			 "notes", incident->notes);
+			 "recent_changes",
+			 incident->recent_changes ? json_incref(incident->recent_changes) : json_array(), "notes", incident->notes);
 	if (json && truncated)
 		json_object_set_new(json, "changes_truncated", json_true());
+	if (json && incident->recent_changes_truncated)
+		json_object_set_new(json, "recent_changes_truncated", json_true());
 	return json;
 }

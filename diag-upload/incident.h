@@ -29,6 +29,8 @@ struct qmr_incident {
 	char kernel[64];            /* that crashed, empty: not known */
 	struct qmr_changes changes;
 	uint64_t restore_point;     /* 0: none */
+	json_t *recent_changes;     /* of the change log; NULL: there is none that can be read */
+	int recent_changes_truncated;
 };
 
 void qmr_incident_done(struct qmr_incident *incident);

@@ -2,21 +2,24 @@
 PROGRAMS += crash-collect diag-upload
 
 crash-collect_SRCS := $(addprefix diag-upload/,changes.c collect.c crash-collect.c culprit.c evidence.c incident.c \
-	module-file.c notes.c oops.c pstore.c save.c)
+	link.c module-file.c notes.c oops.c pstore.c recent-changes.c save.c)
 crash-collect_LIBS := jansson libcrypto zlib inih
 
 diag-upload_SRCS := $(addprefix diag-upload/,bundle.c diag-upload.c envelope.c send.c spool.c transfer.c)
 diag-upload_LIBS := jansson libcrypto libcurl libzstd inih
 
-UNIT_TESTS += test-oops test-pstore test-culprit test-changes test-bundle
+UNIT_TESTS += test-oops test-pstore test-culprit test-changes test-recent-changes test-bundle
 test-oops_SRCS := tests/unit/test-oops.c diag-upload/oops.c
 test-oops_LIBS := cmocka
 test-pstore_SRCS := tests/unit/test-pstore.c diag-upload/pstore.c
 test-pstore_LIBS := cmocka zlib
 test-culprit_SRCS := tests/unit/test-culprit.c $(addprefix diag-upload/,culprit.c module-file.c oops.c)
 test-culprit_LIBS := cmocka
-test-changes_SRCS := tests/unit/test-changes.c $(addprefix diag-upload/,changes.c culprit.c module-file.c notes.c oops.c)
+test-changes_SRCS := tests/unit/test-changes.c $(addprefix diag-upload/,changes.c culprit.c link.c module-file.c notes.c oops.c)
 test-changes_LIBS := cmocka jansson libcrypto
+test-recent-changes_SRCS := tests/unit/test-recent-changes.c $(addprefix diag-upload/,culprit.c link.c module-file.c notes.c \
+	oops.c recent-changes.c)
+test-recent-changes_LIBS := cmocka jansson
 test-bundle_SRCS := tests/unit/test-bundle.c $(addprefix diag-upload/,bundle.c envelope.c spool.c)
 test-bundle_LIBS := cmocka jansson libcrypto libzstd
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "cleanup.h"
 #include "file.h"
+#include "glob.h"
 #include "restore-point.h"
 
 #define PATH_BYTES 4096
@@ -153,8 +153,9 @@ static int walk_folder(struct walk *walk, int fd, const char *path, int depth,
 
 /* Components named in the configuration may be links (/lib -> usr/lib), resolved inside the root;
  * none below them. */
-static int walk_start(struct walk *walk, const char *path, struct qmr_error *err)
+static int walk_start(void *user, const char *path, struct qmr_error *err)
 {
+	struct walk *walk = user;
 	char name[256];
 	cleanup_close int parent = qmr_file_open_parent_in_root(walk->root_fd, path, 0, name, err);
 	struct stat st;
@@ -168,64 +169,6 @@ static int walk_start(struct walk *walk, const char *path, struct qmr_error *err
 	if (st.st_dev != walk->device)
 		return 0;
 	return walk_name(walk, parent, name, path, 0, err);
-}
-
-static int expand(struct walk *walk, const char *done, const char *rest, struct qmr_error *err);
-
-static int expand_pattern(struct walk *walk, const char *done, const char *pattern,
-			  const char *rest, struct qmr_error *err)
-{
-	int fd = qmr_file_open_in_root(walk->root_fd, *done ? done : "/", O_RDONLY | O_DIRECTORY, 0,
-				       err);
-	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	cleanup_free char *path = malloc(PATH_BYTES);
-	struct dirent *entry;
-
-	if (fd == -ENOENT || fd == -ENOTDIR)
-		return 0;
-	if (fd < 0)
-		return fd;
-	if (!dir || !path) {
-		if (!dir)
-			close(fd);
-		return qmr_error_set(err, -ENOMEM, "reading folder '%s': out of memory", done);
-	}
-	while ((entry = readdir(dir))) {
-		int r;
-
-		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") ||
-		    fnmatch(pattern, entry->d_name, FNM_PERIOD) ||
-		    join(path, done, entry->d_name) < 0)
-			continue;
-		r = expand(walk, path, rest, err);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-/* done: absolute path so far without a '/' at its end; rest: components still to be looked at. */
-static int expand(struct walk *walk, const char *done, const char *rest, struct qmr_error *err)
-{
-	cleanup_free char *path = malloc(PATH_BYTES);
-	char component[256];
-	size_t length;
-
-	rest += strspn(rest, "/");
-	if (!*rest)
-		return *done ? walk_start(walk, done, err) : 0;
-	length = strcspn(rest, "/");
-	if (!path || length >= sizeof(component))
-		return qmr_error_set(err, path ? -ENAMETOOLONG : -ENOMEM,
-				     "watched path '%s' cannot be used", rest);
-	memcpy(component, rest, length);
-	component[length] = '\0';
-	if (strpbrk(component, "*?["))
-		return expand_pattern(walk, done, component, rest + length, err);
-	if (join(path, done, component) < 0)
-		return qmr_error_set(err, -ENAMETOOLONG, "watched path '%s/%s' is too long", done,
-				     component);
-	return expand(walk, path, rest + length, err);
 }
 
 static int call_each(const struct walk *walk, qmr_watch_fn *fn, void *user, struct qmr_error *err)
@@ -259,7 +202,7 @@ int qmr_watch_walk(int root_fd, const struct qmr_config *config, qmr_watch_fn *f
 		return qmr_error_errno(err, -errno, "examining the root");
 	walk.device = st.st_dev;
 	for (size_t i = 0; r == 0 && i < config->n_watch; i++)
-		r = expand(&walk, "", config->watch[i], err);
+		r = qmr_glob_in_root(root_fd, config->watch[i], walk_start, &walk, err);
 	if (r == 0) {
 		list_sort(&walk.files);
 		r = call_each(&walk, fn, user, err);

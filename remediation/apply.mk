@@ -8,11 +8,15 @@ remediation-apply_SRCS := $(TRANSACTION_SRCS) $(addprefix remediation/,apply.c e
 	engine-remove-file.c engine-restore-file.c plan.c revert.c)
 remediation-apply_LIBS := jansson libcrypto efivar
 
-restore-point_SRCS := $(addprefix remediation/,restore-point.c restore-point-take.c restore-point-verify.c \
-	transaction-changes.c transaction-copy.c transaction-node.c journal.c)
+restore-point_SRCS := $(addprefix remediation/,change-log-images.c change-log-update.c package-log.c restore-point.c \
+	restore-point-take.c restore-point-verify.c transaction-changes.c transaction-copy.c transaction-node.c journal.c)
 restore-point_LIBS := jansson libcrypto inih
 
-UNIT_TESTS += test-watch test-restore-point test-transaction
+UNIT_TESTS += test-watch test-restore-point test-transaction test-package-log test-change-log
+test-package-log_SRCS := tests/unit/test-package-log.c remediation/package-log.c
+test-package-log_LIBS := cmocka jansson
+test-change-log_SRCS := tests/unit/test-change-log.c $(addprefix remediation/,change-log-images.c change-log-update.c package-log.c)
+test-change-log_LIBS := cmocka jansson libcrypto
 test-watch_SRCS := tests/unit/test-watch.c
 test-watch_LIBS := cmocka jansson
 test-restore-point_SRCS := tests/unit/test-restore-point.c
@@ -20,7 +24,11 @@ test-restore-point_LIBS := cmocka jansson
 test-transaction_SRCS := tests/unit/test-transaction.c $(TRANSACTION_SRCS)
 test-transaction_LIBS := cmocka jansson libcrypto efivar
 
-FUZZERS += fuzz-journal fuzz-manifest
+FUZZERS += fuzz-journal fuzz-manifest fuzz-package-log fuzz-change-log
+fuzz-package-log_SRCS := tests/fuzz/fuzz-package-log.c tests/fuzz/main.c
+fuzz-package-log_LIBS := jansson
+fuzz-change-log_SRCS := tests/fuzz/fuzz-change-log.c tests/fuzz/main.c
+fuzz-change-log_LIBS := jansson
 fuzz-journal_SRCS := tests/fuzz/fuzz-journal.c tests/fuzz/main.c remediation/journal.c remediation/transaction-node.c
 fuzz-journal_LIBS := jansson libcrypto
 fuzz-manifest_SRCS := tests/fuzz/fuzz-manifest.c tests/fuzz/main.c

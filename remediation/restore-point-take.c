@@ -9,6 +9,7 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#include "change-log-update.h"
 #include "cleanup.h"
 #include "file.h"
 #include "hash.h"
@@ -399,13 +400,37 @@ static int take_locked(struct take *take, int points_fd, uint64_t *ret_id, struc
 				    (unsigned long long)id, why.text);
 		return r;
 	}
-	prune(take->root_fd, points_fd, take->config->watch_keep);
 	*ret_id = id;
 	return 0;
 }
 
-int qmr_restore_point_take(int root_fd, const struct qmr_config *config, uint64_t *ret_id,
-			   struct qmr_error *err)
+/* The change log compares the new restore point with the one before, so older ones go after that. */
+static int take_and_log(struct take *take, int points_fd, const char *boot, uint64_t *ret_id,
+			struct qmr_error *err)
+{
+	uint64_t id = 0;
+	int r = take_locked(take, points_fd, &id, err);
+	struct qmr_change_log_run run = {
+		.root_fd = take->root_fd,
+		.config = take->config,
+		.boot = boot,
+		.previous = &take->previous,
+		.newest = r == 0 && id ? id : take->previous.id,
+	};
+	struct qmr_error why = {0};
+
+	if (qmr_change_log_update(&run, &why) < 0)
+		qmr_warning("writing the change log: %s; the next run makes up for it", why.text);
+	if (r < 0)
+		return r;
+	if (id)
+		prune(take->root_fd, points_fd, take->config->watch_keep);
+	*ret_id = id;
+	return 0;
+}
+
+int qmr_restore_point_take(int root_fd, const struct qmr_config *config, const char *boot,
+			   uint64_t *ret_id, struct qmr_error *err)
 {
 	struct take take = {.root_fd = root_fd,
 			    .config = config,
@@ -422,7 +447,7 @@ int qmr_restore_point_take(int root_fd, const struct qmr_config *config, uint64_
 		r = qmr_error_errno(err, errno == EWOULDBLOCK ? -EBUSY : -errno, "locking '%s'",
 				    QMR_RESTORE_POINTS);
 	else
-		r = take_locked(&take, points_fd, ret_id, err);
+		r = take_and_log(&take, points_fd, boot, ret_id, err);
 	take_done(&take);
 	return r;
 }

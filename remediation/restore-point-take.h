@@ -13,10 +13,12 @@
 /*
  * Takes a restore point if a watched file changed since the newest; *ret_id is the new one, or 0 if
  * nothing changed. It exists completely and durably, or not at all; older ones than the configured
- * number are deleted after that. -EBUSY if another program is at it.
+ * number are deleted after that. -EBUSY if another program is at it. The change log (docs/changes.md)
+ * is brought up to date, also if no restore point could be taken, and counts boot if that is not
+ * NULL: the id of this boot, which was found healthy. If that fails it is warned of and no error.
  */
-int qmr_restore_point_take(int root_fd, const struct qmr_config *config, uint64_t *ret_id,
-			   struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_restore_point_take(int root_fd, const struct qmr_config *config, const char *boot,
+			   uint64_t *ret_id, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Opens (with create: makes) the folder of restore points. */
 int qmr_restore_points_open(int root_fd, int create, struct qmr_error *err) QMR_MUST_CHECK;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "change-log.h"
 #include "cleanup.h"
 #include "config.h"
 #include "log.h"
@@ -13,7 +14,7 @@
 #include "restore-point.h"
 
 struct arguments {
-	const char *root, *config;
+	const char *root, *config, *boot;
 	int json;
 };
 
@@ -23,11 +24,13 @@ struct command {
 };
 
 static const char usage[] =
-	"Usage: restore-point take|list|verify [--root DIR] [--config FILE] [--json]\n"
+	"Usage: restore-point take|list|verify [--boot ID] [--root DIR] [--config FILE] [--json]\n"
 	"Copies of the files that matter for booting.\n\n"
-	"  take           copy the watched files, if one changed since the newest restore point\n"
+	"  take           copy the watched files, if one changed since the newest restore point,\n"
+	"                 and note in the change log what changed\n"
 	"  list           list the restore points\n"
 	"  verify         hash every copy and say which is damaged\n"
+	"  --boot ID      take: the boot with this id was found healthy; the change log counts it\n"
 	"  --root DIR     root of the system (default /)\n"
 	"  --config FILE  configuration (default /etc/qmr/qmr.conf)\n"
 	"  --json         print JSON\n"
@@ -46,7 +49,7 @@ static int run_take(int root_fd, const struct arguments *arguments)
 		qmr_error_log("reading the configuration: %s; no restore point is taken", err.text);
 		return r == -EINVAL ? QMR_EXIT_USAGE : QMR_EXIT_FAILURE;
 	}
-	r = qmr_restore_point_take(root_fd, &config, &id, &err);
+	r = qmr_restore_point_take(root_fd, &config, arguments->boot, &id, &err);
 	if (r < 0) {
 		qmr_error_log("taking a restore point: %s; there is no new one, the old ones are "
 			      "as they were",
@@ -89,12 +92,21 @@ static const struct command commands[] = {
 	{"verify", run_verify},
 };
 
+static int is_boot_id(const char *text)
+{
+	size_t length = strlen(text);
+
+	return length && length < QMR_BOOT_ID_BYTES &&
+	       strspn(text, "0123456789abcdefABCDEF-") == length;
+}
+
 static const struct command *parse(int argc, char **argv, struct arguments *arguments)
 {
 	static const struct option options[] = {
 		{"root", required_argument, NULL, 'r'},
 		{"config", required_argument, NULL, 'c'},
 		{"json", no_argument, NULL, 'j'},
+		{"boot", required_argument, NULL, 'b'},
 		{NULL, 0, NULL, 0},
 	};
 	int c;
@@ -104,10 +116,16 @@ static const struct command *parse(int argc, char **argv, struct arguments *argu
 			arguments->root = optarg;
 		else if (c == 'c')
 			arguments->config = optarg;
+		else if (c == 'b')
+			arguments->boot = optarg;
 		else if (c == 'j')
 			arguments->json = 1;
 		else
 			return NULL; /* getopt has said why */
+	}
+	if (arguments->boot && !is_boot_id(arguments->boot)) {
+		qmr_error_log("--boot: '%s' is not the id of a boot", arguments->boot);
+		return NULL;
 	}
 	for (size_t i = 0; optind + 1 == argc && i < sizeof(commands) / sizeof(*commands); i++)
 		if (!strcmp(argv[optind], commands[i].name))

@@ -182,8 +182,40 @@ run_save
 check "all of it is saved and removed" "$(ls pstore | wc -l; ls $saved/records | tr '\n' ' ')" "0
 console-ramoops-0 dmesg-ramoops-0 "
 
+# A driver that was updated crashes three healthy boots later: the newest restore point holds it, the change log knows.
+fresh
+rm -r root/var/lib/qmr
+printf '[watch]\npath = /opt\npath = /usr/lib/modules/*/updates\n' >qmr.conf
+mkdir -p root/var/log root/var/lib/dpkg/info
+module=/usr/lib/modules/$kernel/updates/dkms/acme-drv.ko
+printf '/.\n/opt/acme\n%s\n' "/lib${module#/usr/lib}" >root/var/lib/dpkg/info/acme-driver.list
+echo /usr/bin/other >root/var/lib/dpkg/info/other.list
+: >root/var/log/dpkg.log
+take() { "${collect%/*}/restore-point" take --root root --config qmr.conf --boot "$1" >/dev/null 2>err; }
+take a0
+echo new >>root$module
+echo bad >root/opt/acme/channels/1.bin
+printf '2026-11-20 06:10:1%s upgrade %s:amd64 1 2\n' 1 acme-driver 2 other >root/var/log/dpkg.log
+take a1
+echo later >root/opt/same
+take a2
+take a3
+dump pstore 1790000001 Panic 2 acme_parse plain
+run_collect
+check "nothing differs from the newest restore point" "$(value "j['changes'], j['restore_point'], j['notes']")" "([], 3, [])"
+check "the change log ties the crash to the update" \
+	"$(value "[(c['what'], c.get('path', c.get('package')), c['link'], c['healthy_boots_since']) for c in j['recent_changes']]")" \
+	"[('file', '/opt/same', None, 2), ('file', '$module', 'module-file', 3), ('file', '/opt/acme/channels/1.bin', 'module-string', 3), ('package', 'other:amd64', None, 3), ('package', 'acme-driver:amd64', 'package-file', 3)]"
+check "with both hashes" "$(value "[len(j['recent_changes'][1][k]) for k in ('old_sha256', 'new_sha256')]")" "[64, 64]"
+echo '{"schema": 1, "healthy_boots": 1, "generation": 1, "entries": [7]}' >root/var/lib/qmr/changes.json
+run_collect
+check "a damaged change log is noted" "$?:$(value "j['recent_changes'], any('changes.json' in n for n in j['notes']), j['culprit']['module']")" \
+	"0:([], True, 'acme_drv')"
+
 # A hostile root.
 fresh
+mkfifo root/var/lib/qmr/changes.json
+ln -s "$work/state.json" root/var/lib/qmr/changes-state.json
 dump outside 1790000102 Panic 1 from_outside plain
 rm -r $sp
 ln -s "$work/outside" $sp

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 
 CHANGING = ("openat", "openat2", "write", "fsync", "syncfs", "renameat", "unlinkat", "linkat", "mkdirat", "fchmod", "fchown",
-            "utimensat", "symlinkat", "read", "ioctl")
+            "utimensat", "symlinkat", "read", "pread64", "ioctl")
 WORKERS = max(2, os.cpu_count() or 2)
 
 
@@ -130,13 +130,13 @@ class Faults:
 
     def kills(self):
         return [f"{call}:signal=KILL:when={n}" for call, (first, last) in self.calls().items()
-                if call not in ("read", "ioctl") for n in range(first, last + 1)]
+                if call not in ("read", "pread64", "ioctl") for n in range(first, last + 1)]
 
     def errors(self):
         calls, faults = self.calls(), []
         for call, error in (("openat", "EIO"), ("openat", "ENOSPC"), ("openat2", "EIO"), ("write", "ENOSPC"), ("fsync", "EIO"),
                             ("syncfs", "EIO"), ("renameat", "ENOSPC"), ("unlinkat", "EIO"), ("linkat", "EMLINK"),
-                            ("mkdirat", "ENOSPC"), ("fchmod", "EROFS"), ("fchown", "EDQUOT"), ("read", "EIO")):
+                            ("mkdirat", "ENOSPC"), ("fchmod", "EROFS"), ("fchown", "EDQUOT"), ("read", "EIO"), ("pread64", "EIO")):
             first, last = calls.get(call, (1, 0))
             faults += [f"{call}:error={error}:when={n}" for n in range(first, last + 1)]
             if error == "ENOSPC" and call != "openat":  # the disk stays full

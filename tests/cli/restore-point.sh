@@ -91,15 +91,73 @@ check bad-configuration "exit status $status, $(cat "$W/out")" test $status = 2
 point give >/dev/null 2>&1
 check usage "exit status $?" test $? = 2
 
+# The change log (docs/changes.md).
+L=$W/r/var/lib/qmr
+logged() { # $1: expression over the log j and the number of healthy boots n
+	python3 -c 'import json, sys
+s = json.load(open(sys.argv[1] + "/changes-state.json"))
+j = json.load(open(sys.argv[1] + "/changes.json")) if s["generation"] else {"entries": []}
+n = s["healthy_boots"]
+print(eval(sys.argv[2]))' "$L" "$1"
+}
+same() { check "$1" "is $2, should be $3" test "$2" = "$3"; }
+test_log() {
+	local inode
+
+	printf '[watch]\npath = /opt\n' >"$W/qmr.conf"
+	rm -rf "$P" "$L"/*.json
+	mkdir -p "$W/r/var/log" "$W/r/boot"
+	echo initramfs >"$W/r/boot/initrd.img-6.1"
+	echo '2026-11-20 06:10:11 install old:amd64 <none> 1' >"$W/r/var/log/dpkg.log"
+	point take --boot aa01 >/dev/null
+	same log-begins-empty "$(logged 'j["entries"], n, s["restore_point"]'):$(ls "$L")" "([], 1, 1):changes-state.json
+restore-points"
+	same log-is-private "$(stat -c %a "$L/changes-state.json")" 600
+	point take --boot aa02 >/dev/null
+	point take --boot aa02 >/dev/null
+	point take >/dev/null
+	same a-boot-is-counted-once "$(logged n)" 2
+	inode=$(stat -c %i "$L/changes-state.json")
+	point take >/dev/null
+	same nothing-changed-writes-nothing "$(stat -c %i "$L/changes-state.json")" "$inode"
+	echo changed >"$W/r/opt/v/one"
+	echo another >"$W/r/boot/initrd.img-6.1"
+	echo '2026-11-20 06:10:12 upgrade acme:amd64 1 2' >>"$W/r/var/log/dpkg.log"
+	point take --boot aa03 >/dev/null
+	mv "$W/r/var/log/dpkg.log" "$W/r/var/log/dpkg.log.1"
+	echo '2020-01-01 00:00:00 remove gone:amd64 1 <none>' >"$W/r/var/log/dpkg.log"
+	point take --boot aa04 >/dev/null
+	same log-of-changes "$(logged '[(e["what"], e.get("path", e.get("package")), e["change"], e["healthy_boots_before"]) for e in j["entries"]], n')" \
+		"([('package', 'acme:amd64', 'upgrade', 2), ('initramfs', '/boot/initrd.img-6.1', 'modified', 2), ('file', '/opt/v/one', 'modified', 2), ('package', 'gone:amd64', 'remove', 3)], 4)"
+	echo '{"schema": 1' >"$L/changes.json"
+	echo again >"$W/r/opt/v/one"
+	point take --boot aa05 >"$W/out" 2>&1
+	same damaged-log-is-no-failure "$?:$(grep -c 'starts anew' "$W/out"):$(logged 'len(j["entries"]), n')" "0:1:(1, 5)"
+	point take --boot '../x' >/dev/null 2>&1
+	same boot-that-is-no-id $? 2
+	# Nothing may be written, which is no failure either.
+	rm -rf "$L/changes.json"
+	echo once more >"$W/r/opt/v/one"
+	mkdir "$L/changes.json"
+	point take --boot aa06 >"$W/out" 2>&1
+	same log-that-cannot-be-written "$?:$(grep -c 'writing the change log' "$W/out")" "0:1"
+	rmdir "$L/changes.json"
+	point take --boot aa06 >/dev/null 2>&1
+	same what-could-not-be-written-comes-later "$(logged '[e["path"] for e in j["entries"]], n')" "(['/opt/v/one'], 6)"
+}
+
 # Every system call fails, or is the last, in turn: the points before stay intact, and the next run takes one.
 test_faults() {
 	printf '[watch]\npath = /opt\n' >"$W/qmr.conf"
-	rm -rf "$P"
-	point take >/dev/null
+	rm -rf "$P" "$L"/*.json
+	echo '2026-11-20 06:10:11 install old:amd64 <none> 1' >"$W/r/var/log/dpkg.log"
+	point take --boot aa01 >/dev/null
 	echo six >"$W/r/opt/v/six"
-	point take >/dev/null
+	point take --boot aa02 >/dev/null
 	echo seven >"$W/r/opt/v/seven"
 	echo ONE >"$W/r/opt/v/one"
+	echo fault >"$W/r/boot/initrd.img-6.1"
+	echo '2026-11-20 06:10:12 upgrade acme:amd64 1 2' >>"$W/r/var/log/dpkg.log"
 	PYTHONPATH=$(dirname "$0") PYTHONDONTWRITEBYTECODE=1 python3 - "$B" "$W" <<'X' || failed=1
 import json
 import subprocess
@@ -120,6 +178,16 @@ def ids(root):
 	return [p["id"] for p in json.loads(run("list", root)[1])["restore_points"]]
 
 
+def logged(root):
+	with open(root + "/var/lib/qmr/changes.json") as log, open(root + "/var/lib/qmr/changes-state.json") as count:
+		return [e.get("path", e.get("package")) for e in json.load(log)["entries"]], json.load(count)["healthy_boots"]
+
+
+def skipped(root, point):
+	with open(f"{root}/var/lib/qmr/restore-points/{point}/manifest.json") as manifest:
+		return {entry["path"] for entry in json.load(manifest)["skipped"]}
+
+
 def check(root, status, output, fault):
 	found = ids(root)
 	if "error=" in fault and status not in (0, 1, 127):
@@ -130,13 +198,20 @@ def check(root, status, output, fault):
 		return f"restore points {found} are left"
 	if run("verify", root)[0]:
 		return "one is damaged: " + run("verify", root)[1]
+	# No change is lost and none doubled, whichever of the files was written, and the boot is counted at most once. What
+	# a restore point had to leave out, since it could not be read, cannot be compared.
+	left_out = skipped(root, found[-1])
 	status, output, errors = run("take", root)
+	entries, boots = logged(root)
+	changes = {"/boot/initrd.img-6.1", "/opt/v/one", "/opt/v/seven", "/opt/v/six", "acme:amd64"}
+	if len(set(entries)) < len(entries) or not changes - left_out <= set(entries) <= changes or boots not in (2, 3):
+		return f"the change log has {entries} after {boots} boots: " + errors
 	if status or ids(root)[-1] < 3 or run("verify", root)[0]:
 		return "the next run fails: " + errors
 	return None
 
 
-take = faults.Faults(work + "/r", [program, "take"] + base + ["{root}"], check)
+take = faults.Faults(work + "/r", [program, "take", "--boot", "aa03"] + base + ["{root}"], check)
 good = take.report("cut-at-every-call", take.kills(), 40)
 good &= take.report("error-at-every-call", take.errors(), 60)
 take.done()
@@ -166,6 +241,7 @@ test_full_disk() {
 	umount "$W/small"
 }
 
+test_log
 if command -v strace >/dev/null && strace -qq -o /dev/null true 2>/dev/null; then
 	test_faults
 else

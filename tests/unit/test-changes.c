@@ -86,6 +86,15 @@ static void find(size_t expected)
 	assert_int_equal(expected, changes.n);
 }
 
+static void link_changes(const char *module, const char *module_file)
+{
+	struct qmr_linker *linker = qmr_linker_new(root_fd, module, module_file, notes);
+
+	assert_non_null(linker);
+	qmr_changes_link(&changes, linker);
+	qmr_linker_free(linker);
+}
+
 static void assert_change(size_t i, const char *path, enum qmr_change_kind kind, enum qmr_link link)
 {
 	assert_string_equal(path, changes.items[i].path);
@@ -170,7 +179,7 @@ static void test_links(void **state)
 	write_file("/opt/param/calib.bin", "new");
 	write_file("/etc/modprobe.d/acme.conf", "options acme calib=/opt/param/calib.bin\n");
 	find(5);
-	qmr_changes_link(&changes, root_fd, "acme", MODULE_FILE, notes);
+	link_changes("acme", MODULE_FILE);
 	assert_change(0, "/etc/modprobe.d/acme.conf", QMR_CHANGE_ADDED, QMR_LINK_MODULE_OPTION);
 	assert_change(1, "/opt/acme/channels/1.bin", QMR_CHANGE_ADDED, QMR_LINK_MODULE_STRING);
 	assert_change(2, "/opt/other/file", QMR_CHANGE_ADDED, QMR_LINK_NONE);
@@ -182,9 +191,9 @@ static void test_sole_change(void **state)
 {
 	write_file("/opt/other/file", "new");
 	find(1);
-	qmr_changes_link(&changes, root_fd, NULL, NULL, notes);
+	link_changes(NULL, NULL);
 	assert_int_equal(QMR_LINK_NONE, changes.items[0].link);
-	qmr_changes_link(&changes, root_fd, "acme", NULL, notes);
+	link_changes("acme", NULL);
 	assert_int_equal(QMR_LINK_SOLE_CHANGE, changes.items[0].link);
 }
 
@@ -196,7 +205,7 @@ static void test_other_modules_options_do_not_count(void **state)
 	save_file("/etc/modprobe.d/a.conf",
 		  "options acme2 p=/opt/v/c\noptions  ac-me \\\n p=/opt/w/c\n#options acme x\n", NULL);
 	find(2);
-	qmr_changes_link(&changes, root_fd, "ac_me", NULL, notes);
+	link_changes("ac_me", NULL);
 	assert_int_equal(QMR_LINK_NONE, changes.items[0].link);
 	assert_int_equal(QMR_LINK_MODULE_OPTION, changes.items[1].link);
 }
@@ -215,7 +224,7 @@ static void test_json_has_strongest_first_and_is_bounded(void **state)
 	write_file(MODULE_FILE, "/opt/zlast");
 	save_file(MODULE_FILE, "/opt/zlast", NULL);
 	find(1006);
-	qmr_changes_link(&changes, root_fd, "acme", MODULE_FILE, notes);
+	link_changes("acme", MODULE_FILE);
 	list = qmr_changes_to_json(&changes, &truncated);
 	assert_true(truncated);
 	assert_int_equal(1000, json_array_size(list));
