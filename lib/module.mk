@@ -1,6 +1,6 @@
 # What two parts need. Depends on no part.
-LIB_SRCS += $(addprefix lib/,boot-state.c boot-state-efi.c boot-state-json.c child.c config.c console.c crc32.c error.c file.c \
-	file-root.c hash.c json.c log.c records.c restore-point.c uuid.c watch.c)
+LIB_SRCS += $(addprefix lib/,boot-state.c boot-state-efi.c boot-state-file.c boot-state-json.c boot-state-store.c child.c config.c console.c \
+	crc32.c error.c file.c file-root.c hash.c json.c log.c records.c restore-point.c uuid.c watch.c)
 
 UNIT_TESTS += test-lib test-boot-state test-config test-records
 test-records_SRCS := tests/unit/test-records.c
