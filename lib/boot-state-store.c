@@ -13,6 +13,7 @@ enum { N_STORES = sizeof(stores) / sizeof(*stores) };
 
 static char place[256];
 static int is_in_doubt;   /* the first store may not have the newest state */
+static int may_move_back; /* and is tried again */
 static int current = -1;  /* where the state was last found or put by this process, -1 not known */
 
 void qmr_state_set_place(const char *path, int in_doubt)
@@ -20,6 +21,12 @@ void qmr_state_set_place(const char *path, int in_doubt)
 	snprintf(place, sizeof(place), "%s", path ? path : "");
 	is_in_doubt = in_doubt;
 	current = -1;
+	may_move_back = 0;
+}
+
+void qmr_state_move_back(void)
+{
+	may_move_back = 1;
 }
 
 void qmr_state_set_place_uuid(const char *uuid, int in_doubt)
@@ -153,11 +160,14 @@ static int save_behind(struct qmr_state *state, int first, struct qmr_error *why
 			break;
 		add_why(why, &more);
 	}
-	if (first > 0)
-		first = write_to(0, state, why);
-	if (first < 0 && r < 0)
+	if (first > 0 && (may_move_back || r < 0)) {
+		first = write_to(0, state, &more);
+		if (first < 0)
+			add_why(why, &more);
+	}
+	if (first != 0 && r < 0)
 		return why->code;
-	current = first < 0 ? i : 0;
+	current = first != 0 ? i : 0;
 	for (int k = 0; k < N_STORES; k++)
 		if (k != current)
 			clear(k);

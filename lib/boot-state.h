@@ -119,7 +119,13 @@ int qmr_state_decode(const void *bytes, size_t size, struct qmr_state *ret_state
  */
 void qmr_state_set_place(const char *path, int in_doubt);
 
-/* The same by the file system's UUID, as udev names it below /dev/disk/by-uuid; empty or not a UUID: nowhere. */
+/*
+ * From now on a save that goes to the file tries the EFI variable too, and the state moves back into it if that works. It can take seconds where
+ * the firmware's memory is nearly full, so it is not for where somebody waits.
+ */
+void qmr_state_move_back(void);
+
+/* As qmr_state_set_place() by the file system's UUID, as udev names it below /dev/disk/by-uuid; empty or not a UUID: nowhere. */
 void qmr_state_set_place_uuid(const char *uuid, int in_doubt);
 
 /* What was set, NULL: nowhere. */

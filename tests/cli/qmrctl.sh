@@ -76,7 +76,7 @@ stand_ins() {
 	#!/bin/sh -e
 	[ ! -e /tmp/fail-initramfs ] || { echo "no space" >&2; exit 1; }
 	t=\$(mktemp -d); mkdir -p \$t/scripts/init-top \$t/etc/qmr/conf.d \$t/usr/lib/qmr
-	m=\$t/usr/lib/modules/$release/kernel; mkdir -p \$m/fs/efivarfs \$m/drivers/firmware/efi
+	m=\$t/usr/lib/modules/$release/kernel; mkdir -p \$m/fs/efivarfs \$m/fs/fat \$m/drivers/firmware/efi
 	if [ ! -e /etc/qmr/uninstalled ]; then
 		[ -e /tmp/late ] && echo '/scripts/init-top/00-early "\$@"' >\$t/scripts/init-top/ORDER
 		echo '/scripts/init-top/00-qmr "\$@"' >>\$t/scripts/init-top/ORDER
@@ -84,6 +84,7 @@ stand_ins() {
 		cp /etc/qmr/*.conf \$t/etc/qmr/ 2>/dev/null || :
 		cp /etc/qmr/conf.d/*.conf \$t/etc/qmr/conf.d/ 2>/dev/null || :
 		: >\$m/fs/efivarfs/efivarfs.ko.xz
+		: >\$m/fs/fat/vfat.ko
 		[ -e /tmp/no-pstore ] || : >\$m/drivers/firmware/efi/efi-pstore.ko
 	fi
 	echo '/scripts/init-top/udev "\$@"' >>\$t/scripts/init-top/ORDER
