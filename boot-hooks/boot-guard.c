@@ -35,6 +35,8 @@ static const char usage[] =
 	"\n"
 	"  --config FILE   configuration (default " QMR_CONFIG_PATH ")\n"
 	"  --run DIR       where this boot's marks lie (default " QMR_GUARD_RUN ")\n"
+	"  --esp PATH      EFI system partition, device or folder (default: by the UUID\n"
+	"                  in machine.conf)\n"
 	"  --wait          healthy: first let the stability window pass\n"
 	"  --dry-run       start: print the decision, write nothing\n"
 	"  --help          this text\n"
@@ -48,17 +50,18 @@ static const struct command {
 	qmr_guard_command *run;
 	int is_bounded; /* in the way of a boot: in a child, with a deadline, and the exit code is 0 */
 	int arguments;
+	int is_early;   /* before there are disks */
 } commands[] = {
-	{"prepare", qmr_guard_prepare, 1, 0},
-	{"start", qmr_guard_start, 1, 0},
-	{"root", qmr_guard_root, 1, 0},
-	{"failed", qmr_guard_failed, 0, 1},
-	{"deadline", qmr_guard_deadline, 0, 0},
-	{"waiting", qmr_guard_waiting, 0, 0},
-	{"healthy", qmr_guard_healthy, 0, 0},
-	{"clean-shutdown", qmr_guard_clean_shutdown, 0, 0},
-	{"hibernate", qmr_guard_hibernate, 0, 0},
-	{"awake", qmr_guard_awake, 0, 0},
+	{"prepare", qmr_guard_prepare, 1, 0, 1},
+	{"start", qmr_guard_start, 1, 0, 1},
+	{"root", qmr_guard_root, 1, 0, 0},
+	{"failed", qmr_guard_failed, 0, 1, 0},
+	{"deadline", qmr_guard_deadline, 0, 0, 0},
+	{"waiting", qmr_guard_waiting, 0, 0, 0},
+	{"healthy", qmr_guard_healthy, 0, 0, 0},
+	{"clean-shutdown", qmr_guard_clean_shutdown, 0, 0, 0},
+	{"hibernate", qmr_guard_hibernate, 0, 0, 0},
+	{"awake", qmr_guard_awake, 0, 0, 0},
 };
 
 static int64_t now_ms(void)
@@ -88,6 +91,34 @@ static int has_ended(pid_t pid, int *ret_status)
 	return 1;
 }
 
+/* An ordinary boot has its state in the variable and does not come near the EFI system partition. */
+static void set_place(const struct command *command, const struct qmr_guard *guard, const char *esp)
+{
+	int in_doubt = qmr_guard_is_marked(guard, QMR_MARK_IN_FILE) ||
+		       (command->run == qmr_guard_root && qmr_guard_is_marked(guard, QMR_MARK_DEFERRED));
+
+	if (command->is_early && !guard->dry_run)
+		return;
+	if (esp)
+		qmr_state_set_place(esp, in_doubt);
+	else
+		qmr_state_set_place_uuid(guard->config->esp_uuid, in_doubt);
+}
+
+/* Tells the commands that follow in this boot where the state is. */
+static int call(const struct command *command, const struct qmr_guard *guard, struct qmr_error *err)
+{
+	struct qmr_error why = {0};
+	int r = command->run(guard, err);
+	int is_in_file = qmr_state_is_in_file();
+
+	if (is_in_file == 0)
+		qmr_guard_unmark(guard, QMR_MARK_IN_FILE);
+	else if (is_in_file == 1 && !guard->dry_run && qmr_guard_mark(guard, QMR_MARK_IN_FILE, "", &why) < 0)
+		qmr_warning("%s; how this boot ends may not be recorded", why.text);
+	return r;
+}
+
 /* A firmware call that hangs makes its caller unkillable: a child makes them, and the boot goes on without it. */
 static int run_bounded(const struct command *command, const struct qmr_guard *guard)
 {
@@ -96,7 +127,7 @@ static int run_bounded(const struct command *command, const struct qmr_guard *gu
 	int status = 0;
 
 	if (pid == 0) {
-		if (command->run(guard, &err) < 0)
+		if (call(command, guard, &err) < 0)
 			qmr_error_log("%s; the boot goes on", err.text);
 		(void)fflush(stdout); /* --dry-run's answer; _exit() does not */
 		_exit(0);
@@ -120,7 +151,7 @@ static int run(const struct command *command, const struct qmr_guard *guard)
 
 	if (command->is_bounded)
 		return run_bounded(command, guard);
-	r = command->run(guard, &err);
+	r = call(command, guard, &err);
 	if (r < 0)
 		qmr_error_log("%s; this boot stays as it was recorded", err.text);
 	return r == -EINVAL ? QMR_EXIT_USAGE : r < 0 ? QMR_EXIT_FAILURE : QMR_EXIT_OK;
@@ -138,10 +169,11 @@ static const struct command *find_command(int argc, char **argv, struct qmr_guar
 }
 
 /* Returns an exit code, or -1 to go on. */
-static int parse(int argc, char **argv, struct qmr_guard *guard, const char **path, int *wait_first)
+static int parse(int argc, char **argv, struct qmr_guard *guard, const char **path, const char **esp, int *wait_first)
 {
 	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
 						{"run", required_argument, NULL, 'r'},
+						{"esp", required_argument, NULL, 'e'},
 						{"dry-run", no_argument, NULL, 'n'},
 						{"wait", no_argument, NULL, 'w'},
 						{"help", no_argument, NULL, 'h'},
@@ -156,6 +188,9 @@ static int parse(int argc, char **argv, struct qmr_guard *guard, const char **pa
 			break;
 		case 'r':
 			guard->run = optarg;
+			break;
+		case 'e':
+			*esp = optarg;
 			break;
 		case 'n':
 			guard->dry_run = 1;
@@ -181,9 +216,9 @@ int main(int argc, char **argv)
 	static struct qmr_config config;
 	struct qmr_guard guard = {.config = &config, .run = QMR_GUARD_RUN};
 	const struct command *command;
-	const char *path = QMR_CONFIG_PATH;
+	const char *path = QMR_CONFIG_PATH, *esp = NULL;
 	struct qmr_error err = {0};
-	int wait_first = 0, code = parse(argc, argv, &guard, &path, &wait_first);
+	int wait_first = 0, code = parse(argc, argv, &guard, &path, &esp, &wait_first);
 
 	if (code >= 0)
 		return code;
@@ -202,6 +237,7 @@ int main(int argc, char **argv)
 			qmr_guard_archive(); /* systemd-pstore is told not to, and firmware memory must not fill up */
 		return QMR_EXIT_OK;
 	}
+	set_place(command, &guard, esp);
 	/* A shutdown within the window ends this process, and the boot is not recorded as healthy. */
 	if (wait_first)
 		(void)sleep((unsigned int)config.stability_s);

@@ -121,6 +121,7 @@ int qmr_guard_healthy(const struct qmr_guard *guard, struct qmr_error *err)
 	settle_stage(&state);
 	(void)uname(&uts); /* cannot fail with a valid pointer */
 	snprintf(state.kernel, sizeof(state.kernel), "%.63s", uts.release);
+	qmr_state_move_back(); /* crash records have just made room, and nobody waits */
 	return qmr_state_save(&state, err);
 }
 

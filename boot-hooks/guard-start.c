@@ -28,6 +28,7 @@
 #define CRYPTTAB "/cryptroot/crypttab" /* cryptsetup-initramfs */
 #define CRYPTTAB_BYTES 65536
 #define MODPROBE_MS 4000
+#define ESP_MS 2000 /* udev names the partitions of a disk one by one; the one with the root was there before */
 
 static void load_driver(const char *name, const char *option)
 {
@@ -41,7 +42,7 @@ int qmr_guard_prepare(const struct qmr_guard *guard, struct qmr_error *err)
 {
 	if (access("/sys/firmware/efi", F_OK) == 0) {
 		load_driver("efivarfs", NULL);
-		if (mount("efivarfs", EFIVARS, "efivarfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 && errno != EBUSY)
+		if (mount("efivarfs", EFIVARS, "efivarfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0 && errno != EBUSY && errno != ENODEV)
 			qmr_warning("mounting '%s': %s; this boot is counted in a file, if at all", EFIVARS, strerror(errno));
 		/* Kernels built with EFI_VARS_PSTORE_DEFAULT_DISABLE would keep no crash record. */
 		load_driver("efi_pstore", "pstore_disable=0");
@@ -124,7 +125,7 @@ static int note_capture_kernel(const struct qmr_config *config, struct qmr_state
 	static const struct qmr_evidence crash = {.panic = 1, .crash_uptime_s = -1};
 
 	qmr_state_close_last(state, &crash, config->crash_window_s);
-	return qmr_state_save(state, err);
+	return state->n_attempts ? qmr_state_save(state, err) : 0; /* variables are often not to be had in there */
 }
 
 static struct qmr_evidence find_evidence(struct qmr_state *state)
@@ -221,24 +222,48 @@ static int defer_for_resume(const struct qmr_guard *guard, const struct qmr_stat
 	return defer(guard, "the system was hibernated and may resume", err);
 }
 
+/* start counts in the variable alone: what it wrote there is this boot, unless the file has more to say. */
+static int is_counted(const struct qmr_guard *guard, const struct qmr_state *state)
+{
+	return guard->late && qmr_state_is_in_file() != 1 && qmr_guard_is_own(guard, state);
+}
+
+/*
+ * Without a history nobody knows whether the machine has been given up. *ret_is_lost: there is none, and none that was refused; the
+ * file may have it. A variable that cannot be read may be a sound one: writing an empty history over it would forget how often recovery was
+ * tried.
+ */
+static int load(const struct qmr_guard *guard, struct qmr_state *ret_state, int *ret_is_lost, struct qmr_error *err)
+{
+	uint8_t root[16];
+	int r;
+
+	qmr_guard_root_id(guard->config, root);
+	r = qmr_state_load(root, ret_state, err);
+	*ret_is_lost = r < 0 && r != -EBADMSG && r != -ESTALE;
+	if (*ret_is_lost && r != -ENOENT && !guard->late && !guard->dry_run)
+		return r;
+	if (r < 0 && r != -ENOENT)
+		qmr_warning("%s; beginning with an empty history", err->text);
+	return 0;
+}
+
 static int count(const struct qmr_guard *guard, struct qmr_error *err)
 {
 	struct qmr_evidence evidence;
 	struct qmr_attempt attempt;
 	struct qmr_verdict verdict;
 	struct qmr_state state;
-	uint8_t root[16];
-	int r;
+	int is_lost, r = load(guard, &state, &is_lost, err);
 
-	qmr_guard_root_id(guard->config, root);
-	r = qmr_state_load(root, &state, err);
-	/* A variable that cannot be read may be a sound one: writing an empty history over it would forget how often recovery was tried. */
-	if (r < 0 && r != -ENOENT && r != -EBADMSG && r != -ESTALE)
+	if (r < 0)
 		return r;
-	if (r < 0 && r != -ENOENT)
-		qmr_warning("%s; beginning with an empty history", err->text);
 	if (access("/proc/vmcore", F_OK) == 0)
 		return guard->dry_run ? 0 : note_capture_kernel(guard->config, &state, err);
+	if (is_counted(guard, &state)) {
+		qmr_guard_unmark(guard, QMR_MARK_DEFERRED);
+		return 0;
+	}
 	if (!guard->dry_run)
 		write_block_list(&state);
 	evidence = find_evidence(&state);
@@ -256,12 +281,16 @@ static int count(const struct qmr_guard *guard, struct qmr_error *err)
 		       verdict.run.failures + verdict.run.crashes);
 		return 0;
 	}
-	if (should_panics_reboot(&verdict, guard->config))
-		make_panics_reboot(guard->config);
 	state.boots++;
 	new_attempt(guard, &state, &attempt);
 	qmr_assess_add_attempt(&state, &attempt);
-	return act(guard, &state, &verdict, err);
+	r = act(guard, &state, &verdict, err);
+	/* What is not counted must not restart for ever. */
+	if (r == 0 && should_panics_reboot(&verdict, guard->config))
+		make_panics_reboot(guard->config);
+	if (r == 0 && is_lost && !guard->late)
+		r = qmr_guard_mark(guard, QMR_MARK_DEFERRED, "no boot state was in the EFI variable", err);
+	return r;
 }
 
 int qmr_guard_start(const struct qmr_guard *guard, struct qmr_error *err)
@@ -272,6 +301,14 @@ int qmr_guard_start(const struct qmr_guard *guard, struct qmr_error *err)
 	return r < 0 && !guard->late && !guard->dry_run ? defer(guard, err->text, err) : r;
 }
 
+static void wait_for_esp(void)
+{
+	const char *place = qmr_state_get_place();
+
+	for (int waited_ms = 0; place && access(place, F_OK) < 0 && waited_ms < ESP_MS; waited_ms += 50)
+		(void)usleep(50000);
+}
+
 /* The root is mounted, and every question of the initramfs was answered. */
 int qmr_guard_root(const struct qmr_guard *guard, struct qmr_error *err)
 {
@@ -280,12 +317,15 @@ int qmr_guard_root(const struct qmr_guard *guard, struct qmr_error *err)
 	int r;
 
 	late.late = 1;
-	if (!qmr_guard_is_marked(guard, QMR_MARK_ASKED) && !qmr_guard_is_marked(guard, QMR_MARK_DEFERRED))
+	if (qmr_guard_is_marked(guard, QMR_MARK_DEFERRED)) {
+		wait_for_esp();
+		r = qmr_guard_start(&late, err);
+		if (r < 0)
+			return r;
+	}
+	if (!qmr_guard_is_marked(guard, QMR_MARK_ASKED))
 		return 0; /* the ordinary boot: no variable is looked at */
 	r = qmr_guard_load_own(guard, &state, err);
-	if (r < 0 && qmr_guard_is_marked(guard, QMR_MARK_DEFERRED))
-		return qmr_guard_start(&late, err);
-	qmr_guard_unmark(guard, QMR_MARK_DEFERRED);
 	if (r < 0 || state.attempts[0].phase != QMR_PHASE_WAITING || state.attempts[0].outcome != QMR_OPEN)
 		return r;
 	state.attempts[0].phase = QMR_PHASE_USERSPACE;

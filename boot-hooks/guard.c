@@ -136,24 +136,42 @@ void qmr_guard_unmark(const struct qmr_guard *guard, const char *name)
 		(void)unlink(path); /* it was read; a second look finds it and does the same again */
 }
 
-int qmr_guard_load_own(const struct qmr_guard *guard, struct qmr_state *ret_state, struct qmr_error *err)
+/* The number that start left; -ESRCH if it did not. */
+static int read_number(const struct qmr_guard *guard, uint32_t *ret_number, struct qmr_error *err)
 {
 	cleanup_free char *text = NULL;
-	struct qmr_state state;
 	char path[PATH_MAX];
-	uint8_t root[16];
 	size_t size;
 	int r = mark_path(guard, QMR_MARK_ATTEMPT, path, err);
 
 	if (r == 0 && qmr_file_read(AT_FDCWD, path, 64, &text, &size, err) < 0)
 		r = qmr_error_set(err, -ESRCH, "this boot was not counted at its start ('%s' is missing)", path);
+	if (r == 0)
+		*ret_number = (uint32_t)strtoul(text, NULL, 10);
+	return r;
+}
+
+int qmr_guard_is_own(const struct qmr_guard *guard, const struct qmr_state *state)
+{
+	uint32_t number;
+
+	return read_number(guard, &number, NULL) == 0 && state->n_attempts > 0 && state->attempts[0].number == number;
+}
+
+int qmr_guard_load_own(const struct qmr_guard *guard, struct qmr_state *ret_state, struct qmr_error *err)
+{
+	struct qmr_state state;
+	uint32_t number;
+	uint8_t root[16];
+	int r = read_number(guard, &number, err);
+
 	if (r < 0)
 		return r;
 	qmr_guard_root_id(guard->config, root);
 	r = qmr_state_load(root, &state, err);
 	if (r < 0)
 		return r;
-	if (state.n_attempts == 0 || state.attempts[0].number != strtoul(text, NULL, 10))
+	if (!qmr_guard_is_own(guard, &state))
 		return qmr_error_set(err, -ESRCH, "the newest attempt of the boot state is not this boot's");
 	*ret_state = state;
 	return 0;

@@ -44,10 +44,14 @@ void qmr_guard_root_id(const struct qmr_config *config, uint8_t ret_root[16]);
  */
 int qmr_guard_load_own(const struct qmr_guard *guard, struct qmr_state *ret_state, struct qmr_error *err) QMR_MUST_CHECK;
 
+/* 1 if the newest attempt of state is this boot's, by that mark. */
+int qmr_guard_is_own(const struct qmr_guard *guard, const struct qmr_state *state);
+
 /* Marks: small files of the run folder, gone with this boot. */
 #define QMR_MARK_ATTEMPT "attempt"   /* the number of this boot's attempt */
 #define QMR_MARK_ASKED "asked"       /* somebody is asked for a passphrase in the initramfs */
-#define QMR_MARK_DEFERRED "deferred" /* why this boot was not counted in init-top */
+#define QMR_MARK_DEFERRED "deferred" /* why this boot was not counted in init-top, or not for good */
+#define QMR_MARK_IN_FILE "state-in-file" /* the EFI variable does not have the newest boot state */
 int qmr_guard_mark(const struct qmr_guard *guard, const char *name, const char *text, struct qmr_error *err) QMR_MUST_CHECK;
 int qmr_guard_is_marked(const struct qmr_guard *guard, const char *name);
 void qmr_guard_unmark(const struct qmr_guard *guard, const char *name);

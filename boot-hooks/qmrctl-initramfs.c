@@ -28,6 +28,7 @@ static const struct {
 } drivers[] = {
 	{"efivarfs", "kernel/fs/efivarfs/efivarfs.ko"},
 	{"efi_pstore", "kernel/drivers/firmware/efi/efi-pstore.ko"},
+	{"vfat", "kernel/fs/fat/vfat.ko"},
 };
 
 /* Is there such a file, compressed or not? */

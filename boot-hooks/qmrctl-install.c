@@ -149,6 +149,15 @@ int qmrctl_step_register(struct qmrctl *ctl, struct qmr_error *err)
 	return remove_pending(err);
 }
 
+/* Where the boot state goes when there is no room for it in the firmware's memory: made now, while nothing is in a hurry. */
+static int make_state_files(struct qmrctl *ctl, struct qmr_error *err)
+{
+	int r = qmr_state_files_create(ctl->machine.esp_path, err);
+
+	qmrctl_say(ctl, "EFI/qmr on the EFI system partition %s", r ? "made, to keep it where the variable cannot" : "is already there");
+	return r < 0 ? r : 0;
+}
+
 /* uninstall leaves a mark that keeps boot-guard out of the initramfs. */
 static int remove_mark(struct qmrctl *ctl, struct qmr_error *err)
 {
@@ -168,6 +177,7 @@ int qmrctl_install(struct qmrctl *ctl, struct qmr_error *err)
 		{"machine.conf", qmrctl_step_machine_conf}, /* the initramfs carries it */
 		{"initramfs", remove_mark},
 		{"image", qmrctl_step_image},
+		{"state", make_state_files},
 		{"loader", qmrctl_step_loader},
 		{"register", qmrctl_step_register},
 		{"units", qmrctl_step_units},

@@ -63,8 +63,10 @@ static int remove_image(struct qmrctl *ctl, struct qmr_error *err)
 
 static int remove_state(struct qmrctl *ctl, struct qmr_error *err)
 {
+	int r = qmr_state_files_remove(ctl->machine.esp_path, err);
+
 	qmrctl_say(ctl, has_variables(ctl) ? "deleted" : "no EFI variable was touched");
-	return has_variables(ctl) ? qmr_state_delete(err) : 0;
+	return r < 0 || !has_variables(ctl) ? r : qmr_state_delete(err);
 }
 
 static int remove_files(struct qmrctl *ctl, struct qmr_error *err)

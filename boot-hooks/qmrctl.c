@@ -12,6 +12,7 @@
 #include "child.h"
 #include "cleanup.h"
 #include "file.h"
+#include "guard.h"
 #include "log.h"
 
 #define LOCK_PATH "/run/qmrctl.lock"
@@ -150,6 +151,7 @@ static int run(const struct command *command, struct qmrctl *ctl)
 		r = qmr_error_set(&err, -EINVAL, "%s; nothing was changed", why.text);
 	else
 		r = 0;
+	qmr_state_set_place_uuid(ctl->no_variables ? "" : ctl->config.esp_uuid, access(QMR_GUARD_RUN "/" QMR_MARK_IN_FILE, F_OK) == 0);
 	if (r == 0 && command->changes)
 		r = lock(&err);
 	if (r == 0)

@@ -39,7 +39,7 @@ json_t *qmr_state_to_json(const struct qmr_state *state)
 	for (int i = 0; i < QMR_STATE_MODULES; i++)
 		if (state->modules[i][0])
 			(void)json_array_append_new(modules, text(state->modules[i]));
-	return json_pack("{s:i, s:I, s:I, s:s, s:s, s:I, s:s, s:s, s:i, s:i, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o}",
+	return json_pack("{s:i, s:I, s:I, s:s, s:s, s:I, s:s, s:s, s:i, s:i, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:I}",
 			 "schema", 1, "sequence", (json_int_t)state->sequence, "flags", (json_int_t)state->flags,
 			 "root", root, "incident", incident, "boots", (json_int_t)state->boots, "stage",
 			 qmr_stage_name(state->stage), "reason", qmr_reason_name(state->reason), "switches",
@@ -47,5 +47,5 @@ json_t *qmr_state_to_json(const struct qmr_state *state)
 			 qmr_final_condition_name(state->final), "rungs", (int)state->rungs, "failed_boots",
 			 (int)state->failed_boots, "attempts", attempts_to_json(state), "blocked_modules", modules,
 			 "remediation", text(state->remediation), "kernel", text(state->kernel), "note",
-			 text(state->note));
+			 text(state->note), "machine", (json_int_t)state->machine);
 }

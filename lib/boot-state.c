@@ -9,7 +9,7 @@
 /* The one place that knows offsets; docs/boot-state.md is the table. */
 enum {
 	AT_MAGIC = 0, AT_VERSION = 4, AT_SIZE = 6, AT_CRC = 8, AT_FLAGS = 12, AT_SEQUENCE = 16, AT_ROOT = 24,
-	AT_INCIDENT = 40, AT_BOOTS = 56, AT_BYTES = 60, AT_RING = 72, AT_RECORDS = 456, AT_MODULES = 520,
+	AT_INCIDENT = 40, AT_BOOTS = 56, AT_BYTES = 60, AT_MACHINE = 68, AT_RING = 72, AT_RECORDS = 456, AT_MODULES = 520,
 	AT_REMEDIATION = 744, AT_KERNEL = 808, AT_NOTE = 872, ATTEMPT_BYTES = 24
 };
 
@@ -58,6 +58,7 @@ void qmr_state_encode(const struct qmr_state *state, uint8_t ret_bytes[QMR_STATE
 	memcpy(ret_bytes + AT_INCIDENT, state->incident, 16);
 	put(ret_bytes + AT_BOOTS, state->boots, 4);
 	memcpy(ret_bytes + AT_BYTES, bytes, sizeof(bytes));
+	put(ret_bytes + AT_MACHINE, state->machine, 4);
 	for (int i = 0; i < state->n_attempts && i < QMR_STATE_ATTEMPTS; i++) {
 		const struct qmr_attempt *a = &state->attempts[i];
 		uint8_t *p = ret_bytes + AT_RING + i * ATTEMPT_BYTES;
@@ -154,6 +155,7 @@ int qmr_state_decode(const void *data, size_t size, struct qmr_state *ret_state,
 	s.rungs = bytes[AT_BYTES + 5];
 	s.n_attempts = bytes[AT_BYTES + 6];
 	s.failed_boots = bytes[AT_BYTES + 7];
+	s.machine = (uint32_t)get(bytes + AT_MACHINE, 4);
 	for (int i = 0; i < s.n_attempts && i < QMR_STATE_ATTEMPTS; i++) {
 		const uint8_t *p = bytes + AT_RING + i * ATTEMPT_BYTES;
 

@@ -90,6 +90,7 @@ struct qmr_state {
 	uint32_t boots;
 	uint8_t stage, reason, switches, recovery_runs, final, rungs, failed_boots;
 	uint8_t n_attempts;
+	uint32_t machine; /* qmr_state_machine_id(), 0 not known; the file store sets it */
 	struct qmr_attempt attempts[QMR_STATE_ATTEMPTS]; /* newest first */
 	uint32_t records[QMR_STATE_RECORDS];
 	char modules[QMR_STATE_MODULES][QMR_MODULE_NAME];
@@ -111,16 +112,55 @@ void qmr_state_encode(const struct qmr_state *state, uint8_t ret_bytes[QMR_STATE
 int qmr_state_decode(const void *bytes, size_t size, struct qmr_state *ret_state, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Reads the EFI variable. If it is missing, torn or belongs to another root than root (NULL: any), *ret_state is an
- * empty history and the reason is in err: -ENOENT, -EBADMSG, -ESTALE (another root), or what firmware said.
+ * Where this process may keep the state if the EFI variable cannot be used: the EFI system partition, as a block device (opened only
+ * when it is needed, by a mount of its own that nobody else sees, and closed again before the call that needed it returns) or as a folder. NULL:
+ * nowhere, which is so from the start. in_doubt 0: only if the variable holds no state or cannot be written; 1: something says that the file is
+ * in use, and both are looked at. The path is copied and not looked at here; one longer than 255 bytes is cut. For programs with one thread.
+ */
+void qmr_state_set_place(const char *path, int in_doubt);
+
+/*
+ * From now on a save that goes to the file tries the EFI variable too, and the state moves back into it if that works. It can take seconds where
+ * the firmware's memory is nearly full, so it is not for where somebody waits.
+ */
+void qmr_state_move_back(void);
+
+/* As qmr_state_set_place() by the file system's UUID, as udev names it below /dev/disk/by-uuid; empty or not a UUID: nowhere. */
+void qmr_state_set_place_uuid(const char *uuid, int in_doubt);
+
+/* What was set, NULL: nowhere. */
+const char *qmr_state_get_place(void);
+
+/* Whether this process last found or put the state in the file: 1, in the variable: 0, -1 if neither was done. */
+int qmr_state_is_in_file(void);
+
+/*
+ * Reads the newest state from the store that holds it (docs/boot-state.md, "Stores"). If it is missing, torn or belongs to another root than
+ * root (NULL: any), *ret_state is an empty history and the reason is in err: -ENOENT, -EBADMSG, -ESTALE (another root or machine),
+ * -EOPNOTSUPP (no variables, and no place), or what firmware or disk said.
  */
 int qmr_state_load(const uint8_t root[16], struct qmr_state *ret_state, struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Adds 1 to the sequence, writes the EFI variable, reads it back and compares (-EIO if it differs). */
+/*
+ * Adds at least 1 to the sequence and writes the EFI variable, which is read back and compared (-EIO if it differs), else the file. Durable. If it
+ * goes from one to the other, it is taken away where it was.
+ */
 int qmr_state_save(struct qmr_state *state, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Deletes the EFI variable; a missing one is fine. */
 int qmr_state_delete(struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * Makes the slots of the file that are missing, empty and at their full size, and their folder. Returns how many; -EUCLEAN: something else
+ * is in their place. place: device or folder as above.
+ */
+int qmr_state_files_create(const char *place, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Removes the slots, and their folder if nothing else is in it; missing is fine. */
+int qmr_state_files_remove(const char *place, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* What stands for a machine in its state, from the text of its product UUID: 0 if that says nothing (malformed, all 0, all f). */
+uint32_t qmr_state_machine_id(const char *uuid);
 
 /* Adds a module to the block list ('-' becomes '_'); present already is fine. -ENOSPC if the list is full. */
 int qmr_state_block_module(struct qmr_state *state, const char *module, struct qmr_error *err) QMR_MUST_CHECK;

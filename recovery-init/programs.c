@@ -90,7 +90,8 @@ enum qmr_result qmr_step_collect(struct qmr_recovery *recovery, int deadline_ms,
 
 enum qmr_result qmr_step_resume(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
 {
-	char *const argv[] = {QMR_PROGRAM("remediation-apply"), "resume", "--root", QMR_SYSROOT, NULL};
+	char *esp = (char *)qmr_state_esp(recovery);
+	char *const argv[] = {QMR_PROGRAM("remediation-apply"), "resume", "--root", QMR_SYSROOT, esp ? "--esp" : NULL, esp, NULL};
 
 	return qmr_recovery_program(argv, deadline_ms, err);
 }

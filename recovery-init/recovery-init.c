@@ -99,6 +99,7 @@ static const struct step {
 	{"variables", "Opening the firmware's variables", 30, 0, qmr_step_variables},
 	{"acknowledge", "Taking notice in the boot state", 15, 0, qmr_step_acknowledge},
 	{"devices", "Looking for drivers and disks", 60, NEED_RUNS, qmr_step_devices},
+	{"acknowledge-file", "Looking for the boot state on the disk", 30, NEED_RUNS, qmr_step_acknowledge_file},
 	{"announce", "Waiting for an objection", 0, NEED_RUNS, qmr_step_announce},
 	{"mount-root-ro", "Opening the system's disk, unchanged", 30, NEED_GO_ON | NEED_DEVICE, qmr_step_mount},
 	{"collect", "Collecting crash records", 120, NEED_GO_ON, qmr_step_collect},

@@ -29,7 +29,7 @@
 #define ENTRY_NAME_BYTES (sizeof(ENTRY_NAME) - sizeof(char16_t))
 
 static const char usage[] =
-	"Usage: recovery-state acknowledge\n"
+	"Usage: recovery-state acknowledge [--esp PATH]\n"
 	"       recovery-state end --stage NAME [--final NAME] [--rung N] [--remediation ID] [--note TEXT]\n"
 	"Tells the boot state that recovery runs, and how it ended.\n"
 	"\n"
@@ -39,6 +39,8 @@ static const char usage[] =
 	"  --remediation ID  plan that was applied\n"
 	"  --boot-other RUN  let the firmware start another entry than ours next, if need be\n"
 	"  --note TEXT       one line for people\n"
+	"  --esp PATH        EFI system partition, device or folder: the boot state may be in the\n"
+	"                    file there\n"
 	"  --config FILE     configuration (default " QMR_CONFIG_PATH ")\n"
 	"  --help            this text\n"
 	"  --version         the version\n";
@@ -68,15 +70,39 @@ static int is_own_entry(void)
 	       !memcmp(option + 6, ENTRY_NAME, ENTRY_NAME_BYTES);
 }
 
-/* The state of this image's root. Another system's is never acted on: its root is not the one that this image repairs. */
-static int load(const uint8_t root[16], struct qmr_state *ret_state)
+/*
+ * The state of this image's root. Another system's is never acted on: its root is not the one that this image repairs. Returns 1 if this run
+ * of recovery is in it already: with the file in reach, it is the second look.
+ */
+static int load(const uint8_t root[16], struct qmr_state *ret_state, int *ret_is_lost)
 {
+	cleanup_free char *seen = NULL;
+	uint8_t bytes[QMR_STATE_BYTES];
 	struct qmr_error err = {0};
+	size_t size = 0;
+	int has_seen = qmr_state_get_place() && qmr_file_read(AT_FDCWD, QMR_STATE_FILE, sizeof(bytes), &seen, &size, NULL) == 0;
 	int r = qmr_state_load(root, ret_state, &err);
 
-	if (r < 0)
-		qmr_warning("%s; beginning with an empty history", err.text);
-	return r;
+	*ret_is_lost = r < 0 && r != -EBADMSG && r != -ESTALE;
+	qmr_state_encode(ret_state, bytes);
+	if (r == 0)
+		return has_seen && size == sizeof(bytes) && !memcmp(bytes, seen, size);
+	/* No store has it: the first call has begun an empty history and could not keep it. */
+	if (has_seen && qmr_state_decode(seen, size, ret_state, NULL) == 0)
+		return 1;
+	qmr_warning("%s; beginning with an empty history", err.text);
+	return 0;
+}
+
+/* Tells who comes later in this run that the file counts, or may. */
+static void mark(int is_in_file)
+{
+	struct qmr_error err = {0};
+
+	if (!is_in_file)
+		(void)unlink(QMR_STATE_IN_FILE); /* with it the file is looked at without need */
+	else if (qmr_file_replace(AT_FDCWD, QMR_STATE_IN_FILE, "", 0, 0600, &err) < 0)
+		qmr_warning("%s; a boot state on the disk is not seen", err.text);
 }
 
 /* For PID 1, and as JSON for crash-collect; both have no business with firmware. */
@@ -100,16 +126,20 @@ static int acknowledge(const struct qmr_config *config, struct qmr_error *err)
 	struct qmr_error write_err = {0};
 	uint8_t root[16] = {0};
 	struct qmr_state state;
-	int saved, r;
+	int is_again, is_lost, saved = 0, r;
 
 	if (qmr_uuid_parse(config->root_uuid, root) < 0)
 		memset(root, 0, sizeof(root)); /* an image without a machine.conf recovers nothing, but it says so */
-	(void)load(root, &state);              /* an empty history is one to go on with */
-	if (pstore >= 0)
-		qmr_records_find_new(pstore, &state, &evidence);
-	(void)qmr_acknowledge(&state, &evidence, config->crash_window_s, is_own_entry());
-	snprintf(state.note, sizeof(state.note), "recovery runs");
-	saved = qmr_state_save(&state, err);
+	is_again = load(root, &state, &is_lost);
+	if (!is_again) {
+		if (pstore >= 0)
+			qmr_records_find_new(pstore, &state, &evidence);
+		(void)qmr_acknowledge(&state, &evidence, config->crash_window_s, is_own_entry());
+		snprintf(state.note, sizeof(state.note), "recovery runs");
+	}
+	if (!is_again || is_lost)
+		saved = qmr_state_save(&state, err);
+	mark(qmr_state_get_place() ? qmr_state_is_in_file() == 1 : is_lost || saved < 0);
 	r = write_files(&state, &write_err); /* recovery goes on without variables, but not without these */
 	if (r < 0)
 		qmr_error_log("%s", write_err.text);
@@ -254,12 +284,12 @@ static int run(const char *command, const char *config_path, const struct ending
 int main(int argc, char **argv)
 {
 	struct ending_words words = {.final = "none", .rung = "0"};
-	const char *config_path = QMR_CONFIG_PATH;
+	const char *config_path = QMR_CONFIG_PATH, *esp = NULL;
 	const struct option options[] = {
 		{"stage", required_argument, NULL, 's'}, {"final", required_argument, NULL, 'f'},
 		{"rung", required_argument, NULL, 'r'},	 {"remediation", required_argument, NULL, 'm'},
 		{"note", required_argument, NULL, 'n'},	 {"config", required_argument, NULL, 'c'},
-		{"boot-other", required_argument, NULL, 'b'},
+		{"boot-other", required_argument, NULL, 'b'}, {"esp", required_argument, NULL, 'e'},
 		{"help", no_argument, NULL, 'h'},	 {"version", no_argument, NULL, 'V'},
 		{0},
 	};
@@ -281,8 +311,10 @@ int main(int argc, char **argv)
 			  : option == 'm' ? &words.remediation
 			  : option == 'n' ? &words.note
 			  : option == 'b' ? &words.boot_other
+			  : option == 'e' ? &esp
 					  : &config_path) = optarg;
 		}
+	qmr_state_set_place(esp, 1);
 	if (optind + 1 == argc)
 		return run(argv[optind], config_path, &words);
 	fputs(usage, stderr);

@@ -16,6 +16,7 @@
 #define QMR_PLANS QMR_INCIDENT "/plans"
 #define QMR_STATE_FILE QMR_RUN "/state" /* the bytes of docs/boot-state.md */
 #define QMR_STATE_JSON QMR_RUN "/state.json"
+#define QMR_STATE_IN_FILE QMR_RUN "/state-in-file" /* the EFI variable held no boot state or could not be written: the ESP may have it */
 #define QMR_RECOVERY_LOG QMR_RUN "/recovery.log"
 #define QMR_LINKS QMR_RUN "/links" /* dhcp-hook: one file for each interface that has an address */
 #define QMR_SYSROOT "/sysroot"
@@ -68,8 +69,11 @@ struct qmr_recovery {
 /* A step's own part; fills err with one line for the timeline where there is something to say, success included. */
 typedef enum qmr_result qmr_step_run(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err);
 
-qmr_step_run qmr_step_variables, qmr_step_acknowledge, qmr_step_devices, qmr_step_announce, qmr_step_mount, qmr_step_collect, qmr_step_collect_again, qmr_step_check,
+qmr_step_run qmr_step_variables, qmr_step_acknowledge, qmr_step_acknowledge_file, qmr_step_devices, qmr_step_announce, qmr_step_mount, qmr_step_collect, qmr_step_collect_again, qmr_step_check,
 	qmr_step_resume, qmr_step_save, qmr_step_network, qmr_step_upload, qmr_step_fetch, qmr_step_apply, qmr_step_loader;
+
+/* The ESP's device if programs that read or write the boot state have to look there too, else NULL. Never under a hibernated system. */
+const char *qmr_state_esp(const struct qmr_recovery *recovery);
 
 /* Runs a program of ours; its result. Messages of it are in the recovery log. */
 enum qmr_result qmr_recovery_program(char *const argv[], int deadline_ms, struct qmr_error *err);

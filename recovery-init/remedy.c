@@ -160,12 +160,13 @@ static enum qmr_result apply_plans(struct qmr_recovery *recovery, json_t *applie
 	cleanup_free struct qmr_plan_file *plans = calloc(QMR_PLANS_MAX, sizeof(*plans));
 	size_t n = dir >= 0 && plans && recovery->has_plans ? qmr_plans_list(dir, plans) : 0;
 	enum qmr_result result = QMR_RESULT_NOTHING;
+	char *esp = (char *)qmr_state_esp(recovery);
 
 	qmr_error_set(err, 0, "no signed plan to try");
 	for (size_t i = 0; i < n && result != QMR_RESULT_OK; i++) {
 		char path[sizeof(QMR_PLANS) + 256], question[128];
 		char *const argv[] = {QMR_PROGRAM("remediation-apply"), "apply", "--root", QMR_SYSROOT, "--plan", path,
-				      "--incident", QMR_INCIDENT "/incident.json", NULL};
+				      "--incident", QMR_INCIDENT "/incident.json", esp ? "--esp" : NULL, esp, NULL};
 
 		if (was_tried(recovery, applied, plans[i].id)) {
 			qmr_info("plan '%s' was applied before in this incident and did not help", plans[i].id);
@@ -184,8 +185,9 @@ static enum qmr_result apply_plans(struct qmr_recovery *recovery, json_t *applie
 
 static enum qmr_result revert(struct qmr_recovery *recovery, json_t *applied, int deadline_ms, struct qmr_error *err)
 {
+	char *esp = (char *)qmr_state_esp(recovery);
 	char *const argv[] = {QMR_PROGRAM("remediation-apply"), "revert", "--root", QMR_SYSROOT, "--incident",
-			      QMR_INCIDENT "/incident.json", NULL};
+			      QMR_INCIDENT "/incident.json", esp ? "--esp" : NULL, esp, NULL};
 	enum qmr_result result;
 
 	if (!recovery->config.local_rollback) {

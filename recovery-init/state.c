@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "acknowledge.h"
 #include "child.h"
@@ -23,9 +24,15 @@ static int read_state(struct qmr_state *ret_state, struct qmr_error *err)
 	return r < 0 ? r : qmr_state_decode(bytes, size, ret_state, err);
 }
 
-enum qmr_result qmr_step_acknowledge(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+const char *qmr_state_esp(const struct qmr_recovery *recovery)
 {
-	char *const argv[] = {QMR_PROGRAM("recovery-state"), "acknowledge", NULL};
+	return recovery->devices.esp[0] && !recovery->devices.suspended && access(QMR_STATE_IN_FILE, F_OK) == 0 ? recovery->devices.esp
+														 : NULL;
+}
+
+static enum qmr_result acknowledge(struct qmr_recovery *recovery, char *esp, int deadline_ms, struct qmr_error *err)
+{
+	char *const argv[] = {QMR_PROGRAM("recovery-state"), "acknowledge", esp ? "--esp" : NULL, esp, NULL};
 	enum qmr_result result = qmr_recovery_program(argv, deadline_ms, err);
 	static const struct qmr_evidence nothing = {.crash_uptime_s = -1};
 	struct qmr_error why = {0};
@@ -45,11 +52,30 @@ enum qmr_result qmr_step_acknowledge(struct qmr_recovery *recovery, int deadline
 	return result;
 }
 
+enum qmr_result qmr_step_acknowledge(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	return acknowledge(recovery, NULL, deadline_ms, err);
+}
+
+/* The boot state may be in the file, and this run is not counted yet, or in an empty history. */
+enum qmr_result qmr_step_acknowledge_file(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
+{
+	char *esp = (char *)qmr_state_esp(recovery);
+
+	if (esp)
+		return acknowledge(recovery, esp, deadline_ms, err);
+	qmr_error_set(err, 0, "%s", access(QMR_STATE_IN_FILE, F_OK) < 0 ? "the EFI variable holds the boot state"
+				    : recovery->devices.suspended ? "a hibernated system may be writing to the ESP"
+								 : "the ESP was not found");
+	return QMR_RESULT_SKIPPED;
+}
+
 int qmr_ending_save(struct qmr_recovery *recovery, const struct qmr_ending *ending, struct qmr_error *err)
 {
 	char rung[16], other[16];
 	int goes_on = ending->final != QMR_END_HALT && ending->final != QMR_END_MENU;
-	char *argv[16] = {QMR_PROGRAM("recovery-state"), "end", "--stage", (char *)qmr_stage_name(ending->stage),
+	char *esp = (char *)qmr_state_esp(recovery);
+	char *argv[18] = {QMR_PROGRAM("recovery-state"), "end", "--stage", (char *)qmr_stage_name(ending->stage),
 			  "--final", (char *)qmr_final_condition_name(ending->final), "--rung", rung, "--note",
 			  (char *)ending->note};
 	int n = 10;
@@ -64,6 +90,10 @@ int qmr_ending_save(struct qmr_recovery *recovery, const struct qmr_ending *endi
 	if (goes_on && recovery->state.reason == QMR_REASON_BOOT_ORDER) {
 		argv[n++] = "--boot-other";
 		argv[n++] = other;
+	}
+	if (esp) {
+		argv[n++] = "--esp";
+		argv[n++] = esp;
 	}
 	if (!recovery->state_known)
 		return qmr_error_set(err, -EOPNOTSUPP, "the boot state cannot be written");

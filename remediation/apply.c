@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "boot-state.h"
 #include "cleanup.h"
 #include "engine.h"
 #include "file.h"
@@ -18,7 +19,7 @@
 #define INCIDENT_BYTES_MAX (16u << 20)
 
 struct arguments {
-	const char *root, *plan, *incident, *id;
+	const char *root, *plan, *incident, *id, *esp;
 };
 
 struct command {
@@ -38,6 +39,8 @@ static const char usage[] =
 	"  --plan FILE      the plan to apply\n"
 	"  --incident FILE  incident.json: the plan must match it; what revert reverts\n"
 	"  --id ID          number of the transaction to undo\n"
+	"  --esp PATH       EFI system partition, device or folder: the boot state may be in the file\n"
+	"                   there\n"
 	"  --config FILE    accepted for uniformity; nothing is read from it\n"
 	"  --help           print this\n"
 	"  --version        print the version\n\n"
@@ -275,7 +278,8 @@ static const struct command *parse(int argc, char **argv, struct arguments *argu
 	static const struct option options[] = {
 		{"root", required_argument, NULL, 'r'},     {"plan", required_argument, NULL, 'p'},
 		{"incident", required_argument, NULL, 'i'}, {"id", required_argument, NULL, 'd'},
-		{"config", required_argument, NULL, 'c'},   {NULL, 0, NULL, 0},
+		{"config", required_argument, NULL, 'c'},   {"esp", required_argument, NULL, 'e'},
+		{NULL, 0, NULL, 0},
 	};
 	const struct command *command = NULL;
 	int c;
@@ -287,6 +291,7 @@ static const struct command *parse(int argc, char **argv, struct arguments *argu
 			*(c == 'r'   ? &arguments->root
 			  : c == 'p' ? &arguments->plan
 			  : c == 'i' ? &arguments->incident
+			  : c == 'e' ? &arguments->esp
 				     : &arguments->id) = optarg;
 	}
 	for (size_t i = 0; optind + 1 == argc && i < sizeof(commands) / sizeof(*commands); i++)
@@ -343,6 +348,7 @@ int main(int argc, char **argv)
 	command = parse(argc, argv, &arguments);
 	if (!command)
 		return QMR_EXIT_USAGE;
+	qmr_state_set_place(arguments.esp, 1);
 	root_fd = open(arguments.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd < 0) {
 		qmr_error_log("opening the root '%s': %s; nothing was changed", arguments.root,

@@ -94,13 +94,133 @@ before=$(bytes 56 1)
 run start
 check "mode off writes nothing" "$(bytes 56 1)" "$before"
 rm "$work/etc/qmr.conf"
+# The file that takes over. $work/esp stands for the EFI system partition.
+esp=$work/esp
+mkdir "$esp"
+chmod a+rwX "$esp"
+# The newest valid slot, by the document: sequence, boots, outcome of the newest attempt; nothing if there is none.
+slots() {
+	python3 - "$esp" <<-'END'
+		import glob, struct, sys, zlib
+		best = max((r for r in (open(f, "rb").read() for f in glob.glob(sys.argv[1] + "/EFI/qmr/state-[ab]"))
+		            if len(r) == 960 and r[:4] == b"QMRS" and zlib.crc32(r[:8] + bytes(4) + r[12:]) == struct.unpack_from("<I", r, 8)[0]),
+		           key=lambda r: struct.unpack_from("<Q", r, 16), default=None)
+		print(*struct.unpack_from("<Q", best, 16), best[56], best[84]) if best and any(best[16:24]) else print()
+	END
+}
+guard() { run --esp "$esp" "$@"; } # as it is called with the partition in reach
+next_boot() { rm -rf "$work/run"; }
+
+rm -f "$state"
+next_boot
+guard start
+check "the first boot is counted at once" "$?:$(bytes 56 1):$(ls "$esp")" "0:1:"
+check "and has another look when disks are there" "$(cat "$work/run/deferred")" "no boot state was in the EFI variable"
+guard root
+check "which finds nothing, writes nothing and counts nothing" "$?:$(bytes 56 1):$(ls "$esp"):$(ls "$work/run")" "0:1::attempt"
+guard healthy
+next_boot
+guard start
+guard root
+guard healthy
+check "an ordinary boot leaves the partition alone" "$(bytes 56 1):$(bytes 84 1):$(ls "$esp"):$(ls "$work/run")" "2:1::attempt"
+
+# The variable cannot be written any more, but deleted, as with full memory.
+next_boot
+chown 0:0 "$state" 2>/dev/null
+chmod 0444 "$state"
+guard start
+check "no room: counted later, in one line" "$(wc -l <"$work/out"):$(grep -c "writing EFI variable 'QmrState': .*counted later" "$work/out")" "1:1"
+guard root
+check "in the file, and the variable is gone" "$(slots):$(ls "$work/efi")" "5 3 0:"
+check "this boot knows" "$(ls "$work/run" | tr '\n' ' ')" "attempt state-in-file "
+chmod 0555 "$work/efi"
+guard clean-shutdown
+check "an orderly end, in the file" "$?:$(slots)" "0:6 3 2"
+next_boot
+guard start
+guard root
+guard failed required-check
+check "a failed check, in the file" "$?:$(slots)" "0:8 4 5"
+next_boot
+guard start
+guard root
+guard healthy
+check "healthy, in the file while there is no room" "$(slots):$(ls "$work/efi")" "10 5 1:"
+
+# Room again.
+next_boot
+chmod 0777 "$work/efi"
+guard start
+check "room again: counted at once with an empty history" "$(bytes 56 1)" 1
+guard root
+check "and anew with the file's, which is not moved while a boot waits" "$(slots):$(ls "$work/efi")" "11 6 0:"
+guard healthy
+check "healthy: the state moves back" "$(bytes 56 1):$(bytes 84 1):$(slots):$(ls "$work/run")" "6:1::attempt"
+next_boot
+guard start
+check "and the next boot is an ordinary one" "$(bytes 56 1):$(ls "$work/run")" "7:attempt"
+
+# No EFI at all.
 rm -rf "$work/efi"
+next_boot
+guard start
+check "no EFI variables: start exits 0, and one line" "$?:$(wc -l <"$work/out"):$(grep -c "EFI variable 'QmrState': .*counted later" "$work/out")" "0:1:1"
+guard root
+guard healthy
+check "counted and healthy in the file" "$?:$(slots)" "0:2 1 1"
+for i in 1 2 3 4; do next_boot; guard start; guard root; done
+check "unknown, four times" "$(slots)" "6 5 0"
+guard --dry-run start
+check "the dry run knows" "$(cut -d: -f1 "$work/out"):$(slots)" "recover:6 5 0"
+printf 'xx' | dd of="$esp/EFI/qmr/state-a" bs=1 seek=104 conv=notrunc status=none
+printf 'xx' | dd of="$esp/EFI/qmr/state-b" bs=1 seek=104 conv=notrunc status=none
+next_boot
+guard start
+guard root
+check "both slots torn: an empty history" "$(slots):$(grep -c 'wrong checksum; beginning with an empty history' "$work/out")" "1 1 0:1"
+rm -rf "$esp/EFI"
+next_boot
 run start
-check "no EFI variables: start exits 0" $? 0
-check "no EFI variables: it is said, and nothing crashed" \
-	"$(grep -c "reading EFI variable 'QmrState': .*counted later" "$work/out"):$(grep -c 'signal' "$work/out")" "1:0"
+check "no EFI variables, no partition: start exits 0" $? 0
+run root
+check "and it is said" "$?:$(grep -c "writing EFI variable 'QmrState': .*; the boot goes on" "$work/out"):$(grep -c 'signal' "$work/out")" "0:1:0"
 run healthy
-check "no EFI variables: healthy fails and says so" "$?:$(grep -c 'QmrState' "$work/out")" "1:1"
+check "healthy fails and says so" "$?:$(grep -c 'stays as it was recorded' "$work/out")" "1:1"
+# Another machine's disk, and a full one.
+if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
+	mkdir -p "$work/class/dmi/id"
+	machine() { # $1: product UUID
+		echo "$1" >"$work/class/dmi/id/product_uuid"
+		next_boot
+		for command in start root; do
+			unshare -m sh -c 'mount --bind "$1" /sys/class; shift; exec "$@"' - "$work/class" $drop env EFIVARFS_PATH="$work/efi/" \
+				"$work/boot-guard" --config "$work/etc/qmr.conf" --run "$work/run" --esp "$esp" $command >"$work/out" 2>&1
+		done
+	}
+	machine 4c4c4544-0042-3510-8057-b4c04f564332
+	machine 4C4C4544-0042-3510-8057-B4C04F564332
+	check "a machine keeps its history" "$(slots)" "2 2 0"
+	machine 4c4c4544-0042-3510-8057-b4c04f564333
+	check "a disk that was moved takes none along" "$(slots):$(grep -c 'belongs to another machine; beginning with an empty' "$work/out")" "3 1 0:1"
+	full() { # $1: bytes that are there already in both slots, $2...: command
+		unshare -m sh -c 'mount -t tmpfs -o size=16k,mode=0777 tmpfs "$1"; mkdir -p "$1/EFI/qmr"; chmod -R a+rwX "$1"; for s in a b; do
+			head -c "$2" "$3/state-$s" >"$1/EFI/qmr/state-$s"; done; chmod a+rw "$1"/EFI/qmr/*; head -c 64k /dev/zero >"$1/fill" 2>/dev/null; shift 3
+			"$@"; cp "$esp"/EFI/qmr/state-? "$keep"' - "$esp" "$1" "$keep" $drop env EFIVARFS_PATH="$work/efi/" "$work/boot-guard" \
+			--config "$work/etc/qmr.conf" --run "$work/run" --esp "$esp" root >"$work/out" 2>&1
+	}
+	export esp keep=$work/keep
+	mkdir "$keep"
+	cp "$esp"/EFI/qmr/state-? "$keep"
+	next_boot
+	run start
+	full 960
+	check "a full partition: slots that are there are written" "$(cmp -s "$keep/state-a" "$esp/EFI/qmr/state-a" && cmp -s "$keep/state-b" "$esp/EFI/qmr/state-b" || echo written)" written
+	next_boot
+	run start
+	full 0
+	check "a full partition without slots: it is said" "$(grep -c 'state-a.: No space left on device; .*; the boot goes on' "$work/out")" 1
+fi
 run nonsense
 check "unknown command" $? 2
 # Mode observe acts on nothing: four panics in a row must not become an endless one because kernel.panic was set.

@@ -54,6 +54,7 @@ def read_state(raw):
         "boots": struct.unpack_from("<I", raw, 56)[0],
         "stage": STAGES[raw[60]], "reason": REASONS[raw[61]], "switches": raw[62], "recovery_runs": raw[63],
         "final": FINALS[raw[64]], "rungs": raw[65], "failed_boots": raw[67],
+        "machine": struct.unpack_from("<I", raw, 68)[0],
         "outcomes": [OUTCOMES[a[2]] for a in attempts],
         "attempt_flags": [a[4] for a in attempts],
         "phases": [PHASES[a[3]] for a in attempts],
