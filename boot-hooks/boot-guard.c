@@ -13,6 +13,7 @@
 #include "cleanup.h"
 #include "guard.h"
 #include "log.h"
+#include "watchdog.h"
 
 #define CHILD_MS 5000
 
@@ -22,6 +23,7 @@ static const char usage[] =
 	"\n"
 	"  prepare           initramfs: drivers of EFI variables and crash records\n"
 	"  start             initramfs: judge the last boot, begin a new attempt\n"
+	"  feed              initramfs: arm a hardware watchdog and feed it until root\n"
 	"  root              initramfs: the root file system is mounted\n"
 	"  failed EVIDENCE   this boot failed: initramfs-shell, emergency-target, required-check\n"
 	"                    or deadline; restarts unless somebody is there\n"
@@ -33,12 +35,13 @@ static const char usage[] =
 	"\n"
 	"  --config FILE   configuration (default " QMR_CONFIG_PATH ")\n"
 	"  --run DIR       where this boot's marks lie (default " QMR_GUARD_RUN ")\n"
+	"  --device FILE   feed: the watchdog (default " QMR_WATCHDOG_DEVICE ")\n"
 	"  --wait          healthy: first let the stability window pass\n"
 	"  --dry-run       start: print the decision, write nothing\n"
 	"  --help          this text\n"
 	"  --version       the version\n"
 	"\n"
-	"prepare, start and root always exit 0: whatever goes wrong, the machine boots. See\n"
+	"prepare, start, feed and root always exit 0: whatever goes wrong, the machine boots. See\n"
 	"boot-guard(8).\n";
 
 static const struct command {
@@ -49,6 +52,7 @@ static const struct command {
 } commands[] = {
 	{"prepare", qmr_guard_prepare, 1, 0},
 	{"start", qmr_guard_start, 1, 0},
+	{"feed", qmr_guard_feed, 1, 0},
 	{"root", qmr_guard_root, 1, 0},
 	{"failed", qmr_guard_failed, 0, 1},
 	{"deadline", qmr_guard_deadline, 0, 0},
@@ -119,6 +123,7 @@ static int parse(int argc, char **argv, struct qmr_guard *guard, const char **pa
 {
 	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
 						{"run", required_argument, NULL, 'r'},
+						{"device", required_argument, NULL, 'd'},
 						{"dry-run", no_argument, NULL, 'n'},
 						{"wait", no_argument, NULL, 'w'},
 						{"help", no_argument, NULL, 'h'},
@@ -133,6 +138,9 @@ static int parse(int argc, char **argv, struct qmr_guard *guard, const char **pa
 			break;
 		case 'r':
 			guard->run = optarg;
+			break;
+		case 'd':
+			guard->watchdog_device = optarg;
 			break;
 		case 'n':
 			guard->dry_run = 1;
@@ -156,7 +164,7 @@ static int parse(int argc, char **argv, struct qmr_guard *guard, const char **pa
 int main(int argc, char **argv)
 {
 	static struct qmr_config config;
-	struct qmr_guard guard = {.config = &config, .run = QMR_GUARD_RUN};
+	struct qmr_guard guard = {.config = &config, .run = QMR_GUARD_RUN, .watchdog_device = QMR_WATCHDOG_DEVICE};
 	const struct command *command;
 	const char *path = QMR_CONFIG_PATH;
 	struct qmr_error err = {0};

@@ -163,7 +163,7 @@ static int save_and_mark(const struct qmr_guard *guard, struct qmr_state *state,
 	return 0;
 }
 
-static int act(const struct qmr_guard *guard, struct qmr_state *state, const struct qmr_verdict *v, struct qmr_error *err)
+int qmr_guard_act(const struct qmr_guard *guard, struct qmr_state *state, const struct qmr_verdict *v, struct qmr_error *err)
 {
 	int bad = v->run.failures + v->run.crashes + (v->rungs == QMR_RUNGS_SIGNED ? v->run.unknowns : 0);
 
@@ -240,7 +240,7 @@ static int count(const struct qmr_guard *guard, struct qmr_error *err)
 	state.boots++;
 	new_attempt(guard, &state, &attempt);
 	qmr_assess_add_attempt(&state, &attempt);
-	return act(guard, &state, &verdict, err);
+	return qmr_guard_act(guard, &state, &verdict, err);
 }
 
 int qmr_guard_start(const struct qmr_guard *guard, struct qmr_error *err)
@@ -251,8 +251,7 @@ int qmr_guard_start(const struct qmr_guard *guard, struct qmr_error *err)
 	return r < 0 && !guard->late && !guard->dry_run ? defer(guard, err->text, err) : r;
 }
 
-/* The root is mounted, and every question of the initramfs was answered. */
-int qmr_guard_root(const struct qmr_guard *guard, struct qmr_error *err)
+static int note_root(const struct qmr_guard *guard, struct qmr_error *err)
 {
 	struct qmr_guard late = *guard;
 	struct qmr_state state;
@@ -266,4 +265,13 @@ int qmr_guard_root(const struct qmr_guard *guard, struct qmr_error *err)
 		return r;
 	state.attempts[0].phase = QMR_PHASE_USERSPACE;
 	return qmr_state_save(&state, err);
+}
+
+/* The root is mounted, and every question of the initramfs was answered. */
+int qmr_guard_root(const struct qmr_guard *guard, struct qmr_error *err)
+{
+	int r = note_root(guard, err);
+
+	qmr_guard_hand_over(guard);
+	return r;
 }

@@ -8,7 +8,7 @@ test-healthy_SRCS := tests/unit/test-healthy.c boot-hooks/healthy.c
 test-healthy_LIBS := cmocka jansson
 
 PROGRAMS += boot-guard
-boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-start.c guard-wait.c assess.c firmware.c \
-	healthy.c hold.c)
+boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-start.c guard-wait.c guard-watchdog.c \
+	assess.c firmware.c healthy.c hold.c systemd-conf.c)
 boot-guard_LIBS := efivar efiboot inih
 include boot-hooks/qmrctl.mk

@@ -1,8 +1,10 @@
 # What two parts need. Depends on no part.
 LIB_SRCS += $(addprefix lib/,boot-state.c boot-state-efi.c boot-state-json.c child.c config.c console.c crc32.c error.c file.c \
-	file-root.c hash.c json.c log.c records.c restore-point.c uuid.c watch.c)
+	file-root.c hash.c json.c log.c records.c restore-point.c uuid.c watch.c watchdog.c)
 
-UNIT_TESTS += test-lib test-boot-state test-config test-records
+UNIT_TESTS += test-lib test-boot-state test-config test-records test-watchdog
+test-watchdog_SRCS := tests/unit/test-watchdog.c boot-hooks/systemd-conf.c
+test-watchdog_LIBS := cmocka
 test-records_SRCS := tests/unit/test-records.c
 test-records_LIBS := cmocka
 test-lib_SRCS := tests/unit/test-lib.c

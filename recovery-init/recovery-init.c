@@ -98,6 +98,7 @@ static const struct step {
 } steps[] = {
 	{"variables", "Opening the firmware's variables", 30, 0, qmr_step_variables},
 	{"acknowledge", "Taking notice in the boot state", 15, 0, qmr_step_acknowledge},
+	{"watchdog", "Arming the watchdog", 15, 0, qmr_step_watchdog},
 	{"devices", "Looking for drivers and disks", 60, NEED_RUNS, qmr_step_devices},
 	{"announce", "Waiting for an objection", 0, NEED_RUNS, qmr_step_announce},
 	{"mount-root-ro", "Opening the system's disk, unchanged", 30, NEED_GO_ON | NEED_DEVICE, qmr_step_mount},
