@@ -7,6 +7,10 @@ UNIT_TESTS += test-healthy
 test-healthy_SRCS := tests/unit/test-healthy.c boot-hooks/healthy.c
 test-healthy_LIBS := cmocka jansson
 
+UNIT_TESTS += test-systemd-conf
+test-systemd-conf_SRCS := tests/unit/test-systemd-conf.c boot-hooks/systemd-conf.c
+test-systemd-conf_LIBS := cmocka
+
 PROGRAMS += boot-guard
 boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-start.c guard-wait.c guard-watchdog.c \
 	assess.c firmware.c healthy.c hold.c systemd-conf.c)

@@ -61,7 +61,7 @@ static int look_at_device(struct qmrctl *ctl, struct qmr_watchdog *watchdog, int
 	cleanup_close int class_fd = open(QMR_WATCHDOG_CLASS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (ctl->no_variables) {
-		snprintf(watchdog->identity, sizeof(watchdog->identity), "a hardware watchdog, where there is one");
+		snprintf(watchdog->identity, sizeof(watchdog->identity), "where there is one, a hardware watchdog");
 	} else if (class_fd < 0 || qmr_watchdog_find(class_fd, watchdog, NULL) < 0) {
 		qmrctl_say(ctl, "no hardware watchdog is seen: without one, a kernel that hangs stays as it is");
 		return 1;

@@ -3,7 +3,7 @@ LIB_SRCS += $(addprefix lib/,boot-state.c boot-state-efi.c boot-state-json.c chi
 	file-root.c hash.c json.c log.c records.c restore-point.c uuid.c watch.c watchdog.c)
 
 UNIT_TESTS += test-lib test-boot-state test-config test-records test-watchdog
-test-watchdog_SRCS := tests/unit/test-watchdog.c boot-hooks/systemd-conf.c
+test-watchdog_SRCS := tests/unit/test-watchdog.c
 test-watchdog_LIBS := cmocka
 test-records_SRCS := tests/unit/test-records.c
 test-records_LIBS := cmocka

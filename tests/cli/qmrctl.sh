@@ -174,7 +174,7 @@ ok "all that was refused changed nothing" \
 # Steps that fail.
 touch "$root/tmp/fail-initramfs"
 ok "a generator that fails: said what was done and what not" \
-	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, paths, keys, machine, machine.conf; not begun: the 4 after it")" "1 1"
+	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, paths, keys, machine, machine.conf, watchdog; not begun: the 4 after it")" "1 1"
 rm "$root/tmp/fail-initramfs"
 touch "$root/tmp/late"
 ok "boot-guard not the first of init-top is refused" "$(install_built) $(said "which is '/scripts/init-top/00-early'")" "1 1"
@@ -386,7 +386,7 @@ ok "a key bound to PCR 7 is not affected" "$(ctl install) $(said 'keys: no disk 
 disk "$(sealed 7,9)"
 before=$(snapshot)
 ok "install: a key bound to PCR 9 is refused, what to do is said" \
-	"$(ctl install) $(said "/dev/vdz (PCR 7 9); at the next boot they need a passphrase") $(said systemd-cryptenroll) $(said 'not begun: the 7 after it')" "1 1 1 1"
+	"$(ctl install) $(said "/dev/vdz (PCR 7 9); at the next boot they need a passphrase") $(said systemd-cryptenroll) $(said 'not begun: the 8 after it')" "1 1 1 1"
 ok "nothing was changed" "$(diff <(echo "$before") <(snapshot))" ""
 ok "with --force it goes on, and says so" "$(ctl --force install) $(said 'keys: at the next boot the TPM will not release what it keeps for /dev/vdz (PCR 7 9)') $(said "step 'machine'")" "1 1 1"
 ok "register does not touch PCR 9" "$(ctl register) $(said 'keys: no disk key') $(said "step 'machine'")" "1 1 1"
