@@ -14,6 +14,7 @@
 #include "cleanup.h"
 #include "guard.h"
 #include "log.h"
+#include "watchdog.h"
 
 #define CHILD_MS 5000
 #define TICK_US 10000
@@ -24,6 +25,7 @@ static const char usage[] =
 	"\n"
 	"  prepare           initramfs: drivers of EFI variables and crash records\n"
 	"  start             initramfs: judge the last boot, begin a new attempt\n"
+	"  feed              initramfs: arm a hardware watchdog and feed it until root\n"
 	"  root              initramfs: the root file system is mounted\n"
 	"  failed EVIDENCE   this boot failed: initramfs-shell, emergency-target, required-check\n"
 	"                    or deadline; restarts unless somebody is there\n"
@@ -37,12 +39,13 @@ static const char usage[] =
 	"  --run DIR       where this boot's marks lie (default " QMR_GUARD_RUN ")\n"
 	"  --esp PATH      EFI system partition, device or folder (default: by the UUID\n"
 	"                  in machine.conf)\n"
+	"  --device FILE   feed: the watchdog (default " QMR_WATCHDOG_DEVICE ")\n"
 	"  --wait          healthy: first let the stability window pass\n"
 	"  --dry-run       start: print the decision, write nothing\n"
 	"  --help          this text\n"
 	"  --version       the version\n"
 	"\n"
-	"prepare, start and root always exit 0: whatever goes wrong, the machine boots. See\n"
+	"prepare, start, feed and root always exit 0: whatever goes wrong, the machine boots. See\n"
 	"boot-guard(8).\n";
 
 static const struct command {
@@ -54,6 +57,7 @@ static const struct command {
 } commands[] = {
 	{"prepare", qmr_guard_prepare, 1, 0, 1},
 	{"start", qmr_guard_start, 1, 0, 1},
+	{"feed", qmr_guard_feed, 1, 0, 1},
 	{"root", qmr_guard_root, 1, 0, 0},
 	{"failed", qmr_guard_failed, 0, 1, 0},
 	{"deadline", qmr_guard_deadline, 0, 0, 0},
@@ -174,6 +178,7 @@ static int parse(int argc, char **argv, struct qmr_guard *guard, const char **pa
 	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
 						{"run", required_argument, NULL, 'r'},
 						{"esp", required_argument, NULL, 'e'},
+						{"device", required_argument, NULL, 'd'},
 						{"dry-run", no_argument, NULL, 'n'},
 						{"wait", no_argument, NULL, 'w'},
 						{"help", no_argument, NULL, 'h'},
@@ -191,6 +196,9 @@ static int parse(int argc, char **argv, struct qmr_guard *guard, const char **pa
 			break;
 		case 'e':
 			*esp = optarg;
+			break;
+		case 'd':
+			guard->watchdog_device = optarg;
 			break;
 		case 'n':
 			guard->dry_run = 1;
@@ -214,7 +222,7 @@ static int parse(int argc, char **argv, struct qmr_guard *guard, const char **pa
 int main(int argc, char **argv)
 {
 	static struct qmr_config config;
-	struct qmr_guard guard = {.config = &config, .run = QMR_GUARD_RUN};
+	struct qmr_guard guard = {.config = &config, .run = QMR_GUARD_RUN, .watchdog_device = QMR_WATCHDOG_DEVICE};
 	const struct command *command;
 	const char *path = QMR_CONFIG_PATH, *esp = NULL;
 	struct qmr_error err = {0};

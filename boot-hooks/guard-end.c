@@ -128,14 +128,20 @@ int qmr_guard_healthy(const struct qmr_guard *guard, struct qmr_error *err)
 int qmr_guard_clean_shutdown(const struct qmr_guard *guard, struct qmr_error *err)
 {
 	struct qmr_state state;
-	int r = qmr_guard_load_own(guard, &state, err);
+	int r = qmr_guard_load_own(guard, &state, err), is_news = 0;
 
 	if (r < 0)
 		return r;
-	if (state.attempts[0].outcome != QMR_OPEN)
-		return 0;
-	state.attempts[0].outcome = QMR_CLEAN_SHUTDOWN;
-	state.attempts[0].phase = QMR_PHASE_SHUTDOWN;
-	state.attempts[0].uptime_s = qmr_guard_uptime_s();
-	return qmr_state_save(&state, err);
+	if (state.attempts[0].outcome == QMR_OPEN) {
+		state.attempts[0].outcome = QMR_CLEAN_SHUTDOWN;
+		state.attempts[0].phase = QMR_PHASE_SHUTDOWN;
+		state.attempts[0].uptime_s = qmr_guard_uptime_s();
+		is_news = 1;
+	}
+	/* If it is set again at the next start, this orderly end was not what set it. */
+	if (!(state.flags & (QMR_STATE_WATCHDOG_STICKY | QMR_STATE_WATCHDOG_SEEN)) && qmr_guard_has_reset_reason(guard)) {
+		state.flags |= QMR_STATE_WATCHDOG_SEEN;
+		is_news = 1;
+	}
+	return is_news ? qmr_state_save(&state, err) : 0;
 }

@@ -159,7 +159,7 @@ static int save_and_mark(const struct qmr_guard *guard, struct qmr_state *state,
 	return r;
 }
 
-static int act(const struct qmr_guard *guard, struct qmr_state *state, const struct qmr_verdict *v, struct qmr_error *err)
+int qmr_guard_act(const struct qmr_guard *guard, struct qmr_state *state, const struct qmr_verdict *v, struct qmr_error *err)
 {
 	int bad = v->run.failures + v->run.crashes + (v->rungs == QMR_RUNGS_SIGNED ? v->run.unknowns : 0);
 
@@ -284,7 +284,7 @@ static int count(const struct qmr_guard *guard, struct qmr_error *err)
 	state.boots++;
 	new_attempt(guard, &state, &attempt);
 	qmr_assess_add_attempt(&state, &attempt);
-	r = act(guard, &state, &verdict, err);
+	r = qmr_guard_act(guard, &state, &verdict, err);
 	/* What is not counted must not restart for ever. */
 	if (r == 0 && should_panics_reboot(&verdict, guard->config))
 		make_panics_reboot(guard->config);
@@ -309,8 +309,7 @@ static void wait_for_esp(void)
 		(void)usleep(50000);
 }
 
-/* The root is mounted, and every question of the initramfs was answered. */
-int qmr_guard_root(const struct qmr_guard *guard, struct qmr_error *err)
+static int note_root(const struct qmr_guard *guard, struct qmr_error *err)
 {
 	struct qmr_guard late = *guard;
 	struct qmr_state state;
@@ -330,4 +329,13 @@ int qmr_guard_root(const struct qmr_guard *guard, struct qmr_error *err)
 		return r;
 	state.attempts[0].phase = QMR_PHASE_USERSPACE;
 	return qmr_state_save(&state, err);
+}
+
+/* The root is mounted, and every question of the initramfs was answered. */
+int qmr_guard_root(const struct qmr_guard *guard, struct qmr_error *err)
+{
+	int r = note_root(guard, err);
+
+	qmr_guard_hand_over(guard);
+	return r;
 }

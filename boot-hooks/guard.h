@@ -13,6 +13,7 @@ struct qmr_guard {
 	const struct qmr_config *config;
 	const char *run;      /* folder of marks that live as long as this boot, QMR_GUARD_RUN */
 	const char *argument; /* of failed: what it is judged by */
+	const char *watchdog_device; /* of feed, QMR_WATCHDOG_DEVICE */
 	int dry_run;          /* start: print the decision, write nothing */
 	int late;             /* start: the firmware could not be asked or a resume was expected; the file systems are there now */
 };
@@ -21,7 +22,22 @@ struct qmr_guard {
 typedef int qmr_guard_command(const struct qmr_guard *guard, struct qmr_error *err);
 
 qmr_guard_command qmr_guard_prepare, qmr_guard_start, qmr_guard_root, qmr_guard_healthy, qmr_guard_clean_shutdown, qmr_guard_failed,
-	qmr_guard_deadline, qmr_guard_waiting, qmr_guard_hibernate, qmr_guard_awake;
+	qmr_guard_deadline, qmr_guard_waiting, qmr_guard_hibernate, qmr_guard_awake, qmr_guard_feed;
+
+struct qmr_verdict;
+
+/*
+ * Does what the assessor said at the start of a boot, and saves the state, once. Returns if the boot goes on: 0, or a negative errno if that
+ * could not be recorded.
+ */
+int qmr_guard_act(const struct qmr_guard *guard, struct qmr_state *state, const struct qmr_verdict *verdict,
+		  struct qmr_error *err) QMR_MUST_CHECK;
+
+/* The end of the initramfs: lets the watchdog's feeder end, armed where systemd will take over, else disarmed. Logs. */
+void qmr_guard_hand_over(const struct qmr_guard *guard);
+
+/* 1 if the watchdog may be used and says that it reset this machine before this boot. */
+int qmr_guard_has_reset_reason(const struct qmr_guard *guard);
 
 /* Moves crash records to /var/lib/qmr/pstore; failures are logged. */
 void qmr_guard_archive(void);
@@ -50,6 +66,7 @@ int qmr_guard_is_own(const struct qmr_guard *guard, const struct qmr_state *stat
 /* Marks: small files of the run folder, gone with this boot. */
 #define QMR_MARK_ATTEMPT "attempt"   /* the number of this boot's attempt */
 #define QMR_MARK_ASKED "asked"       /* somebody is asked for a passphrase in the initramfs */
+#define QMR_MARK_FEEDER "feeder.pid" /* the process that feeds the watchdog */
 #define QMR_MARK_DEFERRED "deferred" /* why this boot was not counted in init-top, or not for good */
 #define QMR_MARK_IN_FILE "state-in-file" /* the EFI variable does not have the newest boot state */
 int qmr_guard_mark(const struct qmr_guard *guard, const char *name, const char *text, struct qmr_error *err) QMR_MUST_CHECK;

@@ -15,9 +15,12 @@ test-hold_LIBS := cmocka
 
 FUZZERS += fuzz-crypttab
 fuzz-crypttab_SRCS := tests/fuzz/fuzz-crypttab.c tests/fuzz/main.c boot-hooks/hold.c
+UNIT_TESTS += test-systemd-conf
+test-systemd-conf_SRCS := tests/unit/test-systemd-conf.c boot-hooks/systemd-conf.c
+test-systemd-conf_LIBS := cmocka
 
 PROGRAMS += boot-guard
-boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-start.c guard-wait.c assess.c firmware.c \
-	healthy.c hold.c)
+boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-start.c guard-wait.c guard-watchdog.c \
+	assess.c firmware.c healthy.c hold.c systemd-conf.c)
 boot-guard_LIBS := efivar efiboot inih
 include boot-hooks/qmrctl.mk

@@ -175,6 +175,7 @@ int qmrctl_install(struct qmrctl *ctl, struct qmr_error *err)
 		{"keys", qmrctl_step_keys},
 		{"machine", qmrctl_step_machine}, /* up to here nothing is changed */
 		{"machine.conf", qmrctl_step_machine_conf}, /* the initramfs carries it */
+		{"watchdog", qmrctl_step_watchdog}, /* may write a drop-in that the initramfs carries */
 		{"initramfs", remove_mark},
 		{"image", qmrctl_step_image},
 		{"state", make_state_files},

@@ -136,7 +136,7 @@ int qmrctl_mode(struct qmrctl *ctl, struct qmr_error *err)
 {
 	static const struct qmrctl_step steps[] = {
 		{"machine", qmrctl_step_machine},     {"keys", qmrctl_step_keys_initramfs}, {"mode", write_mode},
-		{"initramfs", qmrctl_step_initramfs}, {"image", qmrctl_step_image},
+		{"watchdog", qmrctl_step_watchdog},   {"initramfs", qmrctl_step_initramfs}, {"image", qmrctl_step_image},
 	};
 	static const struct qmrctl_step alone[] = {{"mode", write_mode}};
 	struct qmrctl_image image;

@@ -70,6 +70,7 @@ int qmrctl_step_initramfs(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CH
 int qmrctl_step_image(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_loader(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_register(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_step_watchdog(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_units(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* qmrctl-initramfs.c: 0 if every initramfs carries boot-guard as it should; the message says which does not, and why. */

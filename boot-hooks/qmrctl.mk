@@ -1,8 +1,8 @@
 # qmrctl: the administrator's program.
 PROGRAMS += qmrctl
 qmrctl_SRCS := $(addprefix boot-hooks/,qmrctl.c qmrctl-check.c qmrctl-image.c qmrctl-initramfs.c qmrctl-install.c \
-	qmrctl-keys.c qmrctl-loader.c qmrctl-machine.c qmrctl-paths.c qmrctl-status.c qmrctl-switch.c qmrctl-uninstall.c qmrctl-units.c esp.c firmware.c guard.c \
-	loader-entries.c luks.c uki-section.c)
+	qmrctl-keys.c qmrctl-loader.c qmrctl-machine.c qmrctl-paths.c qmrctl-status.c qmrctl-switch.c qmrctl-uninstall.c qmrctl-units.c qmrctl-watchdog.c esp.c firmware.c guard.c \
+	loader-entries.c luks.c systemd-conf.c uki-section.c)
 qmrctl_LIBS := efivar efiboot blkid inih jansson
 
 UNIT_TESTS += test-firmware test-loader-entries test-esp test-luks
@@ -14,6 +14,9 @@ test-esp_SRCS := tests/unit/test-esp.c boot-hooks/esp.c
 test-esp_LIBS := cmocka blkid
 test-luks_SRCS := tests/unit/test-luks.c boot-hooks/luks.c
 test-luks_LIBS := cmocka jansson
+
+FUZZERS += fuzz-systemd-conf
+fuzz-systemd-conf_SRCS := tests/fuzz/fuzz-systemd-conf.c tests/fuzz/main.c boot-hooks/systemd-conf.c
 
 FUZZERS += fuzz-loader-entry fuzz-luks fuzz-mount-table fuzz-uki-section
 fuzz-loader-entry_SRCS := tests/fuzz/fuzz-loader-entry.c tests/fuzz/main.c boot-hooks/loader-entries.c boot-hooks/uki-section.c

@@ -256,14 +256,11 @@ void qmr_state_close_last(struct qmr_state *state, const struct qmr_evidence *ev
 			last->flags |= QMR_ATTEMPT_SOON;
 		last->outcome = QMR_PANIC;
 		last->evidence = QMR_BY_CRASH_RECORD;
-	} else if (evidence->watchdog && (last->outcome == QMR_OPEN || last->outcome == QMR_HEALTHY)) {
-		last->outcome = QMR_HANG;
-		last->evidence = QMR_BY_WATCHDOG;
 	} else if (last->outcome == QMR_OPEN) {
 		last->outcome = QMR_UNKNOWN;
 	}
 	/* Whoever kept a failed boot from restarting has seen it; a crash after that is news. */
-	if (evidence->panic || evidence->watchdog)
+	if (evidence->panic)
 		last->flags &= (uint8_t)~QMR_ATTEMPT_ATTENDED;
 }
 

@@ -40,6 +40,7 @@ enum qmr_final_condition { QMR_END_NONE, QMR_END_NORMAL_BOOT, QMR_END_HALT, QMR_
 
 #define QMR_STATE_OBSERVED 0x1        /* bits of the state's flags: observe would have recovered */
 #define QMR_STATE_WATCHDOG_STICKY 0x2 /* the watchdog's reset reason stays set over orderly restarts: it says nothing */
+#define QMR_STATE_WATCHDOG_SEEN 0x4   /* it was set in a boot that had an orderly end */
 
 #define QMR_ATTEMPT_RECOVER 0x1  /* recovery was asked for at this start */
 #define QMR_ATTEMPT_OBSERVED 0x2 /* it would have been, but for mode observe */
@@ -79,7 +80,6 @@ struct qmr_attempt {
 struct qmr_evidence {
 	int panic;              /* it left a crash record that was not counted before */
 	int64_t crash_uptime_s; /* seconds since that kernel started, -1: the record does not say */
-	int watchdog;           /* the hardware watchdog reset the machine */
 };
 
 struct qmr_state {
@@ -166,9 +166,9 @@ uint32_t qmr_state_machine_id(const char *uuid);
 int qmr_state_block_module(struct qmr_state *state, const char *module, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Gives the newest attempt its outcome at the start of the next one: crash record before watchdog before what the attempt itself recorded
- * (emergency, failed check, orderly end) before unknown. A crash or reset after the attempt was healthy is noted in phase healthy, which is
- * not counted unless it is a crash within window_s seconds of uptime after it.
+ * Gives the newest attempt its outcome at the start of the next one: crash record before what the attempt itself recorded
+ * (emergency, failed check, orderly end) before unknown. A crash after the attempt was healthy is noted in phase healthy, which is
+ * not counted unless it is within window_s seconds of uptime after it.
  */
 void qmr_state_close_last(struct qmr_state *state, const struct qmr_evidence *evidence, int window_s);
 

@@ -35,6 +35,10 @@ struct qmr_config {
 	int watch_keep;             /* restore points kept, default 2 */
 	int watch_file_max_mib;     /* larger files are not copied, default 16 */
 	int watch_total_max_mib;    /* per restore point, default 256 */
+	/* [watchdog] */
+	int watchdog_arm;           /* the hardware watchdog may be used, from mode collect on; default 1 */
+	int watchdog_s;             /* its timeout in initramfs and recovery, default 120 */
+	int watchdog_runtime_s;     /* systemd's, where the owner chose none, default 60 */
 	/* [upload], [repository] */
 	char upload_url[512];       /* empty: nothing is uploaded */
 	char upload_certificate[256]; /* PEM, bundles are encrypted to it; default /etc/qmr/trust/upload-cert.pem */

@@ -138,15 +138,16 @@ static int open_variables(void *context, void *answer, struct qmr_error *err)
 		return r;
 	for (size_t i = 0; i < sizeof(variables) / sizeof(*variables); i++)
 		qmr_drivers_load(drivers, variables[i]);
-	qmr_drivers_free(drivers);
 	mount_virtual("efivarfs", "/sys/firmware/efi/efivars", 0);
 	mount_virtual("pstore", QMR_PSTORE, 0);
+	qmr_watchdog_load(drivers, context);
+	qmr_drivers_free(drivers);
 	return 0;
 }
 
 enum qmr_result qmr_step_variables(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
 {
-	int r = qmr_child_call(open_variables, NULL, deadline_ms, NULL, 0, err);
+	int r = qmr_child_call(open_variables, &recovery->config, deadline_ms, NULL, 0, err);
 
 	return r < 0 ? qmr_result_from(r) : QMR_RESULT_OK;
 }

@@ -2,6 +2,7 @@
 #ifndef QMR_DRIVERS_H
 #define QMR_DRIVERS_H
 
+#include "config.h"
 #include "error.h"
 
 /* Loading drivers through libkmod, as udev would: by the modalias of every device there is and of every one that appears. */
@@ -22,5 +23,8 @@ void qmr_drivers_load_present(struct qmr_drivers *drivers);
  * Waits at most timeout_ms for something new and loads drivers for it. Returns 1 if a device appeared, 0 if not.
  */
 int qmr_drivers_wait(struct qmr_drivers *drivers, int timeout_ms);
+
+/* watchdog.c: loads drivers of hardware watchdogs, where the configuration lets one be used. */
+void qmr_watchdog_load(struct qmr_drivers *drivers, const struct qmr_config *config);
 
 #endif

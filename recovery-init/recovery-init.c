@@ -98,6 +98,7 @@ static const struct step {
 } steps[] = {
 	{"variables", "Opening the firmware's variables", 30, 0, qmr_step_variables},
 	{"acknowledge", "Taking notice in the boot state", 15, 0, qmr_step_acknowledge},
+	{"watchdog", "Arming the watchdog", 15, 0, qmr_step_watchdog},
 	{"devices", "Looking for drivers and disks", 60, NEED_RUNS, qmr_step_devices},
 	{"acknowledge-file", "Looking for the boot state on the disk", 30, NEED_RUNS, qmr_step_acknowledge_file},
 	{"announce", "Waiting for an objection", 0, NEED_RUNS, qmr_step_announce},

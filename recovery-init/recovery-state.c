@@ -17,6 +17,7 @@
 #include "log.h"
 #include "records.h"
 #include "uuid.h"
+#include "watchdog.h"
 
 /*
  * What recovery does to the boot state, as a program of its own: firmware may hang or crash its caller, and libefivar looks
@@ -119,6 +120,16 @@ static int write_files(const struct qmr_state *state, struct qmr_error *err)
 	return r < 0 ? r : qmr_file_replace(AT_FDCWD, QMR_STATE_FILE, bytes, sizeof(bytes), 0600, err);
 }
 
+/* The reset may have led here directly: no boot-guard has seen its reason. */
+static void judge_watchdog(const struct qmr_config *config, struct qmr_state *state)
+{
+	cleanup_close int class_fd = open(QMR_WATCHDOG_CLASS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct qmr_watchdog watchdog;
+
+	if (class_fd >= 0 && qmr_watchdog_is_allowed(config) && qmr_watchdog_find(class_fd, &watchdog, NULL) == 0)
+		(void)qmr_watchdog_judge(state, 0, watchdog.was_reset); /* the state is saved in any case */
+}
+
 static int acknowledge(const struct qmr_config *config, struct qmr_error *err)
 {
 	cleanup_close int pstore = open(QMR_PSTORE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -132,6 +143,7 @@ static int acknowledge(const struct qmr_config *config, struct qmr_error *err)
 		memset(root, 0, sizeof(root)); /* an image without a machine.conf recovers nothing, but it says so */
 	is_again = load(root, &state, &is_lost);
 	if (!is_again) {
+		judge_watchdog(config, &state);
 		if (pstore >= 0)
 			qmr_records_find_new(pstore, &state, &evidence);
 		(void)qmr_acknowledge(&state, &evidence, config->crash_window_s, is_own_entry());

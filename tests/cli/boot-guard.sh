@@ -247,4 +247,86 @@ if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
 	check "observe, four panics: it is said" "$(grep -c 'would start recovery' "$work/out")" 1
 	check "observe, four panics: kernel.panic stays the owner's" "$(head -1 "$work/panic")" 0
 fi
+# The watchdog: a made-up one in a mount namespace of its own, with a pipe in the place of the device; what comes out of it is what the
+# hardware would have seen (a NUL byte: a ping; V: disarmed).
+watchdog_root() { # the mounted root: $1: name of its init
+	rm -rf "$work/sysroot"
+	mkdir -p "$work/sysroot/sbin" "$work/sysroot/usr/lib/systemd" "$work/sysroot/etc/systemd/system.conf.d"
+	: >"$work/sysroot/usr/lib/systemd/$1"
+	ln -s "/usr/lib/systemd/$1" "$work/sysroot/sbin/init"
+}
+# Starts a boot, arms, and comes to the end of the initramfs. $1: bootstatus; $2: nowayout; $3: it ends in an orderly way.
+# In $work/wire: what the device saw.
+watched_boot() {
+	rm -rf "$work/run" "$work/wire"
+	unshare -m sh -c '
+		mount -t tmpfs -o mode=1777 tmpfs /run && mount -t tmpfs -o mode=0755 tmpfs /sys/class || exit 1
+		w=/sys/class/watchdog/watchdog0
+		mkdir -p $w/device && ln -s ../drivers/i6300esb $w/device/driver
+		echo "a timer" >$w/identity; echo "$2" >$w/bootstatus; echo inactive >$w/state; echo "$4" >$w/nowayout
+		rm -f "$1/device"; mkfifo -m 0666 "$1/device"
+		timeout 30 cat "$1/device" >"$1/wire" & exec 8<>"$1/device"
+		guard="$3 env EFIVARFS_PATH=$1/efi/ rootmnt=$1/sysroot $1/boot-guard --config $1/etc/qmr.conf --run $1/run --device $1/device"
+		$guard start; $guard feed
+		for i in 1 2 3 4 5 6 7 8 9 10; do [ -e "$1/run/feeder.pid" ] && break; sleep 0.1; done
+		ls "$1/run" >"$1/marks"
+		$guard root
+		[ -z "$5" ] || $guard clean-shutdown
+		exec 8>&-; wait
+		cat /run/systemd/system.conf.d/* >"$1/systemd" 2>/dev/null || :
+	' - "$work" "$1" "$drop" "${2-0}" "${3-}" >"$work/out" 2>&1
+}
+wire() { od -An -c "$work/wire" | tr -d ' \n' | sed 's/\(\\0\)*/p/'; }
+if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
+	rm -rf "$work/efi"; mkdir "$work/efi"; chmod 0777 "$work/efi" "$work"
+	printf '[policy]\nmode = collect\n[watchdog]\nruntime = 45\n' >"$work/etc/qmr.conf"
+	watchdog_root systemd
+	watched_boot 0
+	check "watchdog: fed, and left armed for systemd" "$(wire) $(grep -c feeder.pid "$work/marks") $(ls "$work/run" | grep -c feeder)" "p 1 0"
+	check "watchdog: systemd is told for this boot" "$(tail -1 "$work/systemd")" "RuntimeWatchdogSec=45"
+	watched_boot 32
+	check "watchdog: a boot without an end, and its reset reason: a hang by watchdog" "$(bytes 108 4)" "4 0 0 2"
+	run clean-shutdown
+	watched_boot 32
+	check "watchdog: an orderly end is no hang" "$(bytes 108 1) $(bytes 12 1)" "2 0"
+	watched_boot 32 0 end
+	check "watchdog: an orderly end while the reason is set is remembered" "$(bytes 12 1)" 4
+	watched_boot 32
+	check "watchdog: set again: it is sticky" "$(bytes 12 1)" 2
+	watched_boot 32
+	check "watchdog: and makes no hang of a power cut" "$(bytes 12 1) $(bytes 108 1)" "2 6"
+	watched_boot 0
+	check "watchdog: unset: it is believed again" "$(bytes 12 1)" 0
+	run clean-shutdown
+	echo '[Manager]
+RuntimeWatchdogSec=20' >"$work/sysroot/etc/systemd/system.conf.d/owner.conf"
+	run healthy
+	watched_boot 0
+	check "watchdog: what the owner told systemd stays" "$(wire) $(cat "$work/systemd")" "p "
+	echo '[Manager]
+RuntimeWatchdogSec=off' >"$work/sysroot/etc/systemd/system.conf.d/owner.conf"
+	watched_boot 0
+	check "watchdog: disarmed where the owner wants none" "$(wire) $(cat "$work/systemd")" "pV "
+	watchdog_root other-init
+	watched_boot 0
+	check "watchdog: disarmed for another init" "$(wire) $(cat "$work/systemd")" "pV "
+	watchdog_root systemd
+	mkdir -p "$work/sysroot/etc/systemd/system/default.target.wants"
+	: >"$work/sysroot/etc/systemd/system/default.target.wants/watchdog.service"
+	run healthy
+	watched_boot 0
+	check "watchdog: disarmed for a program of the owner's" "$(wire) $(grep -c 'watchdog.service is enabled' "$work/out")" "pV 1"
+	run healthy
+	watched_boot 0 1
+	check "watchdog: one that could not be disarmed is not armed" \
+		"$(stat -c %s "$work/wire") $(grep -c 'not armed: .*nowayout' "$work/out")" "0 1"
+	printf '[policy]\nmode = observe\n' >"$work/etc/qmr.conf"
+	run healthy
+	watched_boot 0
+	check "watchdog: not in mode observe" "$(stat -c %s "$work/wire") $(cat "$work/systemd")" "0 "
+	printf '[policy]\nmode = collect\n[watchdog]\narm = no\n' >"$work/etc/qmr.conf"
+	run healthy
+	watched_boot 0
+	check "watchdog: not where it is switched off" "$(stat -c %s "$work/wire")" 0
+fi
 exit $status

@@ -175,7 +175,7 @@ ok "all that was refused changed nothing" \
 # Steps that fail.
 touch "$root/tmp/fail-initramfs"
 ok "a generator that fails: said what was done and what not" \
-	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, paths, keys, machine, machine.conf; not begun: the 5 after it")" "1 1"
+	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, paths, keys, machine, machine.conf, watchdog; not begun: the 5 after it")" "1 1"
 rm "$root/tmp/fail-initramfs"
 touch "$root/tmp/late"
 ok "boot-guard not the first of init-top is refused" "$(install_built) $(said "which is '/scripts/init-top/00-early'")" "1 1"

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "boot-history.h"
+#include "watchdog.h"
 
 const struct way ways[] = {
 	{'h', QMR_HEALTHY, QMR_PHASE_HEALTHY, 0, 0, NO_RECORD, 0, GOOD},
@@ -59,7 +60,7 @@ void boot(struct qmr_state *state, const struct way *way, int probation, int win
 	static const int64_t after[] = {[AT_ONCE] = 0, [AT_WINDOW] = 0, [LATE] = 1};
 	struct qmr_attempt attempt = {.number = ++state->boots, .started_unix_s = started,
 				      .flags = probation ? QMR_ATTEMPT_PROBATION : 0};
-	struct qmr_evidence found = {.panic = way->record != NO_RECORD, .crash_uptime_s = -1, .watchdog = way->watchdog};
+	struct qmr_evidence found = {.panic = way->record != NO_RECORD, .crash_uptime_s = -1};
 
 	qmr_assess_add_attempt(state, &attempt);
 	state->attempts[0].outcome = way->outcome;
@@ -69,6 +70,7 @@ void boot(struct qmr_state *state, const struct way *way, int probation, int win
 	state->attempts[0].uptime_s = way->outcome == QMR_OPEN ? 0 : HEALTHY_AT_S;
 	if (found.panic && way->record != NO_TIME)
 		found.crash_uptime_s = HEALTHY_AT_S + after[way->record] + (way->record == AT_ONCE ? 0 : window_s);
+	(void)qmr_watchdog_judge(state, 0, way->watchdog);
 	qmr_state_close_last(state, &found, window_s);
 }
 

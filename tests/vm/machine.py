@@ -266,10 +266,10 @@ class Run:
 
 class Machine:
     """A copy of a system's disk with a firmware of its own, or of another machine at rest with its firmware. scenario: shell
-    functions boot_1, boot_2 … and boot_any for the director."""
+    functions boot_1, boot_2 … and boot_any for the director. hardware: more arguments for QEMU."""
 
-    def __init__(self, origin, work, name, scenario=""):
-        self.nonce = os.urandom(6).hex()
+    def __init__(self, origin, work, name, scenario="", hardware=()):
+        self.nonce, self.hardware = os.urandom(6).hex(), hardware
         self.folder = os.path.join(work, name)
         os.makedirs(self.folder)
         self.vars = self.folder + "/vars.fd"
@@ -302,7 +302,7 @@ class Machine:
             # Addresses are fixed: firmware names a disk by its slot, and another slot is another boot entry.
             "-device", "virtio-blk-pci,addr=0x10,write-cache=on,drive=" + ("logged" if log else "disk"),
             *(["-netdev", "tap,id=net,script=no,downscript=no,ifname=" + network.tap, "-device", "virtio-net-pci,addr=0x11,netdev=net"]
-              if network else ["-nic", "none"]),
+              if network else ["-nic", "none"]), *self.hardware,
             "-qmp", "unix:%s/qmp,server=on,wait=off" % self.folder, "-chardev", "stdio,id=serial,signal=off", "-serial",
             "chardev:serial", "-monitor", "none", "-S"]
 
