@@ -208,6 +208,14 @@ static int defer(const struct qmr_guard *guard, const char *why, struct qmr_erro
 	return qmr_guard_mark(guard, QMR_MARK_DEFERRED, why, err);
 }
 
+/* Of a run of recovery that did not come: a later one, which may be needed, must not be a test by it, or do less than it could. */
+static void forget_requests(struct qmr_state *state)
+{
+	state->flags &= ~(uint32_t)QMR_STATE_TEST;
+	if (state->stage != QMR_STAGE_SWITCHING)
+		state->flags &= ~(uint32_t)QMR_STATE_COLLECT_ONLY;
+}
+
 static int count(const struct qmr_guard *guard, struct qmr_error *err)
 {
 	struct qmr_attempt attempt;
@@ -225,6 +233,7 @@ static int count(const struct qmr_guard *guard, struct qmr_error *err)
 	if (is_resume_expected(&state) && !guard->late && !guard->dry_run)
 		return defer(guard, "the system was hibernated and may resume", err);
 
+	forget_requests(&state);
 	judge_last(guard->config, &state);
 	if (state.n_attempts)
 		state.attempts[0].flags &= (uint8_t)~QMR_ATTEMPT_HIBERNATED;

@@ -194,3 +194,17 @@ int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, const cha
 	r = qmr_state_save(state, err);
 	return r < 0 ? r : qmr_firmware_set_next(entry, err);
 }
+
+int qmr_guard_request_test(struct qmr_state *state, struct qmr_error *err)
+{
+	uint16_t entry;
+	int r = qmr_firmware_find_entry(&entry, err);
+
+	if (r < 0)
+		return r;
+	if (state->stage == QMR_STAGE_SWITCHING)
+		return qmr_error_set(err, -EBUSY, "a switch to recovery is pending; 'qmrctl cancel' takes it back");
+	state->flags |= QMR_STATE_TEST;
+	r = qmr_state_save(state, err);
+	return r < 0 ? r : qmr_firmware_set_next(entry, err);
+}

@@ -41,7 +41,10 @@ static const char usage[] =
 	"  --force               install, register, check: go on where it would be refused\n"
 	"  --purge               uninstall: delete " QMRCTL_STATE_FOLDER " too\n"
 	"  --reason TEXT         recover: a line for the record\n"
-	"  --no-reboot           recover: wait for the next reboot\n"
+	"  --collect-only        recover: collect and send, change nothing, whatever the mode\n"
+	"  --test                recover: only see whether the recovery image works\n"
+	"  --now                 recover: reboot at once (default)\n"
+	"  --next                recover: wait for the next reboot\n"
 	"  --json                status, history: as JSON\n"
 	"  --help                this text\n"
 	"  --version             the version\n"
@@ -185,7 +188,10 @@ static int parse(int argc, char **argv, struct qmrctl *ctl)
 		{"no-variables", NULL, &ctl->no_variables},
 		{"force", NULL, &ctl->force},
 		{"purge", NULL, &ctl->purge},
-		{"no-reboot", NULL, &ctl->no_reboot},
+		{"now", NULL, &ctl->now},
+		{"next", NULL, &ctl->next},
+		{"collect-only", NULL, &ctl->collect_only},
+		{"test", NULL, &ctl->test},
 		{"json", NULL, &ctl->json},
 	};
 	enum { N = sizeof(all) / sizeof(*all) };

@@ -98,16 +98,25 @@ static int acknowledge(const struct qmr_config *config, struct qmr_error *err)
 	struct qmr_error write_err = {0};
 	uint8_t root[16] = {0};
 	struct qmr_state state;
+	uint32_t request;
 	int saved, r;
 
 	if (qmr_uuid_parse(config->root_uuid, root) < 0)
 		memset(root, 0, sizeof(root)); /* an image without a machine.conf recovers nothing, but it says so */
 	(void)load(root, &state);              /* an empty history is one to go on with */
-	if (pstore >= 0)
-		qmr_records_find_new(pstore, &state, &evidence);
-	(void)qmr_acknowledge(&state, &evidence, config->crash_window_s, is_own_entry());
-	snprintf(state.note, sizeof(state.note), "recovery runs");
+	request = qmr_acknowledge_take_request(&state);
+	if (request & QMR_STATE_TEST) {
+		/* Crash records are counted by the boot that follows. */
+		if (!strncmp(state.note, QMR_NOTE_TESTED, strlen(QMR_NOTE_TESTED)))
+			state.note[0] = '\0'; /* that of the test before */
+	} else {
+		if (pstore >= 0)
+			qmr_records_find_new(pstore, &state, &evidence);
+		(void)qmr_acknowledge(&state, &evidence, config->crash_window_s, is_own_entry());
+		snprintf(state.note, sizeof(state.note), "recovery runs");
+	}
 	saved = qmr_state_save(&state, err);
+	state.flags |= request; /* of this run, which the files are for */
 	r = write_files(&state, &write_err); /* recovery goes on without variables, but not without these */
 	if (r < 0)
 		qmr_error_log("%s", write_err.text);

@@ -211,7 +211,7 @@ ok "machine.conf says what was found" "$(xargs <"$root/etc/qmr/machine.conf")" \
 	"# written by qmrctl install [machine] root_uuid=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 root_fstype=ext4 esp_uuid=ABCD-1234"
 ok "and is in the initramfs" "$(tar -xOf "$root/boot/initrd.img-$release" ./etc/qmr/machine.conf)" "$(cat "$root/etc/qmr/machine.conf")"
 ok "registering is left to the first boot" "$(find "$root/var/lib/qmr" -name register-pending | wc -l)" 1
-ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-healthy.timer qmr-register.service qmr-resume.service qmr-shutdown.service "
+ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-deadline.service qmr-emergency.service qmr-healthy.timer qmr-register.service qmr-resume.service qmr-shutdown.service qmr-waiting.path "
 ok "systemd-pstore leaves the crash records" "$(grep -c Storage=none "$root/etc/systemd/pstore.conf.d/50-qmr.conf")" 1
 before=$(snapshot)
 ok "a second run changes nothing" "$(install_built) $(diff <(echo "$before") <(snapshot))" "0 "
@@ -337,6 +337,7 @@ ok "history" "$(ctl history) $(grep -cE '^ +[123]  ' "$root/tmp/out")" "0 3"
 ctl --json history >/dev/null
 ok "history --json" "$(python3 -c 'import json,sys; print(len(json.load(open(sys.argv[1]))["attempts"]))' "$root/tmp/out")" 3
 ok "recover is refused without boot entry and ESP" "$(ctl recover) $(said 'recovery cannot be started') $(said 'nothing was changed')" "1 1 1"
+mkdir -p "$root/run/qmr" && echo 3 >"$root/run/qmr/attempt" # start's mark
 env EFIVARFS_PATH=$variables chroot "$root" /usr/lib/qmr/boot-guard healthy >"$root/tmp/out" 2>&1
 ctl --json history >/dev/null
 ok "a healthy boot does not forget the switch that waits for the reboot" \
@@ -348,6 +349,40 @@ printf '\x06\0\0\0\0' >"$root/tmp/efi/SecureBoot-8be4df61-93ca-11d2-aa0d-00e0980
 ok "Secure Boot that is off" "$(ctl install) $(said 'no EFI system partition is mounted')" "1 1"
 ok "cancel takes a recorded switch back" "$(ctl cancel) $(said 'stage is now none')" "0 1"
 ok "a second cancel has nothing to do" "$(ctl cancel)" 3
+ok "--now and --next exclude each other" "$(ctl --now --next recover) $(said 'nothing was changed')" "2 1"
+ok "a test is no recovery" "$(ctl --test --collect-only recover) $(ctl --test --reason x recover) $(said 'it is no recovery')" "2 2 1"
+tested() { # $1: text of last-test.json
+	printf '%s' "$1" >"$root/var/lib/qmr/last-test.json"
+	ctl status >/dev/null
+	grep '^tested:' "$root/tmp/out" | sed 's/20[-0-9: ]*/DATE/'
+}
+ok "no test of the recovery image" "$(ctl status) $(said 'tested:        never')" "0 1"
+ok "one that went well" "$(tested '{"schema": 1, "result": "ok", "failed": null, "tested_unix_s": 1790000000}')" \
+	"tested:        recovery image last tested: DATE, ok"
+ok "one that failed" "$(tested '{"schema": 1, "result": "failed", "failed": "network: no \u001b address", "tested_unix_s": 1790000000}')" \
+	"tested:        recovery image last tested: DATE, network: no ? address"
+ok "one that recovery did not answer" "$(tested '{"schema": 1, "result": "requested", "requested_unix_s": 1790000000}')" \
+	"tested:        asked for on DATE; the recovery image did not answer"
+ok "a file that is none" "$(tested '{"schema": 2, "result": "ok"}') $(tested '{"schema": 1, "result": 7}')" "tested:        never tested:        never"
+note() { # $1: the boot state's note, $2: its flags
+	python3 - "$root"/tmp/efi/QmrState-* "$@" <<-'EOT'
+	import struct, sys, zlib
+	data = bytearray(open(sys.argv[1], "rb").read())
+	state = data[4:]
+	struct.pack_into("<I", state, 12, int(sys.argv[3]))
+	state[872:960] = sys.argv[2].encode().ljust(88, b"\0")
+	struct.pack_into("<I", state, 8, 0)
+	struct.pack_into("<I", state, 8, zlib.crc32(state))
+	open(sys.argv[1], "wb").write(data[:4] + state)
+	EOT
+}
+note "recovery image tested 2026-01-02T03:04Z: devices: no device has the root's UUID" 0
+ok "where the root could not be written, the boot state's note counts" \
+	"$(tested '{"schema": 1, "result": "ok", "tested_unix_s": 1790000000}')" \
+	"tested:        recovery image last tested: DATE, devices: no device has the root's UUID"
+note "" 8
+ok "a test that waits" "$(ctl status) $(said 'tested:        at the next reboot')" "0 1"
+ok "cancel takes it back" "$(ctl cancel) $(ctl status) $(said 'tested:        never') $(ctl cancel)" "0 0 1 3"
 ok "a reason that does not fit" "$(ctl --reason "$(printf 'x%.0s' {1..88})" recover)" 2
 mode off >/dev/null
 ok "recover is refused in mode off" "$(ctl recover) $(said 'the mode is off')" "1 1"

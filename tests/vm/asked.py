@@ -39,5 +39,38 @@ def menu_bootnext_and_qmrctl(s):
     s.same("nothing was applied", [], [n for n in box.disk.list("/var/lib/qmr/transactions") if n.isdigit()])
 
 
+# What the running system sees of a test, and of a run that collects only, although the mode would repair.
+REQUESTS = """mkdir -p /var/out
+boot_1() { qmrctl --test recover >/dev/console 2>&1; }
+boot_2() { qmrctl --json status >/var/out/tested; qmrctl check >/var/out/check; sync; qmrctl --collect-only --reason "by %s" recover >/dev/console 2>&1; }
+"""
+
+
+def a_test_and_collect_only(s):
+    template = s.settled("machine", lambda: CONFIG, lambda: {"/opt/product/file": "content\n"})
+    box = machine.Machine(template, s.work, "machine")
+    box.play(REQUESTS % box.nonce)
+    done = s.boot_to_the_end(box)
+    state = box.state()
+    s.same("resets: two into recovery, two back", 4, done.resets)
+    s.same("attempts", ["healthy", "clean-shutdown", "clean-shutdown", "healthy"], state["outcomes"])
+    s.same("flags of the state, stage, runs", (0, "none", 0), (state["flags"], state["stage"], state["recovery_runs"]))
+    s.same("attempts that recovery followed", [0, 0, 8, 0], [f & 8 for f in state["attempt_flags"]])
+    test = box.disk.json("/var/lib/qmr/last-test.json")
+    s.same("the test", ("ok", None), (test["result"], test["failed"]))
+    results = {step["step"]: step["result"] for step in test["steps"]}
+    s.same("what it tried", {"variables", "acknowledge", "devices", "announce", "mount-root-ro", "check-root"},
+           {name for name, result in results.items() if result == "ok"})
+    s.same("what it left out", {"skipped"}, {result for name, result in results.items() if result != "ok"})
+    seen = box.disk.json("/var/out/tested")
+    s.same("the running system knows", ("ok", "none"), (seen["test"]["result"], seen["stage"]))
+    incidents = [box.disk.json("/var/lib/qmr/incidents/%s/incident.json" % i) for i in box.disk.list("/var/lib/qmr/incidents")]
+    s.same("one incident, that of the second request", [("requested", "manual")], [(i["reason"], i["kind"]) for i in incidents])
+    runs = box.disk.json("/var/lib/qmr/incidents/%s/timeline.json" % incidents[0]["id"])["runs"]
+    applied = [step for step in runs[0]["steps"] if step["step"] == "apply"]
+    s.same("mode automatic, and nothing was to be changed", ("skipped", "mode collect changes nothing"),
+           (applied[0]["result"], applied[0]["text"]))
+
+
 if __name__ == "__main__":
-    scenario.main(menu_bootnext_and_qmrctl)
+    scenario.main(menu_bootnext_and_qmrctl, a_test_and_collect_only)

@@ -39,7 +39,7 @@ boot_1() {
 	restart
 }
 boot_2() {
-	step recover-later qmrctl --no-reboot --reason "a test" recover
+	step recover-later qmrctl --next --reason "a test" recover
 	step next ls $next
 	step cancel qmrctl cancel
 	step cancelled ls $next
