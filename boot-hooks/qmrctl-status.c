@@ -153,7 +153,7 @@ static json_t *point_json(const struct status *s)
 			 (json_int_t)s->point.taken_unix_s, "kernel", s->point.kernel, "files", (json_int_t)s->point.n_files);
 }
 
-static int print_json(json_t *json, struct qmr_error *err)
+int qmrctl_print_json(const json_t *json, struct qmr_error *err)
 {
 	int r = json ? json_dumpf(json, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : -1;
 
@@ -174,7 +174,7 @@ static int print_status_json(const struct qmrctl *ctl, const struct status *s, s
 		entry_json(s), "restore_point", point_json(s), "spool", "bundles", s->spooled, "bytes",
 		(json_int_t)s->spooled_bytes, "incidents", s->incidents, "test", test_json(&s->test), "errors", errors);
 
-	return print_json(json, err);
+	return qmrctl_print_json(json, err);
 }
 
 static void print_attempt(const struct qmr_attempt *a)
@@ -316,7 +316,7 @@ int qmrctl_history(struct qmrctl *ctl, struct qmr_error *err)
 		cleanup_json json_t *json = json_pack("{s:i, s:O, s:o}", "schema", 1, "attempts",
 						      json_object_get(all, "attempts"), "error", error_json(&why));
 
-		return print_json(json, err);
+		return qmrctl_print_json(json, err);
 	}
 	if (r < 0)
 		return qmr_error_set(err, r == -EINVAL ? -EIO : r, "there is no history: %s", why.text);

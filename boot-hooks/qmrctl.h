@@ -2,6 +2,7 @@
 #ifndef QMRCTL_H
 #define QMRCTL_H
 
+#include <jansson.h>
 #include <limits.h>
 #include <stdint.h>
 
@@ -76,7 +77,9 @@ void qmrctl_test_load(const struct qmr_state *state, struct qmrctl_test *ret_tes
 /* Notes that a test was asked for; recovery replaces the note by its result. */
 int qmrctl_test_begin(struct qmr_error *err) QMR_MUST_CHECK;
 
-/* qmrctl-status.c: for people. Control characters become '?': what is printed of a variable, an image or a file steers no terminal. */
+/* qmrctl-status.c: json (NULL: out of memory) to standard output. */
+int qmrctl_print_json(const json_t *json, struct qmr_error *err) QMR_MUST_CHECK;
+/* For people. Control characters become '?': what is printed of a variable, an image or a file steers no terminal. */
 void qmrctl_clean(char *text);
 void qmrctl_format_time(int64_t unix_s, char ret_text[32]);
 
@@ -129,6 +132,9 @@ int qmrctl_machine_conf_remove(struct qmr_error *err) QMR_MUST_CHECK; /* a missi
 int qmrctl_step_keys(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_keys_entries(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_keys_initramfs(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* The keys that install, mode or register change something for, and how many are bound to other registers; a list of the first ones. */
+void qmrctl_keys_find(size_t *ret_n, size_t *ret_others, char *ret_list, size_t size);
 
 /* qmrctl-units.c: 0 if all units are enabled; the message names one that is not. */
 int qmrctl_units_examine(struct qmr_error *err) QMR_MUST_CHECK;
