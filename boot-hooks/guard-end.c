@@ -11,6 +11,7 @@
 #include "file.h"
 #include "guard.h"
 #include "healthy.h"
+#include "history.h"
 #include "log.h"
 #include "uuid.h"
 
@@ -78,6 +79,7 @@ static void settle_stage(struct qmr_state *state)
 int qmr_guard_healthy(const struct qmr_guard *guard, struct qmr_error *err)
 {
 	struct utsname uts = {0};
+	struct qmr_error why = {0};
 	struct qmr_state state;
 	const char *final;
 	int r = qmr_guard_load_own(guard, &state, err);
@@ -99,7 +101,10 @@ int qmr_guard_healthy(const struct qmr_guard *guard, struct qmr_error *err)
 	settle_stage(&state);
 	(void)uname(&uts); /* cannot fail with a valid pointer */
 	snprintf(state.kernel, sizeof(state.kernel), "%.63s", uts.release);
-	return qmr_state_save(&state, err);
+	r = qmr_state_save(&state, err);
+	if (r == 0 && qmr_history_append(QMR_HISTORY_PATH, &state, &why) < 0)
+		qmr_warning("%s; 'qmrctl history' remembers %d attempts only", why.text, QMR_STATE_ATTEMPTS);
+	return r;
 }
 
 int qmr_guard_clean_shutdown(const struct qmr_guard *guard, struct qmr_error *err)

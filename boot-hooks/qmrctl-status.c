@@ -110,7 +110,7 @@ static void clean_all(struct status *s)
 	qmrctl_clean(s->point.kernel);
 }
 
-static json_t *error_json(const struct qmr_error *error)
+json_t *qmrctl_error_json(const struct qmr_error *error)
 {
 	return error->code ? json_string(error->text) : json_null();
 }
@@ -164,9 +164,9 @@ int qmrctl_print_json(const json_t *json, struct qmr_error *err)
 
 static int print_status_json(const struct qmrctl *ctl, const struct status *s, struct qmr_error *err)
 {
-	json_t *errors = json_pack("{s:o, s:o, s:o, s:o, s:o}", "config", error_json(&s->config_error), "state",
-				   error_json(&s->state_error), "image", error_json(&s->image_error), "entry",
-				   error_json(&s->entry_error), "restore_point", error_json(&s->point_error));
+	json_t *errors = json_pack("{s:o, s:o, s:o, s:o, s:o}", "config", qmrctl_error_json(&s->config_error), "state",
+				   qmrctl_error_json(&s->state_error), "image", qmrctl_error_json(&s->image_error), "entry",
+				   qmrctl_error_json(&s->entry_error), "restore_point", qmrctl_error_json(&s->point_error));
 	cleanup_json json_t *json = json_pack(
 		"{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:{s:i, s:I}, s:i, s:o, s:o}", "schema", 1, "mode",
 		qmr_mode_name(ctl->config.mode), "stage", qmr_stage_name(s->state.stage), "stage_text",
@@ -175,30 +175,6 @@ static int print_status_json(const struct qmrctl *ctl, const struct status *s, s
 		(json_int_t)s->spooled_bytes, "incidents", s->incidents, "test", test_json(&s->test), "errors", errors);
 
 	return qmrctl_print_json(json, err);
-}
-
-static void print_attempt(const struct qmr_attempt *a)
-{
-	static const struct {
-		unsigned int flag;
-		const char *text;
-	} notes[] = {
-		{QMR_ATTEMPT_SOON, "soon after it was healthy"}, {QMR_ATTEMPT_ATTENDED, "somebody was there: not counted"},
-		{QMR_ATTEMPT_OOPS, "the kernel had oopsed"},	  {QMR_ATTEMPT_HIBERNATED, "hibernated"},
-		{QMR_ATTEMPT_PROBATION, "on probation"},	  {QMR_ATTEMPT_OBSERVED, "observed: would have recovered"},
-		{QMR_ATTEMPT_RECOVER, "then recovery"},
-	};
-	char started[32];
-
-	qmrctl_format_time((int64_t)a->started_unix_s, started);
-	printf("  %6" PRIu32 "  %s  %-14s %-16s %6" PRIu32 " s", a->number, started,
-	       a->outcome == QMR_OPEN ? "running" : qmr_outcome_name(a->outcome), qmr_phase_name(a->phase), a->uptime_s);
-	if (a->evidence != QMR_BY_NONE)
-		printf("  by %s", qmr_evidence_name(a->evidence));
-	for (size_t i = 0; i < sizeof(notes) / sizeof(*notes); i++)
-		if (a->flags & notes[i].flag)
-			printf("  %s", notes[i].text);
-	printf("\n");
 }
 
 /* "none", with the reason unless it is that there has not been one yet. */
@@ -231,7 +207,7 @@ static void print_state(const struct status *s)
 			printf("blocked:       %s\n", s->state.modules[i]);
 	printf("boots:         %" PRIu32 "\n", s->state.boots);
 	for (int i = 0; i < s->state.n_attempts && i < ATTEMPTS_SHOWN; i++)
-		print_attempt(&s->state.attempts[i]);
+		qmrctl_print_attempt(&s->state.attempts[i]);
 }
 
 static void print_test(const struct qmrctl_test *test)
@@ -300,28 +276,4 @@ int qmrctl_status(struct qmrctl *ctl, struct qmr_error *err)
 	}
 	qmr_restore_point_done(&s.point);
 	return r;
-}
-
-int qmrctl_history(struct qmrctl *ctl, struct qmr_error *err)
-{
-	struct qmr_error why = {0};
-	struct qmr_state state;
-	uint8_t root[16];
-	int r;
-
-	qmr_guard_root_id(&ctl->config, root);
-	r = qmr_state_load(root, &state, &why);
-	if (ctl->json) {
-		cleanup_json json_t *all = qmr_state_to_json(&state);
-		cleanup_json json_t *json = json_pack("{s:i, s:O, s:o}", "schema", 1, "attempts",
-						      json_object_get(all, "attempts"), "error", error_json(&why));
-
-		return qmrctl_print_json(json, err);
-	}
-	if (r < 0)
-		return qmr_error_set(err, r == -EINVAL ? -EIO : r, "there is no history: %s", why.text);
-	printf("  number  started              outcome        phase            uptime\n");
-	for (int i = 0; i < state.n_attempts; i++)
-		print_attempt(&state.attempts[i]);
-	return 0;
 }

@@ -79,9 +79,13 @@ int qmrctl_test_begin(struct qmr_error *err) QMR_MUST_CHECK;
 
 /* qmrctl-status.c: json (NULL: out of memory) to standard output. */
 int qmrctl_print_json(const json_t *json, struct qmr_error *err) QMR_MUST_CHECK;
+json_t *qmrctl_error_json(const struct qmr_error *error); /* null where there is none */
 /* For people. Control characters become '?': what is printed of a variable, an image or a file steers no terminal. */
 void qmrctl_clean(char *text);
 void qmrctl_format_time(int64_t unix_s, char ret_text[32]);
+
+/* qmrctl-history.c: one line. */
+void qmrctl_print_attempt(const struct qmr_attempt *attempt);
 
 /* Steps that several commands share. */
 int qmrctl_step_config(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;

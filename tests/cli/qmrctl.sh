@@ -343,9 +343,45 @@ EOT
 ok "history" "$(ctl history) $(grep -cE '^ +[123]  ' "$root/tmp/out")" "0 3"
 ctl --json history >/dev/null
 ok "history --json" "$(python3 -c 'import json,sys; print(len(json.load(open(sys.argv[1]))["attempts"]))' "$root/tmp/out")" 3
+history=$root/var/lib/qmr/history.jsonl
+line() { # $1: root, $2: number, $3: start, $4: outcome, $5: flags
+	printf '{"schema":1,"root":"%s","number":%d,"started_unix_s":%d,"outcome":"%s","phase":"healthy","evidence":"none","flags":%d,"uptime_s":9,"kernel_crc32":0}\n' "$@"
+}
+own=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01
+# An earlier state of this root, two attempts that the ring has too (number 1 under another start is not one of them), another root's, damage.
+{
+	line $own 7 1780000000 healthy 2
+	line $own 8 1780000001 panic 2
+	line $own 1 1780000002 unknown 0
+	line $own 1 1790000002 panic 0
+	line 00000000-0000-4000-8000-000000000001 9 1780000003 healthy 0
+	echo '{"schema":1'
+} >"$history"
+ok "history: the boot state and what was written down before, each attempt once, the boot state's word first" \
+	"$(ctl history) $(grep -oE '^ +[0-9]+  ' "$root/tmp/out" | xargs) $(grep -E '^ +1 ' "$root/tmp/out" | grep -c panic)" "0 3 2 1 1 8 7 0"
+ok "and how often recovery would have been started for nothing" \
+	"$(said 'of the last 6 attempts: 2 healthy, 2 failed, 1 without evidence, 0 left') $(said 'mode observe would have started it 2 times, and 1 of these boots became healthy without it')" "1 1"
+ctl --json history >/dev/null
+ok "history --json: the same" "$(python3 - "$root/tmp/out" <<'EOT'
+import json, sys
+h = json.load(open(sys.argv[1]))
+assert [a["number"] for a in h["attempts"]] == [3, 2, 1, 1, 8, 7] and h["error"] is None, h
+assert h["attempts"][5] == {"number": 7, "started_unix_s": 1780000000, "outcome": "healthy", "phase": "healthy", "evidence": "none",
+                            "flags": 2, "uptime_s": 9, "kernel_crc32": 0}, h
+assert h["summary"] == {"attempts": 6, "healthy": 2, "failed": 2, "unknown": 1, "clean_shutdown": 0, "recovered": 0,
+                        "would_have_recovered": 2, "would_have_recovered_healthy": 1}, h
+print("yes")
+EOT
+)" yes
+kept=$variables
+variables=/nowhere/
+ok "without variables, what was written down is shown" "$(ctl history) $(grep -cE '^ +[0-9]+  ' "$root/tmp/out") $(said 'those that healthy boots wrote down')" "0 4 1"
+variables=$kept
+rm "$history"
 ok "recover is refused without boot entry and ESP" "$(ctl recover) $(said 'recovery cannot be started') $(said 'nothing was changed')" "1 1 1"
 mkdir -p "$root/run/qmr" && echo 3 >"$root/run/qmr/attempt" # start's mark
 env EFIVARFS_PATH=$variables chroot "$root" /usr/lib/qmr/boot-guard healthy >"$root/tmp/out" 2>&1
+ok "a healthy boot writes down the attempts before it" "$(grep -o '"number":[0-9]*' "$history" | xargs)" "number:1 number:2"
 ctl --json history >/dev/null
 ok "a healthy boot does not forget the switch that waits for the reboot" \
 	"$(grep -m 1 -o '"outcome": "[a-z]*"' "$root/tmp/out") $(ctl status) $(said 'stage:         switching')" '"outcome": "healthy" 0 1'
@@ -575,7 +611,7 @@ ok "uninstall with a generator that fails: the image is gone all the same" \
 rm "$root/tmp/fail-initramfs"
 ok "uninstall" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall)" 0
 ok "image, units and mark for the first boot are gone, incidents are kept" \
-	"$(ls "$root/efi/EFI/Linux" "$root/etc/units") $(ls "$root/var/lib/qmr")" "$(printf '%s:\n\n%s:' "$root/efi/EFI/Linux" "$root/etc/units") incidents"
+	"$(ls "$root/efi/EFI/Linux" "$root/etc/units") $(ls "$root/var/lib/qmr" | xargs)" "$(printf '%s:\n\n%s:' "$root/efi/EFI/Linux" "$root/etc/units") history.jsonl incidents"
 ok "machine.conf is gone" "$(find "$root/etc/qmr" -name machine.conf)" ""
 ok "and systemd-pstore is as before" "$(find "$root/etc/systemd" -type f)" ""
 ok "boot-guard is out of the initramfs" "$(tar -tf "$root/boot/initrd.img-$release" | grep -c boot-guard)" 0
