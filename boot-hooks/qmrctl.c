@@ -27,6 +27,7 @@ static const char usage[] =
 	"  uninstall     take away what install made\n"
 	"  recover       start recovery\n"
 	"  cancel        take back a switch to recovery that has not begun\n"
+	"  healthy       this boot is healthy, whatever the checks say\n"
 	"  status        what is going on\n"
 	"  history       boot attempts, newest first\n"
 	"  mode MODE     off, observe, collect, ask or automatic\n"
@@ -60,7 +61,7 @@ static const struct command {
 } commands[] = {
 	{"install", qmrctl_install, 1, 1, 0},   {"register", qmrctl_register, 1, 0, 0},
 	{"uninstall", qmrctl_uninstall, 1, 0, 0}, {"recover", qmrctl_recover, 1, 1, 0},
-	{"cancel", qmrctl_cancel, 1, 0, 0},     {"status", qmrctl_status, 0, 0, 0},
+	{"cancel", qmrctl_cancel, 1, 0, 0},     {"healthy", qmrctl_healthy, 1, 0, 0},   {"status", qmrctl_status, 0, 0, 0},
 	{"history", qmrctl_history, 0, 0, 0},   {"mode", qmrctl_mode, 1, 1, 1},
 	{"check", qmrctl_check, 1, 0, 0},
 };

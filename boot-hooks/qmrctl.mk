@@ -1,7 +1,7 @@
 # qmrctl: the administrator's program.
 PROGRAMS += qmrctl
 qmrctl_SRCS := $(addprefix boot-hooks/,qmrctl.c qmrctl-check.c qmrctl-check-machine.c qmrctl-check-modules.c \
-	qmrctl-check-trust.c qmrctl-history.c qmrctl-image.c qmrctl-initramfs.c qmrctl-install.c \
+	qmrctl-check-trust.c qmrctl-healthy.c qmrctl-history.c qmrctl-image.c qmrctl-initramfs.c qmrctl-install.c \
 	qmrctl-keys.c qmrctl-loader.c qmrctl-machine.c qmrctl-paths.c qmrctl-status.c qmrctl-switch.c qmrctl-test.c qmrctl-uninstall.c qmrctl-units.c esp.c firmware.c guard.c \
 	history-read.c 	loader-entries.c luks.c uki-section.c)
 qmrctl_LIBS := efivar efiboot blkid inih jansson

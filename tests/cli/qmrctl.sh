@@ -104,6 +104,7 @@ stand_ins() {
 	enable) for u; do : >/etc/units/$u; done ;;
 	disable) for u; do rm -f /etc/units/$u; done ;;
 	is-enabled) [ -e "/etc/units/$1" ] ;;
+	show) [ "$*" = "-P OnSuccess qmr-healthy.service" ] && cat /tmp/follow ;;
 	esac
 	EOT
 	program usr/lib/qmr/mkrecovery <<-EOT
@@ -380,7 +381,13 @@ variables=$kept
 rm "$history"
 ok "recover is refused without boot entry and ESP" "$(ctl recover) $(said 'recovery cannot be started') $(said 'nothing was changed')" "1 1 1"
 mkdir -p "$root/run/qmr" && echo 3 >"$root/run/qmr/attempt" # start's mark
-env EFIVARFS_PATH=$variables chroot "$root" /usr/lib/qmr/boot-guard healthy >"$root/tmp/out" 2>&1
+printf 'qmr-a.service qmr-b.service\n' >"$root/tmp/follow"
+ok "healthy: recorded, and what follows a healthy boot is started" \
+	"$(ctl healthy) $(said 'record: this boot is recorded as healthy') $(said 'units: started: qmr-a.service qmr-b.service') $(tail -1 "$root/tmp/systemctl.log")" \
+	"0 1 1 --no-block start qmr-a.service qmr-b.service"
+mv "$root/run/qmr/attempt" "$root/tmp/attempt"
+ok "a boot that was not counted cannot be declared healthy" "$(ctl healthy) $(said 'this boot was not counted at its start') $(said 'not begun: the 1 after it')" "1 1 1"
+mv "$root/tmp/attempt" "$root/run/qmr/attempt"
 ok "a healthy boot writes down the attempts before it" "$(grep -o '"number":[0-9]*' "$history" | xargs)" "number:1 number:2"
 ctl --json history >/dev/null
 ok "a healthy boot does not forget the switch that waits for the reboot" \
