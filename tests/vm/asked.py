@@ -13,7 +13,7 @@ import scenario  # noqa: E402
 
 CONFIG = "[policy]\nmode = automatic\nlocal_rollback = yes\nstability = 5\ncancel = 2\n[watch]\npath = /opt\n[image]\ncmdline = console=ttyS0\n"
 ENTRY = "Quick machine recovery"
-# BootNext as a management controller would set it: attributes (non-volatile, boot, run time), then the number.
+# docs/remote.md says which reason each way gets. BootNext as a management controller would set it: attributes (non-volatile, boot, run time), then the number.
 SCENARIO = """boot_1() { bootctl set-oneshot qmr-recovery.efi; restart; }
 boot_2() { printf '\\7\\0\\0\\0\\%03o\\0' >/sys/firmware/efi/efivars/BootNext-8be4df61-93ca-11d2-aa0d-00e098032b8c; restart; }
 boot_3() { qmrctl recover --reason "asked by %s" >/dev/console 2>&1; }
