@@ -72,7 +72,11 @@ static int request(const struct qmrctl *ctl, struct qmr_state *state, const char
 	state->flags &= ~(uint32_t)(QMR_STATE_COLLECT_ONLY | QMR_STATE_TEST);
 	if (ctl->test) {
 		r = qmrctl_test_begin(err);
-		return r < 0 ? r : qmr_guard_request_test(state, err);
+		if (r == 0)
+			r = qmr_guard_request_test(state, err);
+		if (r < 0)
+			(void)unlink(QMRCTL_LAST_TEST); /* as above */
+		return r;
 	}
 	if (ctl->collect_only)
 		state->flags |= QMR_STATE_COLLECT_ONLY;
@@ -93,6 +97,8 @@ int qmrctl_recover(struct qmrctl *ctl, struct qmr_error *err)
 	if (r < 0)
 		return qmr_error_set(err, r == -EINVAL ? -EIO : r, "recovery cannot be started: %s; nothing was changed", why.text);
 	r = load_state(ctl, &state, &why);
+	if (r < 0 && r != -ENOENT && ctl->test)
+		return qmr_error_set(err, r, "%s; a test leaves it as it is: nothing was changed", why.text);
 	if (r < 0 && r != -ENOENT)
 		qmr_warning("%s; beginning with an empty history", why.text);
 	r = request(ctl, &state, reason, &why);

@@ -31,7 +31,7 @@ static const char usage[] =
 	"       recovery-state end --stage NAME [--final NAME] [--rung N] [--remediation ID] [--note TEXT]\n"
 	"Tells the boot state that recovery runs, and how it ended.\n"
 	"\n"
-	"  --stage NAME      none, probation or final\n"
+	"  --stage NAME      a word of docs/boot-state.md\n"
 	"  --final NAME      final condition: none, normal-boot, halt or menu\n"
 	"  --rung N          bits to add to the rungs that were tried\n"
 	"  --remediation ID  plan that was applied\n"
