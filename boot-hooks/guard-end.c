@@ -12,6 +12,7 @@
 #include "file.h"
 #include "guard.h"
 #include "healthy.h"
+#include "history.h"
 #include "log.h"
 #include "uuid.h"
 
@@ -100,6 +101,7 @@ static uint32_t log_uptime_s(void)
 int qmr_guard_healthy(const struct qmr_guard *guard, struct qmr_error *err)
 {
 	struct utsname uts = {0};
+	struct qmr_error why = {0};
 	struct qmr_state state;
 	const char *final;
 	int r = qmr_guard_load_own(guard, &state, err);
@@ -122,7 +124,10 @@ int qmr_guard_healthy(const struct qmr_guard *guard, struct qmr_error *err)
 	(void)uname(&uts); /* cannot fail with a valid pointer */
 	snprintf(state.kernel, sizeof(state.kernel), "%.63s", uts.release);
 	qmr_state_move_back(); /* crash records have just made room, and nobody waits */
-	return qmr_state_save(&state, err);
+	r = qmr_state_save(&state, err);
+	if (r == 0 && qmr_history_append(QMR_HISTORY_PATH, &state, &why) < 0)
+		qmr_warning("%s; 'qmrctl history' remembers %d attempts only", why.text, QMR_STATE_ATTEMPTS);
+	return r;
 }
 
 int qmr_guard_clean_shutdown(const struct qmr_guard *guard, struct qmr_error *err)

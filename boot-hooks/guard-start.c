@@ -248,6 +248,14 @@ static int load(const struct qmr_guard *guard, struct qmr_state *ret_state, int 
 	return 0;
 }
 
+/* Of a run of recovery that did not come: a later one, which may be needed, must not be a test by it, or do less than it could. */
+static void forget_requests(struct qmr_state *state)
+{
+	state->flags &= ~(uint32_t)QMR_STATE_TEST;
+	if (state->stage != QMR_STAGE_SWITCHING)
+		state->flags &= ~(uint32_t)QMR_STATE_COLLECT_ONLY;
+}
+
 static int count(const struct qmr_guard *guard, struct qmr_error *err)
 {
 	struct qmr_evidence evidence;
@@ -272,6 +280,7 @@ static int count(const struct qmr_guard *guard, struct qmr_error *err)
 	else if (is_resume_expected(&state) && !guard->late && !guard->dry_run)
 		return defer_for_resume(guard, &state, err);
 
+	forget_requests(&state);
 	qmr_state_close_last(&state, &evidence, guard->config->crash_window_s);
 	if (guard->late || qmr_guard_cmdline_has("noresume"))
 		qmr_state_forget_hibernation(&state); /* it boots afresh: the image is not used any more */

@@ -227,3 +227,17 @@ int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, const cha
 		(void)!qmr_firmware_clear_next(entry, NULL); /* written, but not read back: nobody expects that switch any more */
 	return r;
 }
+
+int qmr_guard_request_test(struct qmr_state *state, struct qmr_error *err)
+{
+	uint16_t entry;
+	int r = qmr_firmware_find_entry(QMR_SLOT_FIRST, &entry, err);
+
+	if (r < 0)
+		return r;
+	if (state->stage == QMR_STAGE_SWITCHING)
+		return qmr_error_set(err, -EBUSY, "a switch to recovery is pending; 'qmrctl cancel' takes it back");
+	state->flags |= QMR_STATE_TEST;
+	r = qmr_state_save(state, err);
+	return r < 0 ? r : qmr_firmware_set_next(entry, err);
+}

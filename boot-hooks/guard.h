@@ -49,6 +49,12 @@ void qmr_guard_archive(void);
 int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, const char *note, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
+ * Has the recovery image tested at the next start: QMR_STATE_TEST goes into the state, which is written and read back, and then
+ * BootNext is set. Stage and incident stay as they are. -ENOENT as above; -EBUSY while a switch to recovery is pending.
+ */
+int qmr_guard_request_test(struct qmr_state *state, struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
  * The root file system of this installation as machine.conf names it, else the command line (root=UUID=...); anything else is
  * turned into 16 bytes that stand for it. Needs /proc.
  */

@@ -5,9 +5,11 @@ test-assess_LIBS := cmocka inih
 test-assess-random_SRCS := tests/unit/test-assess-random.c tests/unit/boot-history.c boot-hooks/assess.c
 test-assess-random_LIBS := cmocka inih
 
-UNIT_TESTS += test-healthy
+UNIT_TESTS += test-healthy test-history
 test-healthy_SRCS := tests/unit/test-healthy.c boot-hooks/healthy.c
 test-healthy_LIBS := cmocka jansson
+test-history_SRCS := tests/unit/test-history.c boot-hooks/history.c boot-hooks/history-read.c
+test-history_LIBS := cmocka jansson
 
 UNIT_TESTS += test-hold
 test-hold_SRCS := tests/unit/test-hold.c boot-hooks/hold.c
@@ -21,6 +23,6 @@ test-systemd-conf_LIBS := cmocka
 
 PROGRAMS += boot-guard
 boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-start.c guard-wait.c guard-watchdog.c \
-	assess.c firmware.c healthy.c hold.c systemd-conf.c)
+	assess.c firmware.c healthy.c history.c hold.c systemd-conf.c)
 boot-guard_LIBS := efivar efiboot inih
 include boot-hooks/qmrctl.mk

@@ -1,55 +1,99 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "qmrctl-check.h"
+
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "firmware.h"
-#include "qmrctl.h"
+#include "json.h"
 
-/* Is everything still as install left it? Each of these finds one thing, in err; 0 is as it should be. */
+/* Would recovery start, now, and could it do what it is for? The first half is whether everything is as install left it. */
+
+static const char *const result_names[] = {
+	[QMRCTL_OK] = "ok", [QMRCTL_WARNING] = "warning", [QMRCTL_FAILED] = "failed", [QMRCTL_UNKNOWN] = "unknown"};
+
+void qmrctl_find(struct qmrctl_finding *f, enum qmrctl_result result, const char *advice, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	(void)vsnprintf(f->text, sizeof(f->text), format, ap); /* cut at the end if it does not fit */
+	va_end(ap);
+	snprintf(f->advice, sizeof(f->advice), "%s", advice ? advice : "");
+	f->result = result;
+	qmrctl_clean(f->text);
+}
 
 static int check_initramfs(struct qmrctl *ctl, struct qmr_error *err)
 {
-	int images;
+	int images, r = qmrctl_initramfs_examine(&images, err);
 
-	return qmrctl_initramfs_examine(&images, err);
+	if (r == 0)
+		qmrctl_say(ctl, "boot-guard is first in all (%d)", images);
+	return r;
 }
 
-static int check_image(struct qmrctl *ctl, struct qmr_error *err)
+static void check_image(struct qmrctl *ctl, struct qmrctl_finding *f)
 {
+	static const char advice[] = "'qmrctl install' renews it";
+	struct qmr_error err = {0};
 	struct qmrctl_image image;
-	int r = qmrctl_image_examine_leftover(ctl, err);
+	char modules[64 + QMRCTL_RELEASE];
+	int r = qmrctl_image_examine_leftover(ctl, &err);
 
-	if (r == 0)
-		r = qmrctl_image_examine(ctl, &image, err);
 	if (r < 0)
-		return r;
-	r = qmrctl_image_compare(ctl, image.kernel, err);
+		return qmrctl_find(f, QMRCTL_FAILED, NULL, "%s", err.text);
+	r = qmrctl_image_examine(ctl, &image, &err);
+	if (r < 0)
+		return qmrctl_find(f, QMRCTL_FAILED, advice, "%s", err.text);
+	snprintf(modules, sizeof(modules), "/usr/lib/modules/%s", image.kernel);
+	if (access(modules, F_OK) < 0)
+		return qmrctl_find(f, QMRCTL_WARNING, "'qmrctl install' builds it with the kernel that runs",
+				   "its kernel %s is not installed any more: the recovery image still starts, but whether it is as it would "
+				   "be built now cannot be told", image.kernel);
+	r = qmrctl_image_compare(ctl, image.kernel, &err);
+	if (r < 0)
+		return qmrctl_find(f, QMRCTL_FAILED, NULL, "%s", err.text);
 	if (r == 0)
-		return qmr_error_set(err, -ESTALE, "the recovery image is not what would be built now: the configuration, the "
-				     "trust, a program or its kernel changed; 'qmrctl install' renews it");
-	return r < 0 ? r : 0;
+		return qmrctl_find(f, QMRCTL_FAILED, advice, "the recovery image is not what would be built now: the configuration, the "
+				   "trust, a program or its kernel changed");
+	qmrctl_find(f, QMRCTL_OK, NULL, "as it would be built now, kernel %s, %.1f MB", image.kernel, (double)image.bytes / 1e6);
 }
 
-static int check_entry(struct qmrctl *ctl, struct qmr_error *err)
+static void check_entry(struct qmrctl *ctl, struct qmrctl_finding *f)
 {
+	static const char repairs[] = "'qmrctl register' repairs it";
 	struct qmr_firmware_entry entry;
+	struct qmr_error err = {0};
 	int r;
 
+	if (ctl->no_variables && access(QMRCTL_PENDING, F_OK) < 0)
+		return qmrctl_find(f, QMRCTL_FAILED, "run 'qmrctl --no-variables install' again", "'%s' is missing: the first boot would make no "
+				   "boot entry", QMRCTL_PENDING);
 	if (ctl->no_variables)
-		return access(QMRCTL_PENDING, F_OK) == 0 ? 0 : qmr_error_errno(err, -errno, "looking for '%s'", QMRCTL_PENDING);
-	r = qmr_firmware_examine(&entry, err);
+		return qmrctl_find(f, QMRCTL_OK, NULL, "left to the first boot");
+	r = qmr_firmware_examine(&entry, &err);
 	if (r < 0)
-		return r;
+		return qmrctl_find(f, QMRCTL_FAILED, repairs, "%s", err.text);
 	if (entry.position == 1)
-		return qmr_error_set(err, -EEXIST, "recovery is the first of BootOrder: it is booted every day");
+		return qmrctl_find(f, QMRCTL_FAILED, "put the system's own entry before it (efibootmgr -o)", "recovery is the first of "
+				   "BootOrder: it is booted every day");
 	if (!entry.position)
-		return qmr_error_set(err, -ENOENT, "boot entry %04X is not in BootOrder", entry.number);
+		return qmrctl_find(f, QMRCTL_FAILED, repairs, "boot entry %04X is not in BootOrder", entry.number);
 	r = qmr_firmware_entry_starts(QMR_SLOT_FIRST, entry.number, ctl->machine.esp_disk, ctl->machine.esp_partition,
-				      QMRCTL_IMAGE_FIRMWARE, err);
+				      QMRCTL_IMAGE_FIRMWARE, &err);
+	if (r < 0)
+		return qmrctl_find(f, QMRCTL_FAILED, repairs, "%s", err.text);
 	if (r == 0)
-		return qmr_error_set(err, -ESTALE, "boot entry %04X starts something else than the recovery image", entry.number);
-	return r < 0 ? r : 0;
+		return qmrctl_find(f, QMRCTL_FAILED, repairs, "boot entry %04X starts something else than the recovery image", entry.number);
+	if (!entry.after_current)
+		return qmrctl_find(f, QMRCTL_WARNING, repairs, "boot entry %04X is place %d of %d in BootOrder, not directly after the one "
+				   "that this system was booted by: the firmware tries others first", entry.number, entry.position,
+				   entry.n_order);
+	qmrctl_find(f, QMRCTL_OK, NULL, "boot entry %04X, place %d of %d in BootOrder, directly after the running system's", entry.number,
+		    entry.position, entry.n_order);
 }
 
 static int check_units(struct qmrctl *ctl, struct qmr_error *err)
@@ -57,40 +101,92 @@ static int check_units(struct qmrctl *ctl, struct qmr_error *err)
 	return qmrctl_units_examine(err);
 }
 
+#define NEEDS_MACHINE 1 /* the machine check must have found it: one cause, one finding */
+#define NEEDS_RUNNING 2 /* not for a system that is being built */
+
 static const struct check {
 	const char *name;
-	qmrctl_step_fn *find;
-	int needs_machine;
+	qmrctl_check_fn *look; /* either this, or one that finds one thing: step, with what to do and what is said where it finds none */
+	qmrctl_step_fn *step;
+	const char *advice, *good;
+	int needs;
 } checks[] = {
-	{"config", qmrctl_step_config, 0},
-	{"machine", qmrctl_step_machine, 0},
-	{"paths", qmrctl_step_paths, 0},
-	{"machine.conf", qmrctl_machine_conf_examine, 1},
-	{"initramfs", check_initramfs, 0},
-	{"image", check_image, 1},
-	{"loader", qmrctl_loader_examine, 1},
-	{"register", check_entry, 1},
-	{"units", check_units, 0},
+	{"config", NULL, qmrctl_step_config, "", "", 0},
+	{"machine", NULL, qmrctl_step_machine, "", "", 0},
+	{"paths", NULL, qmrctl_step_paths, "", "", 0},
+	{"machine.conf", NULL, qmrctl_machine_conf_examine, "", "names this machine's root", NEEDS_MACHINE},
+	{"initramfs", NULL, check_initramfs, "'qmrctl install' repairs it", "", 0},
+	{"image", check_image, NULL, "", "", NEEDS_MACHINE},
+	{"space", qmrctl_check_space, NULL, "", "", NEEDS_MACHINE},
+	{"loader", NULL, qmrctl_loader_examine, "", "recovery is not what the boot loader starts every day", NEEDS_MACHINE},
+	{"register", check_entry, NULL, "", "", NEEDS_MACHINE},
+	{"units", NULL, check_units, "'qmrctl install' repairs it", "enabled", 0},
+	{"test", qmrctl_check_test, NULL, "", "", NEEDS_RUNNING},
+	{"variables", qmrctl_check_variables, NULL, "", "", NEEDS_RUNNING},
+	{"watchdog", qmrctl_check_watchdog, NULL, "", "", NEEDS_RUNNING},
+	{"network", qmrctl_check_network, NULL, "", "", NEEDS_RUNNING},
+	{"trust", qmrctl_check_trust, NULL, "", "", 0},
+	{"keys", qmrctl_check_keys, NULL, "", "", NEEDS_RUNNING},
+	{"modules", qmrctl_check_modules, NULL, "", "", NEEDS_RUNNING},
 };
+
+#define N_CHECKS (sizeof(checks) / sizeof(*checks))
+
+static void look(struct qmrctl *ctl, const struct check *check, int has_machine, struct qmrctl_finding *f)
+{
+	struct qmr_error err = {0};
+
+	if (check->needs & NEEDS_RUNNING && ctl->no_variables)
+		return qmrctl_find(f, QMRCTL_UNKNOWN, NULL, "only a running system can tell");
+	if (check->needs & NEEDS_MACHINE && !has_machine)
+		return qmrctl_find(f, QMRCTL_UNKNOWN, NULL, "not looked at: 'machine' failed");
+	if (check->look)
+		return check->look(ctl, f);
+	ctl->said[0] = '\0';
+	if (check->step(ctl, &err) < 0)
+		qmrctl_find(f, QMRCTL_FAILED, check->advice, "%s", err.text);
+	else
+		qmrctl_find(f, QMRCTL_OK, NULL, "%s", *check->good ? check->good : ctl->said);
+}
+
+static void print(const struct check *check, const struct qmrctl_finding *f)
+{
+	printf("%s: %s: %s%s%s\n", check->name, result_names[f->result], f->text, *f->advice ? "; " : "", f->advice);
+	(void)fflush(stdout); /* to compare the image takes a while */
+}
+
+static json_t *finding_json(const struct check *check, const struct qmrctl_finding *f)
+{
+	json_t *text = json_string(f->text); /* NULL if it is no UTF-8 */
+
+	return json_pack("{s:s, s:s, s:o, s:s}", "name", check->name, "result", result_names[f->result], "text",
+			 text ? text : json_string("?"), "advice", f->advice);
+}
 
 int qmrctl_check(struct qmrctl *ctl, struct qmr_error *err)
 {
-	int findings = 0, has_machine = 0;
+	int counts[sizeof(result_names) / sizeof(*result_names)] = {0}, has_machine = 0;
+	cleanup_json json_t *list = ctl->json ? json_array() : NULL;
+	struct qmrctl_finding f;
 
-	for (size_t i = 0; i < sizeof(checks) / sizeof(*checks); i++) {
-		struct qmr_error finding = {0};
-
-		if (checks[i].needs_machine && !has_machine)
-			continue; /* one cause, one finding */
-		if (checks[i].find(ctl, &finding) == 0) {
-			has_machine |= checks[i].find == qmrctl_step_machine;
-			continue;
-		}
-		printf("%s: %s\n", checks[i].name, finding.text);
-		findings++;
+	for (size_t i = 0; i < N_CHECKS; i++) {
+		look(ctl, &checks[i], has_machine, &f);
+		has_machine |= checks[i].step == qmrctl_step_machine && f.result == QMRCTL_OK;
+		counts[f.result]++;
+		if (!ctl->json)
+			print(&checks[i], &f);
+		else if (json_array_append_new(list, finding_json(&checks[i], &f)) < 0)
+			return qmr_error_set(err, -ENOMEM, "out of memory");
 	}
-	if (findings)
-		return qmr_error_set(err, -EBADMSG, "%d findings", findings);
-	printf("check: everything is as install left it\n");
-	return 0;
+	if (ctl->json) {
+		cleanup_json json_t *json = json_pack("{s:i, s:b, s:O}", "schema", 1, "ready", !counts[QMRCTL_FAILED], "checks", list);
+		int r = qmrctl_print_json(json, err);
+
+		if (r < 0)
+			return r;
+	} else {
+		printf("check: %s, %d failed, %d warnings, %d unknown\n", counts[QMRCTL_FAILED] ? "not ready" : "ready", counts[QMRCTL_FAILED],
+		       counts[QMRCTL_WARNING], counts[QMRCTL_UNKNOWN]);
+	}
+	return counts[QMRCTL_FAILED] ? qmr_error_set(err, -EBADMSG, "%d findings", counts[QMRCTL_FAILED]) : 0;
 }

@@ -129,6 +129,17 @@ static void examine_crypttab(struct finding *f)
 		examine_crypttab_line(f, line);
 }
 
+void qmrctl_keys_find(size_t *ret_n, size_t *ret_others, char *ret_list, size_t size)
+{
+	struct finding f = {.changing = PCRS_OF_ENTRIES | PCRS_OF_INITRAMFS};
+
+	examine_devices(&f);
+	examine_crypttab(&f);
+	*ret_n = f.n;
+	*ret_others = f.n_others;
+	snprintf(ret_list, size, "%s", f.list);
+}
+
 static int examine(struct qmrctl *ctl, uint32_t changing, struct qmr_error *err)
 {
 	struct finding f = {.changing = changing};

@@ -31,6 +31,7 @@ struct status {
 	struct qmr_error config_error, state_error, image_error, entry_error, point_error;
 	int spooled, incidents;
 	uint64_t spooled_bytes;
+	struct qmrctl_test test;
 };
 
 static const char *const stage_words[] = {
@@ -79,11 +80,12 @@ static void gather(struct qmrctl *ctl, struct status *s)
 		(void)!qmrctl_image_examine(ctl, &s->image, &s->image_error);
 	(void)!qmr_firmware_examine(&s->entry, &s->entry_error);
 	(void)!qmr_restore_point_load_newest(root_fd, &s->point, &s->point_error);
+	qmrctl_test_load(&s->state, &s->test);
 	count_folder(SPOOL, ".tar.zst.cms", &s->spooled, &s->spooled_bytes);
 	count_folder(INCIDENTS, "", &s->incidents, &folder_bytes);
 }
 
-static void format_time(int64_t unix_s, char ret_text[32])
+void qmrctl_format_time(int64_t unix_s, char ret_text[32])
 {
 	time_t t = (time_t)unix_s;
 	struct tm tm;
@@ -92,8 +94,7 @@ static void format_time(int64_t unix_s, char ret_text[32])
 		strcpy(ret_text, "?");
 }
 
-/* Text of the variable, the image and the manifest is not ours: nothing in it may steer a terminal. */
-static void clean(char *text)
+void qmrctl_clean(char *text)
 {
 	for (unsigned char *p = (unsigned char *)text; *p; p++)
 		if (*p < 0x20 || *p == 0x7f)
@@ -102,14 +103,14 @@ static void clean(char *text)
 
 static void clean_all(struct status *s)
 {
-	clean(s->state.note);
-	clean(s->state.remediation);
+	qmrctl_clean(s->state.note);
+	qmrctl_clean(s->state.remediation);
 	for (int i = 0; i < QMR_STATE_MODULES; i++)
-		clean(s->state.modules[i]);
-	clean(s->point.kernel);
+		qmrctl_clean(s->state.modules[i]);
+	qmrctl_clean(s->point.kernel);
 }
 
-static json_t *error_json(const struct qmr_error *error)
+json_t *qmrctl_error_json(const struct qmr_error *error)
 {
 	return error->code ? json_string(error->text) : json_null();
 }
@@ -136,6 +137,14 @@ static json_t *entry_json(const struct status *s)
 			 s->entry.is_next);
 }
 
+static json_t *test_json(const struct qmrctl_test *test)
+{
+	json_t *text = json_string(test->text); /* NULL if it is no UTF-8 */
+
+	return json_pack("{s:s, s:I, s:o}", "result", qmrctl_test_name(test->result), "unix_s", (json_int_t)test->unix_s, "text",
+			 text ? text : json_string(""));
+}
+
 static json_t *point_json(const struct status *s)
 {
 	if (s->point_error.code)
@@ -144,7 +153,7 @@ static json_t *point_json(const struct status *s)
 			 (json_int_t)s->point.taken_unix_s, "kernel", s->point.kernel, "files", (json_int_t)s->point.n_files);
 }
 
-static int print_json(json_t *json, struct qmr_error *err)
+int qmrctl_print_json(const json_t *json, struct qmr_error *err)
 {
 	int r = json ? json_dumpf(json, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : -1;
 
@@ -155,41 +164,17 @@ static int print_json(json_t *json, struct qmr_error *err)
 
 static int print_status_json(const struct qmrctl *ctl, const struct status *s, struct qmr_error *err)
 {
-	json_t *errors = json_pack("{s:o, s:o, s:o, s:o, s:o}", "config", error_json(&s->config_error), "state",
-				   error_json(&s->state_error), "image", error_json(&s->image_error), "entry",
-				   error_json(&s->entry_error), "restore_point", error_json(&s->point_error));
+	json_t *errors = json_pack("{s:o, s:o, s:o, s:o, s:o}", "config", qmrctl_error_json(&s->config_error), "state",
+				   qmrctl_error_json(&s->state_error), "image", qmrctl_error_json(&s->image_error), "entry",
+				   qmrctl_error_json(&s->entry_error), "restore_point", qmrctl_error_json(&s->point_error));
 	cleanup_json json_t *json = json_pack(
-		"{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:{s:i, s:I}, s:i, s:o}", "schema", 1, "mode",
+		"{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:{s:i, s:I}, s:i, s:o, s:o}", "schema", 1, "mode",
 		qmr_mode_name(ctl->config.mode), "stage", qmr_stage_name(s->state.stage), "stage_text",
 		stage_words[s->state.stage], "state", qmr_state_to_json(&s->state), "image", image_json(ctl, s), "entry",
 		entry_json(s), "restore_point", point_json(s), "spool", "bundles", s->spooled, "bytes",
-		(json_int_t)s->spooled_bytes, "incidents", s->incidents, "errors", errors);
+		(json_int_t)s->spooled_bytes, "incidents", s->incidents, "test", test_json(&s->test), "errors", errors);
 
-	return print_json(json, err);
-}
-
-static void print_attempt(const struct qmr_attempt *a)
-{
-	static const struct {
-		unsigned int flag;
-		const char *text;
-	} notes[] = {
-		{QMR_ATTEMPT_SOON, "soon after it was healthy"}, {QMR_ATTEMPT_ATTENDED, "somebody was there: not counted"},
-		{QMR_ATTEMPT_OOPS, "the kernel had oopsed"},	  {QMR_ATTEMPT_HIBERNATED, "hibernated"},
-		{QMR_ATTEMPT_PROBATION, "on probation"},	  {QMR_ATTEMPT_OBSERVED, "observed: would have recovered"},
-		{QMR_ATTEMPT_RECOVER, "then recovery"},
-	};
-	char started[32];
-
-	format_time((int64_t)a->started_unix_s, started);
-	printf("  %6" PRIu32 "  %s  %-14s %-16s %6" PRIu32 " s", a->number, started,
-	       a->outcome == QMR_OPEN ? "running" : qmr_outcome_name(a->outcome), qmr_phase_name(a->phase), a->uptime_s);
-	if (a->evidence != QMR_BY_NONE)
-		printf("  by %s", qmr_evidence_name(a->evidence));
-	for (size_t i = 0; i < sizeof(notes) / sizeof(*notes); i++)
-		if (a->flags & notes[i].flag)
-			printf("  %s", notes[i].text);
-	printf("\n");
+	return qmrctl_print_json(json, err);
 }
 
 /* "none", with the reason unless it is that there has not been one yet. */
@@ -222,7 +207,23 @@ static void print_state(const struct status *s)
 			printf("blocked:       %s\n", s->state.modules[i]);
 	printf("boots:         %" PRIu32 "\n", s->state.boots);
 	for (int i = 0; i < s->state.n_attempts && i < ATTEMPTS_SHOWN; i++)
-		print_attempt(&s->state.attempts[i]);
+		qmrctl_print_attempt(&s->state.attempts[i]);
+}
+
+static void print_test(const struct qmrctl_test *test)
+{
+	char when[32];
+
+	qmrctl_format_time(test->unix_s, when);
+	if (test->result == QMRCTL_TEST_NONE)
+		printf("tested:        never\n");
+	else if (test->result == QMRCTL_TEST_WAITING)
+		printf("tested:        at the next reboot\n");
+	else if (test->result == QMRCTL_TEST_NO_ANSWER)
+		printf("tested:        asked for on %s; the recovery image did not answer\n", when);
+	else
+		printf("tested:        recovery image last tested: %s, %s\n", when,
+		       test->result == QMRCTL_TEST_OK ? "ok" : test->text);
 }
 
 static void print_rest(const struct qmrctl *ctl, const struct status *s)
@@ -232,7 +233,7 @@ static void print_rest(const struct qmrctl *ctl, const struct status *s)
 	if (s->image_error.code) {
 		printf("image:         none (%s)\n", s->image_error.text);
 	} else {
-		format_time(s->image.modified_unix_s, when);
+		qmrctl_format_time(s->image.modified_unix_s, when);
 		printf("image:         %s/" QMRCTL_IMAGE ", kernel %s, %.1f MB, of %s\n", ctl->machine.esp_path, s->image.kernel,
 		       (double)s->image.bytes / 1e6, when);
 	}
@@ -242,10 +243,11 @@ static void print_rest(const struct qmrctl *ctl, const struct status *s)
 		printf("boot entry:    %04X, place %d of %d in BootOrder%s%s\n", s->entry.number, s->entry.position,
 		       s->entry.n_order, s->entry.after_current ? ", directly after the running system's" : "",
 		       s->entry.is_next ? ", and the next one to be booted" : "");
+	print_test(&s->test);
 	if (s->point_error.code) {
 		print_none("restore point:", &s->point_error);
 	} else {
-		format_time(s->point.taken_unix_s, when);
+		qmrctl_format_time(s->point.taken_unix_s, when);
 		printf("restore point: %" PRIu64 " of %s, kernel %s, %zu files\n", s->point.id, when, s->point.kernel,
 		       s->point.n_files);
 	}
@@ -274,28 +276,4 @@ int qmrctl_status(struct qmrctl *ctl, struct qmr_error *err)
 	}
 	qmr_restore_point_done(&s.point);
 	return r;
-}
-
-int qmrctl_history(struct qmrctl *ctl, struct qmr_error *err)
-{
-	struct qmr_error why = {0};
-	struct qmr_state state;
-	uint8_t root[16];
-	int r;
-
-	qmr_guard_root_id(&ctl->config, root);
-	r = qmr_state_load(root, &state, &why);
-	if (ctl->json) {
-		cleanup_json json_t *all = qmr_state_to_json(&state);
-		cleanup_json json_t *json = json_pack("{s:i, s:O, s:o}", "schema", 1, "attempts",
-						      json_object_get(all, "attempts"), "error", error_json(&why));
-
-		return print_json(json, err);
-	}
-	if (r < 0)
-		return qmr_error_set(err, r == -EINVAL ? -EIO : r, "there is no history: %s", why.text);
-	printf("  number  started              outcome        phase            uptime\n");
-	for (int i = 0; i < state.n_attempts; i++)
-		print_attempt(&state.attempts[i]);
-	return 0;
 }

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "file.h"
@@ -49,29 +50,65 @@ static int require_recovery(struct qmrctl *ctl, struct qmr_error *err)
 	return r < 0 ? r : 0;
 }
 
+static int check_options(const struct qmrctl *ctl, const char *reason, struct qmr_error *err)
+{
+	if (ctl->now && ctl->next)
+		return qmr_error_set(err, -EINVAL, "--now and --next exclude each other; nothing was changed");
+	if (ctl->test && (ctl->collect_only || ctl->reason))
+		return qmr_error_set(err, -EINVAL, "--test goes with neither --collect-only nor --reason: it is no recovery; "
+				     "nothing was changed");
+	if (strlen(reason) >= sizeof(((struct qmr_state *)0)->note))
+		return qmr_error_set(err, -EINVAL, "--reason is longer than %zu bytes", sizeof(((struct qmr_state *)0)->note) - 1);
+	return 0;
+}
+
+/* Writes down what is wanted of the next start. */
+static int request(const struct qmrctl *ctl, struct qmr_state *state, const char *reason, struct qmr_error *err)
+{
+	int r;
+
+	if (state->flags & QMR_STATE_TEST)
+		(void)unlink(QMRCTL_LAST_TEST); /* else it would be taken for a test that did not answer */
+	state->flags &= ~(uint32_t)(QMR_STATE_COLLECT_ONLY | QMR_STATE_TEST);
+	if (ctl->test) {
+		r = qmrctl_test_begin(err);
+		if (r == 0)
+			r = qmr_guard_request_test(state, err);
+		if (r < 0)
+			(void)unlink(QMRCTL_LAST_TEST); /* as above */
+		return r;
+	}
+	if (ctl->collect_only)
+		state->flags |= QMR_STATE_COLLECT_ONLY;
+	return qmr_guard_request(state, QMR_REASON_REQUESTED, reason, err);
+}
+
 int qmrctl_recover(struct qmrctl *ctl, struct qmr_error *err)
 {
 	const char *reason = ctl->reason ? ctl->reason : "asked for with qmrctl recover";
 	char *argv[] = {SYSTEMCTL, "reboot", NULL};
 	struct qmr_error why = {0};
 	struct qmr_state state;
-	int r;
+	int r = check_options(ctl, reason, err);
 
-	if (strlen(reason) >= sizeof(state.note))
-		return qmr_error_set(err, -EINVAL, "--reason is longer than %zu bytes", sizeof(state.note) - 1);
+	if (r < 0)
+		return r;
 	r = require_recovery(ctl, &why);
 	if (r < 0)
 		return qmr_error_set(err, r == -EINVAL ? -EIO : r, "recovery cannot be started: %s; nothing was changed", why.text);
 	r = load_state(ctl, &state, &why);
+	if (r < 0 && r != -ENOENT && ctl->test)
+		return qmr_error_set(err, r, "%s; a test leaves it as it is: nothing was changed", why.text);
 	if (r < 0 && r != -ENOENT)
 		qmr_warning("%s; beginning with an empty history", why.text);
-	r = qmr_guard_request(&state, QMR_REASON_REQUESTED, reason, &why);
+	r = request(ctl, &state, reason, &why);
 	if (r < 0)
 		return qmr_error_set(err, r, "asking for recovery: %s; if the request was recorded, 'qmrctl cancel' takes it back",
 				     why.text);
-	printf("recovery: the next boot goes into the recovery image; 'qmrctl cancel' takes it back\n");
+	printf("recovery: the next boot goes into the recovery image%s; 'qmrctl cancel' takes it back\n",
+	       ctl->test ? " to test it" : ctl->collect_only ? ", which changes nothing" : "");
 	(void)fflush(stdout);
-	if (ctl->no_reboot)
+	if (ctl->next)
 		return 0;
 	r = qmrctl_run_program(argv, REBOOT_S, &why);
 	return r < 0 ? qmr_error_set(err, r, "rebooting: %s; the request stands: the next reboot goes into recovery", why.text) : 0;
@@ -81,6 +118,7 @@ int qmrctl_cancel(struct qmrctl *ctl, struct qmr_error *err)
 {
 	struct qmr_firmware_entry entry;
 	struct qmr_state state;
+	uint32_t asked;
 	int cleared = 0, r = qmr_firmware_examine(&entry, err);
 
 	if (r == 0)
@@ -90,11 +128,20 @@ int qmrctl_cancel(struct qmrctl *ctl, struct qmr_error *err)
 	r = load_state(ctl, &state, err);
 	if (r < 0 && r != -ENOENT && !cleared)
 		return r;
-	if (r < 0 || state.stage != QMR_STAGE_SWITCHING) {
+	asked = r == 0 ? state.flags & (QMR_STATE_COLLECT_ONLY | QMR_STATE_TEST) : 0;
+	if (r < 0 || (state.stage != QMR_STAGE_SWITCHING && !asked)) {
 		if (!cleared)
 			return qmr_error_set(err, -ENODATA, "no switch to recovery is pending; nothing was changed");
 		printf("cancel: BootNext no longer names recovery; no switch was recorded\n");
 		return 0;
+	}
+	state.flags &= ~asked;
+	if (state.stage != QMR_STAGE_SWITCHING) {
+		(void)unlink(QMRCTL_LAST_TEST); /* as above */
+		r = qmr_state_save(&state, err);
+		if (r == 0)
+			printf("cancel: the next boot is a normal one; the recovery image is not tested\n");
+		return r;
 	}
 	/* A boot on probation is still on probation; whatever else came before, failures are counted again. */
 	state.stage = state.n_attempts && state.attempts[0].flags & QMR_ATTEMPT_PROBATION ? QMR_STAGE_PROBATION : QMR_STAGE_NONE;

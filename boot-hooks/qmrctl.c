@@ -28,10 +28,11 @@ static const char usage[] =
 	"  uninstall     take away what install made\n"
 	"  recover       start recovery\n"
 	"  cancel        take back a switch to recovery that has not begun\n"
+	"  healthy       this boot is healthy, whatever the checks say\n"
 	"  status        what is going on\n"
 	"  history       boot attempts, newest first\n"
 	"  mode MODE     off, observe, collect, ask or automatic\n"
-	"  check         is everything still as install left it?\n"
+	"  check         would recovery work? everything as install left it, and what it needs\n"
 	"\n"
 	"  --config FILE         configuration (default " QMR_CONFIG_PATH ")\n"
 	"  --no-variables        for a system that is being built: touch no EFI variable\n"
@@ -42,8 +43,11 @@ static const char usage[] =
 	"  --force               install, register, check: go on where it would be refused\n"
 	"  --purge               uninstall: delete " QMRCTL_STATE_FOLDER " too\n"
 	"  --reason TEXT         recover: a line for the record\n"
-	"  --no-reboot           recover: wait for the next reboot\n"
-	"  --json                status, history: as JSON\n"
+	"  --collect-only        recover: collect and send, change nothing, whatever the mode\n"
+	"  --test                recover: only see whether the recovery image works\n"
+	"  --now                 recover: reboot at once (default)\n"
+	"  --next                recover: wait for the next reboot\n"
+	"  --json                status, history, check: as JSON\n"
 	"  --help                this text\n"
 	"  --version             the version\n"
 	"\n"
@@ -58,7 +62,7 @@ static const struct command {
 } commands[] = {
 	{"install", qmrctl_install, 1, 1, 0},   {"register", qmrctl_register, 1, 0, 0},
 	{"uninstall", qmrctl_uninstall, 1, 0, 0}, {"recover", qmrctl_recover, 1, 1, 0},
-	{"cancel", qmrctl_cancel, 1, 0, 0},     {"status", qmrctl_status, 0, 0, 0},
+	{"cancel", qmrctl_cancel, 1, 0, 0},     {"healthy", qmrctl_healthy, 1, 0, 0},   {"status", qmrctl_status, 0, 0, 0},
 	{"history", qmrctl_history, 0, 0, 0},   {"mode", qmrctl_mode, 1, 1, 1},
 	{"check", qmrctl_check, 1, 0, 0},
 };
@@ -187,7 +191,10 @@ static int parse(int argc, char **argv, struct qmrctl *ctl)
 		{"no-variables", NULL, &ctl->no_variables},
 		{"force", NULL, &ctl->force},
 		{"purge", NULL, &ctl->purge},
-		{"no-reboot", NULL, &ctl->no_reboot},
+		{"now", NULL, &ctl->now},
+		{"next", NULL, &ctl->next},
+		{"collect-only", NULL, &ctl->collect_only},
+		{"test", NULL, &ctl->test},
 		{"json", NULL, &ctl->json},
 	};
 	enum { N = sizeof(all) / sizeof(*all) };

@@ -2,6 +2,7 @@
 #ifndef QMRCTL_H
 #define QMRCTL_H
 
+#include <jansson.h>
 #include <limits.h>
 #include <stdint.h>
 
@@ -17,6 +18,7 @@
 #define QMRCTL_PENDING QMRCTL_STATE_FOLDER "/register-pending"
 #define QMRCTL_MACHINE_CONF "/etc/qmr/machine.conf" /* lib/config reads it beside the configuration */
 #define QMRCTL_UNINSTALLED "/etc/qmr/uninstalled" /* keeps boot-guard out of the initramfs, initramfs-tools/hook */
+#define QMRCTL_LAST_TEST QMRCTL_STATE_FOLDER "/last-test.json" /* docs/boot-state.md; recovery writes it */
 #define QMRCTL_RELEASE 128                        /* a kernel release, with NUL */
 
 /* One run of the program: its options, and what was found out so far. */
@@ -25,7 +27,7 @@ struct qmrctl {
 	const char *argument; /* of mode */
 	const char *reason;
 	struct qmr_machine_known known;
-	int config_given, no_variables, force, purge, no_reboot, json;
+	int config_given, no_variables, force, purge, json, now, next, collect_only, test;
 	struct qmr_config config;
 	struct qmr_machine machine;
 	char said[512]; /* what the step that ended did, one line for people */
@@ -57,10 +59,34 @@ int qmrctl_register(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_uninstall(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_recover(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_cancel(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK; /* -ENODATA: no switch was pending */
+int qmrctl_healthy(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_status(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_history(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_mode(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_check(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK; /* -EBADMSG: findings were printed */
+
+/* qmrctl-test.c: what is known of the last test of the recovery image. */
+enum qmrctl_test_result { QMRCTL_TEST_NONE, QMRCTL_TEST_WAITING, QMRCTL_TEST_NO_ANSWER, QMRCTL_TEST_OK, QMRCTL_TEST_FAILED };
+struct qmrctl_test {
+	enum qmrctl_test_result result;
+	int64_t unix_s; /* when it was, or was asked for; 0: not known */
+	char text[320]; /* what failed */
+};
+const char *qmrctl_test_name(enum qmrctl_test_result result);
+/* state: as loaded; an empty one where it could not be. What cannot be read is no test. */
+void qmrctl_test_load(const struct qmr_state *state, struct qmrctl_test *ret_test);
+/* Notes that a test was asked for; recovery replaces the note by its result. */
+int qmrctl_test_begin(struct qmr_error *err) QMR_MUST_CHECK;
+
+/* qmrctl-status.c: json (NULL: out of memory) to standard output. */
+int qmrctl_print_json(const json_t *json, struct qmr_error *err) QMR_MUST_CHECK;
+json_t *qmrctl_error_json(const struct qmr_error *error); /* null where there is none */
+/* For people. Control characters become '?': what is printed of a variable, an image or a file steers no terminal. */
+void qmrctl_clean(char *text);
+void qmrctl_format_time(int64_t unix_s, char ret_text[32]);
+
+/* qmrctl-history.c: one line. */
+void qmrctl_print_attempt(const struct qmr_attempt *attempt);
 
 /* Steps that several commands share. */
 int qmrctl_step_config(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
@@ -112,6 +138,9 @@ int qmrctl_machine_conf_remove(struct qmr_error *err) QMR_MUST_CHECK; /* a missi
 int qmrctl_step_keys(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_keys_entries(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_keys_initramfs(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* The keys that install, mode or register change something for, and how many are bound to other registers; a list of the first ones. */
+void qmrctl_keys_find(size_t *ret_n, size_t *ret_others, char *ret_list, size_t size);
 
 /* qmrctl-units.c: 0 if all units are enabled; the message names one that is not. */
 int qmrctl_units_examine(struct qmr_error *err) QMR_MUST_CHECK;

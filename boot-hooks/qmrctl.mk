@@ -1,8 +1,9 @@
 # qmrctl: the administrator's program.
 PROGRAMS += qmrctl
-qmrctl_SRCS := $(addprefix boot-hooks/,qmrctl.c qmrctl-check.c qmrctl-image.c qmrctl-initramfs.c qmrctl-install.c \
-	qmrctl-keys.c qmrctl-loader.c qmrctl-machine.c qmrctl-paths.c qmrctl-status.c qmrctl-switch.c qmrctl-uninstall.c qmrctl-units.c qmrctl-watchdog.c esp.c firmware.c guard.c \
-	loader-entries.c luks.c systemd-conf.c uki-section.c)
+qmrctl_SRCS := $(addprefix boot-hooks/,qmrctl.c qmrctl-check.c qmrctl-check-machine.c qmrctl-check-modules.c \
+	qmrctl-check-trust.c qmrctl-healthy.c qmrctl-history.c qmrctl-image.c qmrctl-initramfs.c qmrctl-install.c qmrctl-keys.c \
+	qmrctl-loader.c qmrctl-machine.c qmrctl-paths.c qmrctl-status.c qmrctl-switch.c qmrctl-test.c qmrctl-uninstall.c qmrctl-units.c \
+	qmrctl-watchdog.c esp.c firmware.c guard.c history-read.c loader-entries.c luks.c systemd-conf.c uki-section.c)
 qmrctl_LIBS := efivar efiboot blkid inih jansson
 
 UNIT_TESTS += test-firmware test-loader-entries test-esp test-luks
@@ -18,8 +19,10 @@ test-luks_LIBS := cmocka jansson
 FUZZERS += fuzz-systemd-conf
 fuzz-systemd-conf_SRCS := tests/fuzz/fuzz-systemd-conf.c tests/fuzz/main.c boot-hooks/systemd-conf.c
 
-FUZZERS += fuzz-loader-entry fuzz-luks fuzz-mount-table fuzz-uki-section
+FUZZERS += fuzz-history fuzz-loader-entry fuzz-luks fuzz-mount-table fuzz-uki-section
 fuzz-loader-entry_SRCS := tests/fuzz/fuzz-loader-entry.c tests/fuzz/main.c boot-hooks/loader-entries.c boot-hooks/uki-section.c
+fuzz-history_SRCS := tests/fuzz/fuzz-history.c tests/fuzz/main.c boot-hooks/history-read.c
+fuzz-history_LIBS := jansson
 fuzz-luks_SRCS := tests/fuzz/fuzz-luks.c tests/fuzz/main.c boot-hooks/luks.c
 fuzz-luks_LIBS := jansson
 fuzz-mount-table_SRCS := tests/fuzz/fuzz-mount-table.c tests/fuzz/main.c boot-hooks/esp.c

@@ -8,14 +8,17 @@
 #include "config.h"
 #include "log.h"
 #include "send.h"
+#include "trust.h"
 
 static const char usage[] =
 	"Usage: diag-upload pack --incident DIR --out FILE [--config FILE]\n"
 	"       diag-upload send --incident DIR [--spool DIR] [--config FILE]\n"
 	"       diag-upload send --spool DIR [--config FILE]\n"
+	"       diag-upload check [--config FILE]\n"
 	"\n"
 	"pack  writes the encrypted bundle of an incident to a file\n"
 	"send  sends the bundle of an incident, or what is spooled, to the configured server\n"
+	"check prints when the configured certificates end, as JSON\n"
 	"\n"
 	"  --incident DIR  incident folder\n"
 	"  --out FILE      bundle to write (.tar.zst.cms)\n"
@@ -84,12 +87,30 @@ static int run_send(const struct arguments *a, const struct qmr_config *config)
 	return a->incident || r > 0 ? QMR_EXIT_OK : QMR_EXIT_NOTHING;
 }
 
+static int run_check(const struct arguments *a, const struct qmr_config *config)
+{
+	struct qmr_error err = {0};
+	int r;
+
+	if (a->incident || a->out || a->spool) {
+		qmr_error_log("check takes no folder and no file; nothing was done");
+		return QMR_EXIT_USAGE;
+	}
+	r = qmr_trust_print(config, &err);
+	if (r < 0) {
+		qmr_error_log("%s; bundles cannot be sent with it", err.text);
+		return r == -EKEYREJECTED ? QMR_EXIT_REFUSED : QMR_EXIT_FAILURE;
+	}
+	return r > 0 ? QMR_EXIT_OK : QMR_EXIT_NOTHING;
+}
+
 static const struct command {
 	const char *name;
 	int (*run)(const struct arguments *arguments, const struct qmr_config *config);
 } commands[] = {
 	{"pack", run_pack},
 	{"send", run_send},
+	{"check", run_check},
 };
 
 /* Returns the command's index, or -1 - exit code. */
@@ -120,7 +141,7 @@ static int parse(int argc, char *argv[], struct arguments *a)
 		for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
 			if (!strcmp(argv[optind], commands[i].name))
 				return (int)i;
-	qmr_error_log("give one command, 'pack' or 'send'; see --help");
+	qmr_error_log("give one command, 'pack', 'send' or 'check'; see --help");
 	return -1 - QMR_EXIT_USAGE;
 }
 

@@ -5,7 +5,7 @@ crash-collect_SRCS := $(addprefix diag-upload/,changes.c collect.c crash-collect
 	link.c module-file.c notes.c oops.c pstore.c recent-changes.c save.c)
 crash-collect_LIBS := jansson libcrypto zlib inih
 
-diag-upload_SRCS := $(addprefix diag-upload/,bundle.c diag-upload.c envelope.c send.c spool.c transfer.c)
+diag-upload_SRCS := $(addprefix diag-upload/,bundle.c diag-upload.c envelope.c send.c spool.c transfer.c trust.c)
 diag-upload_LIBS := jansson libcrypto libcurl libzstd inih
 
 UNIT_TESTS += test-oops test-pstore test-culprit test-changes test-recent-changes test-bundle

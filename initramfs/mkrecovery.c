@@ -29,9 +29,11 @@
 
 static const char usage[] =
 	"Usage: mkrecovery --output FILE [OPTION...]\n"
+	"       mkrecovery --list [OPTION...]\n"
 	"Builds the recovery image: kernel, initramfs and command line in one EFI program.\n"
 	"\n"
 	"  --output FILE        where the image goes\n"
+	"  --list               print the files that would go in, and build nothing\n"
 	"  --root DIR           system to build from (default /)\n"
 	"  --kernel RELEASE     its kernel (default: the running one; with --root the newest)\n"
 	"  --cmdline TEXT       added to the command line, for the running system's console=\n"
@@ -49,7 +51,7 @@ static const char usage[] =
 struct options {
 	const char *output, *root, *kernel, *cmdline, *initrd, *config;
 	const char *root_uuid, *root_fstype, *esp_uuid;
-	int level;
+	int level, list;
 };
 
 struct totals {
@@ -125,17 +127,25 @@ static uint32_t source_date(void)
 	return value > UINT32_MAX ? 0 : (uint32_t)value;
 }
 
+static int fill(const struct options *options, const struct qmr_config *config, const char *release, struct qmr_image *image,
+		struct totals *totals, struct qmr_error *err)
+{
+	int r = qmr_content_add(image, config, options->config, err);
+
+	if (r == 0)
+		r = qmr_programs_add(image, err);
+	if (r == 0)
+		r = qmr_modules_add(image, release, &totals->modules, &totals->firmware, err);
+	return r;
+}
+
 static int build_initrd(const struct options *options, const struct qmr_config *config, int root_fd,
 			const char *release, struct qmr_compress *compress, struct totals *totals,
 			struct qmr_error *err)
 {
 	QMR_CLEANUP(qmr_image_done) struct qmr_image image = {.root_fd = root_fd};
-	int r = qmr_content_add(&image, config, options->config, err);
+	int r = fill(options, config, release, &image, totals, err);
 
-	if (r == 0)
-		r = qmr_programs_add(&image, err);
-	if (r == 0)
-		r = qmr_modules_add(&image, release, &totals->modules, &totals->firmware, err);
 	if (r == 0)
 		r = qmr_image_write(&image, source_date(), qmr_compress_write, compress, err);
 	totals->files = image.n_entries;
@@ -206,6 +216,41 @@ static int build(const struct options *options, struct totals *totals, size_t *r
 	return r == 0 ? write_output(options->output, image, *ret_bytes, err) : r;
 }
 
+static int list(const struct options *options, struct qmr_error *err)
+{
+	cleanup_close int root_fd = open(options->root ? options->root : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	QMR_CLEANUP(qmr_image_done) struct qmr_image image = {.root_fd = root_fd};
+	cleanup_free struct qmr_config *config = calloc(1, sizeof(*config));
+	char release[QMR_RELEASE_BYTES];
+	struct totals totals = {0};
+	int r;
+
+	if (root_fd < 0)
+		return qmr_error_errno(err, -errno, "opening the root '%s'", options->root);
+	if (!config)
+		return qmr_error_set(err, -ENOMEM, "out of memory");
+	r = choose_release(options, root_fd, release, err);
+	if (r == 0)
+		r = load_config(options, release, config, err);
+	if (r == 0)
+		r = fill(options, config, release, &image, &totals, err);
+	for (size_t i = 0; r == 0 && i < image.n_entries; i++)
+		if (printf("/%s\n", image.entries[i].path) < 0)
+			r = qmr_error_set(err, -EIO, "writing to standard output failed");
+	return r;
+}
+
+static int run_list(const struct options *options)
+{
+	struct qmr_error err = {0};
+	int r = list(options, &err);
+
+	if (r == 0)
+		return QMR_EXIT_OK;
+	qmr_error_log("listing what would go in: %s", err.text);
+	return r == -EINVAL ? QMR_EXIT_USAGE : QMR_EXIT_FAILURE;
+}
+
 static int run(const struct options *options)
 {
 	char release[QMR_RELEASE_BYTES];
@@ -253,9 +298,10 @@ static int parse(int argc, char **argv, struct options *o)
 		{"root-fstype", &o->root_fstype}, {"esp-uuid", &o->esp_uuid},
 	};
 	enum { N_TEXTS = sizeof(texts) / sizeof(*texts) };
-	struct option options[N_TEXTS + 4] = {[N_TEXTS] = {"level", required_argument, NULL, 'l'},
+	struct option options[N_TEXTS + 5] = {[N_TEXTS] = {"level", required_argument, NULL, 'l'},
 					      [N_TEXTS + 1] = {"help", no_argument, NULL, 'h'},
-					      [N_TEXTS + 2] = {"version", no_argument, NULL, 'V'}};
+					      [N_TEXTS + 2] = {"version", no_argument, NULL, 'V'},
+					      [N_TEXTS + 3] = {"list", no_argument, &o->list, 1}};
 	int option, index;
 
 	for (int i = 0; i < N_TEXTS; i++)
@@ -270,6 +316,8 @@ static int parse(int argc, char **argv, struct options *o)
 				break;
 			fprintf(stderr, "mkrecovery: --level '%s': not a number from 1 to %d\n", optarg, LEVEL_MAX);
 			return QMR_EXIT_USAGE;
+		case 0: /* --list */
+			break;
 		case 'h':
 			fputs(usage, stdout);
 			return QMR_EXIT_OK;
@@ -280,7 +328,7 @@ static int parse(int argc, char **argv, struct options *o)
 			fputs(usage, stderr);
 			return QMR_EXIT_USAGE;
 		}
-	if (optind == argc && o->output)
+	if (optind == argc && !o->output != !o->list)
 		return -1;
 	fputs(usage, stderr);
 	return QMR_EXIT_USAGE;
@@ -292,5 +340,5 @@ int main(int argc, char **argv)
 	int code = parse(argc, argv, &options);
 
 	qmr_log_open("mkrecovery", 0);
-	return code >= 0 ? code : run(&options);
+	return code >= 0 ? code : options.list ? run_list(&options) : run(&options);
 }

@@ -3,21 +3,20 @@
 
 #include "uuid.h"
 
+json_t *qmr_attempt_to_json(const struct qmr_attempt *a)
+{
+	return json_pack("{s:I, s:I, s:s, s:s, s:s, s:i, s:I, s:I}", "number", (json_int_t)a->number, "started_unix_s",
+			 (json_int_t)a->started_unix_s, "outcome", qmr_outcome_name(a->outcome), "phase", qmr_phase_name(a->phase),
+			 "evidence", qmr_evidence_name(a->evidence), "flags", (int)a->flags, "uptime_s", (json_int_t)a->uptime_s,
+			 "kernel_crc32", (json_int_t)a->kernel_crc32);
+}
+
 static json_t *attempts_to_json(const struct qmr_state *state)
 {
 	json_t *list = json_array();
 
-	for (int i = 0; i < state->n_attempts; i++) {
-		const struct qmr_attempt *a = &state->attempts[i];
-
-		(void)json_array_append_new(
-			list, json_pack("{s:I, s:I, s:s, s:s, s:s, s:i, s:I, s:I}", "number", (json_int_t)a->number,
-					"started_unix_s", (json_int_t)a->started_unix_s, "outcome",
-					qmr_outcome_name(a->outcome), "phase", qmr_phase_name(a->phase), "evidence",
-					qmr_evidence_name(a->evidence), "flags",
-					(int)a->flags, "uptime_s", (json_int_t)a->uptime_s, "kernel_crc32",
-					(json_int_t)a->kernel_crc32));
-	}
+	for (int i = 0; i < state->n_attempts; i++)
+		(void)json_array_append_new(list, qmr_attempt_to_json(&state->attempts[i]));
 	return list;
 }
 

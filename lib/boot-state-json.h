@@ -9,4 +9,7 @@
 /* The state as docs/boot-state.md gives it in JSON; the caller owns it. NULL when out of memory. */
 json_t *qmr_state_to_json(const struct qmr_state *state);
 
+/* One of its attempts. */
+json_t *qmr_attempt_to_json(const struct qmr_attempt *attempt);
+
 #endif

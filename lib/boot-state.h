@@ -40,7 +40,9 @@ enum qmr_final_condition { QMR_END_NONE, QMR_END_NORMAL_BOOT, QMR_END_HALT, QMR_
 
 #define QMR_STATE_OBSERVED 0x1        /* bits of the state's flags: observe would have recovered */
 #define QMR_STATE_WATCHDOG_STICKY 0x2 /* the watchdog's reset reason stays set over orderly restarts: it says nothing */
-#define QMR_STATE_WATCHDOG_SEEN 0x4   /* it was set in a boot that had an orderly end */
+#define QMR_STATE_COLLECT_ONLY 0x4    /* the run of recovery that was asked for changes nothing, whatever the mode */
+#define QMR_STATE_TEST 0x8            /* recovery was asked for to see whether its image works: no incident, nothing collected */
+#define QMR_STATE_WATCHDOG_SEEN 0x10  /* the watchdog's reset reason was set in a boot that had an orderly end */
 
 #define QMR_ATTEMPT_RECOVER 0x1  /* recovery was asked for at this start */
 #define QMR_ATTEMPT_OBSERVED 0x2 /* it would have been, but for mode observe */
@@ -61,6 +63,8 @@ enum qmr_evidence_source {
 	QMR_BY_REQUIRED_CHECK,
 	QMR_BY_DEADLINE
 };
+
+#define QMR_NOTE_TESTED "recovery image tested " /* begins a note that holds the result of a test, where the root could not be written */
 
 #define QMR_RUNG_PLAN 0x1   /* bits of rungs */
 #define QMR_RUNG_REVERT 0x2

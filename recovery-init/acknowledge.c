@@ -43,8 +43,19 @@ int qmr_acknowledge(struct qmr_state *state, const struct qmr_evidence *evidence
 	return begins;
 }
 
-int qmr_effective_mode(int policy, unsigned int reason)
+uint32_t qmr_acknowledge_take_request(struct qmr_state *state)
 {
+	uint32_t request = state->flags & (QMR_STATE_TEST | QMR_STATE_COLLECT_ONLY);
+
+	state->flags &= ~request;
+	/* A switch is never a test: whoever decided it after the test was asked for needs recovery. */
+	return request & (state->stage == QMR_STAGE_SWITCHING ? QMR_STATE_COLLECT_ONLY : QMR_STATE_TEST);
+}
+
+int qmr_effective_mode(int policy, unsigned int reason, uint32_t request)
+{
+	if (request & (QMR_STATE_TEST | QMR_STATE_COLLECT_ONLY))
+		return QMR_MODE_COLLECT;
 	if (policy >= QMR_MODE_COLLECT)
 		return policy;
 	return reason == QMR_REASON_MENU ? QMR_MODE_ASK : QMR_MODE_COLLECT;

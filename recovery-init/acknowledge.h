@@ -23,7 +23,14 @@ int qmr_ending_save(struct qmr_recovery *recovery, const struct qmr_ending *endi
  */
 int qmr_acknowledge(struct qmr_state *state, const struct qmr_evidence *evidence, int window_s, int is_own_entry);
 
-/* The mode that holds: somebody who asks for recovery gets at least the evidence collected, whatever the policy. */
-int qmr_effective_mode(int policy, unsigned int reason);
+/*
+ * Takes out of state what was asked of this run alone, so that it is asked of no later one: QMR_STATE_TEST, QMR_STATE_COLLECT_ONLY, or 0.
+ * A test leaves everything else in the state as it is: qmr_acknowledge() is not called then.
+ */
+uint32_t qmr_acknowledge_take_request(struct qmr_state *state);
+
+/* The mode that holds: somebody who asks for recovery gets at least the evidence collected, whatever the policy;
+ * nothing is changed in a run that is for collecting or testing alone (request, as taken out of the state). */
+int qmr_effective_mode(int policy, unsigned int reason, uint32_t request);
 
 #endif

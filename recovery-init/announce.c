@@ -26,6 +26,11 @@ static void print_plan(const struct qmr_recovery *recovery)
 {
 	const struct qmr_config *c = &recovery->config;
 
+	if (recovery->is_test) {
+		qmr_console_print("\nThe owner of this machine has the recovery image tested: nothing is collected, sent or changed, and "
+				  "the system boots after it.\n\n");
+		return;
+	}
 	qmr_console_print("\n%s Failed boots: %d. Run %d of at most %d. Incident %s\n",
 			  why[recovery->state.reason], recovery->state.failed_boots, recovery->state.recovery_runs,
 			  c->recovery_runs, recovery->incident);

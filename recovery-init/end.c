@@ -18,6 +18,7 @@
 #include "log-view.h"
 #include "log.h"
 #include "root.h"
+#include "test-run.h"
 
 #define LOG_BYTES_MAX (1 << 20)
 #define TIMELINE_BEFORE QMR_RUN "/timeline-before.json"
@@ -40,6 +41,12 @@ static int would_come_back(const struct qmr_recovery *recovery)
 	return !recovery->state_known || recovery->state.recovery_runs >= recovery->config.recovery_runs;
 }
 
+/* The switch has overwritten the stage; the attempt that it was asked in knows. */
+static int is_on_probation(const struct qmr_state *state)
+{
+	return state->n_attempts && state->attempts[0].flags & QMR_ATTEMPT_PROBATION && state->attempts[0].phase != QMR_PHASE_HEALTHY;
+}
+
 struct qmr_ending qmr_end_decide(struct qmr_recovery *recovery, const char *why)
 {
 	struct qmr_ending ending = {QMR_STAGE_FINAL, final_conditions[recovery->config.final], 0, NULL, recovery->note};
@@ -48,6 +55,11 @@ struct qmr_ending qmr_end_decide(struct qmr_recovery *recovery, const char *why)
 	int was_sent = reason == QMR_REASON_DETECTOR || reason == QMR_REASON_BOOT_ORDER || reason == QMR_REASON_LOADER;
 	int nothing_was_wrong = recovery->state.failed_boots == 0 && !was_sent;
 
+	if (recovery->is_test) {
+		ending.stage = recovery->state.stage; /* everything is as it was */
+		ending.final = QMR_END_NONE;
+		return ending;
+	}
 	if (recovery->applied[0]) {
 		ending.stage = QMR_STAGE_PROBATION;
 		ending.final = QMR_END_NONE;
@@ -64,6 +76,13 @@ struct qmr_ending qmr_end_decide(struct qmr_recovery *recovery, const char *why)
 		ending.final = QMR_END_NONE;
 	} else if (recovery->is_cancelled) {
 		ending.final = QMR_END_NORMAL_BOOT;
+	}
+	if (recovery->state.flags & QMR_STATE_COLLECT_ONLY) {
+		/* No final condition was to be found: the running system that asked for it goes on where it was. */
+		ending.stage = is_on_probation(&recovery->state) ? QMR_STAGE_PROBATION : QMR_STAGE_NONE;
+		ending.final = QMR_END_NONE;
+		if (!recovery->is_cancelled)
+			snprintf(recovery->note, sizeof(recovery->note), "collected, as it was asked for; nothing was changed");
 	}
 	if (!recovery->is_cancelled && ending.final != QMR_END_HALT && would_come_back(recovery))
 		ending.final = QMR_END_MENU;
@@ -166,7 +185,10 @@ void qmr_end(struct qmr_recovery *recovery, struct qmr_timeline *timeline, const
 	struct qmr_error err = {0};
 	char last[8];
 
-	record(recovery, timeline, &ending);
+	if (recovery->is_test)
+		qmr_test_record(recovery, timeline);
+	else
+		record(recovery, timeline, &ending);
 	end_children();
 	if (qmr_root_unmount(recovery, UNMOUNT_MS, &err) < 0)
 		qmr_warning("%s; its journal will repair it", err.text);

@@ -34,7 +34,7 @@ static const char usage[] =
 	"       recovery-state end --stage NAME [--final NAME] [--rung N] [--remediation ID] [--note TEXT]\n"
 	"Tells the boot state that recovery runs, and how it ended.\n"
 	"\n"
-	"  --stage NAME      none, probation or final\n"
+	"  --stage NAME      a word of docs/boot-state.md\n"
 	"  --final NAME      final condition: none, normal-boot, halt or menu\n"
 	"  --rung N          bits to add to the rungs that were tried\n"
 	"  --remediation ID  plan that was applied\n"
@@ -71,27 +71,45 @@ static int is_own_entry(void)
 	       !memcmp(option + 6, ENTRY_NAME, ENTRY_NAME_BYTES);
 }
 
+#define REQUESTS ((uint32_t)(QMR_STATE_TEST | QMR_STATE_COLLECT_ONLY))
+
+/* What the first of two calls left for PID 1. */
+static int read_file(struct qmr_state *ret_state)
+{
+	cleanup_free char *bytes = NULL;
+	size_t size;
+	int r = qmr_file_read(AT_FDCWD, QMR_STATE_FILE, QMR_STATE_BYTES_MAX, &bytes, &size, NULL);
+
+	return r < 0 ? r : qmr_state_decode(bytes, size, ret_state, NULL);
+}
+
 /*
  * The state of this image's root. Another system's is never acted on: its root is not the one that this image repairs. Returns 1 if this run
  * of recovery is in it already: with the file in reach, it is the second look.
  */
 static int load(const uint8_t root[16], struct qmr_state *ret_state, int *ret_is_lost)
 {
-	cleanup_free char *seen = NULL;
-	uint8_t bytes[QMR_STATE_BYTES];
+	uint8_t bytes[QMR_STATE_BYTES], seen_bytes[QMR_STATE_BYTES];
 	struct qmr_error err = {0};
-	size_t size = 0;
-	int has_seen = qmr_state_get_place() && qmr_file_read(AT_FDCWD, QMR_STATE_FILE, sizeof(bytes), &seen, &size, NULL) == 0;
+	struct qmr_state seen;
+	int has_seen = qmr_state_get_place() && read_file(&seen) == 0;
 	int r = qmr_state_load(root, ret_state, &err);
 
 	*ret_is_lost = r < 0 && r != -EBADMSG && r != -ESTALE;
-	qmr_state_encode(ret_state, bytes);
-	if (r == 0)
-		return has_seen && size == sizeof(bytes) && !memcmp(bytes, seen, size);
+	if (has_seen)
+		seen.flags &= ~REQUESTS; /* of this run alone, and in no store any more */
+	if (r == 0 && has_seen) {
+		qmr_state_encode(ret_state, bytes);
+		qmr_state_encode(&seen, seen_bytes);
+		return !memcmp(bytes, seen_bytes, sizeof(bytes));
+	}
 	/* No store has it: the first call has begun an empty history and could not keep it. */
-	if (has_seen && qmr_state_decode(seen, size, ret_state, NULL) == 0)
+	if (r < 0 && has_seen) {
+		*ret_state = seen;
 		return 1;
-	qmr_warning("%s; beginning with an empty history", err.text);
+	}
+	if (r < 0)
+		qmr_warning("%s; beginning with an empty history", err.text);
 	return 0;
 }
 
@@ -130,28 +148,43 @@ static void judge_watchdog(const struct qmr_config *config, struct qmr_state *st
 		(void)qmr_watchdog_judge(state, 0, watchdog.was_reset); /* the state is saved in any case */
 }
 
-static int acknowledge(const struct qmr_config *config, struct qmr_error *err)
+/* Of a test nothing is noted: crash records are counted by the boot that follows. */
+static void take_notice(const struct qmr_config *config, int is_test, struct qmr_state *state)
 {
 	cleanup_close int pstore = open(QMR_PSTORE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct qmr_evidence evidence = {.crash_uptime_s = -1};
+
+	if (is_test) {
+		if (!strncmp(state->note, QMR_NOTE_TESTED, strlen(QMR_NOTE_TESTED)))
+			state->note[0] = '\0'; /* that of the test before */
+		return;
+	}
+	judge_watchdog(config, state);
+	if (pstore >= 0)
+		qmr_records_find_new(pstore, state, &evidence);
+	(void)qmr_acknowledge(state, &evidence, config->crash_window_s, is_own_entry());
+	snprintf(state->note, sizeof(state->note), "recovery runs");
+}
+
+static int acknowledge(const struct qmr_config *config, struct qmr_error *err)
+{
 	struct qmr_error write_err = {0};
 	uint8_t root[16] = {0};
-	struct qmr_state state;
+	struct qmr_state state, before;
+	uint32_t request = qmr_state_get_place() && read_file(&before) == 0 ? before.flags & REQUESTS : 0;
 	int is_again, is_lost, saved = 0, r;
 
 	if (qmr_uuid_parse(config->root_uuid, root) < 0)
 		memset(root, 0, sizeof(root)); /* an image without a machine.conf recovers nothing, but it says so */
 	is_again = load(root, &state, &is_lost);
 	if (!is_again) {
-		judge_watchdog(config, &state);
-		if (pstore >= 0)
-			qmr_records_find_new(pstore, &state, &evidence);
-		(void)qmr_acknowledge(&state, &evidence, config->crash_window_s, is_own_entry());
-		snprintf(state.note, sizeof(state.note), "recovery runs");
+		request |= qmr_acknowledge_take_request(&state);
+		take_notice(config, (request & QMR_STATE_TEST) != 0, &state);
 	}
 	if (!is_again || is_lost)
 		saved = qmr_state_save(&state, err);
 	mark(qmr_state_get_place() ? qmr_state_is_in_file() == 1 : is_lost || saved < 0);
+	state.flags |= request; /* of this run, which the files are for */
 	r = write_files(&state, &write_err); /* recovery goes on without variables, but not without these */
 	if (r < 0)
 		qmr_error_log("%s", write_err.text);

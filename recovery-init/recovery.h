@@ -59,6 +59,7 @@ struct qmr_recovery {
 	int has_incident;          /* QMR_INCIDENT holds an incident.json */
 	int has_network;
 	int has_plans;             /* remediation-fetch was successful: QMR_PLANS holds at least one */
+	int is_test;               /* of the image alone: QMR_STATE_TEST */
 	int is_cancelled;          /* by somebody at the console */
 	char incident[QMR_UUID_TEXT];
 	char tried[64];            /* plan that did not help in an earlier run of this incident */

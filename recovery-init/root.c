@@ -190,6 +190,32 @@ int qmr_root_fetch(const struct qmr_recovery *recovery, const char *name, const 
 	return qmr_child_call(do_fetch, &call, QMR_ROOT_MS, NULL, 0, err);
 }
 
+struct put_call {
+	const char *path;
+	const void *data;
+	size_t size;
+};
+
+static int do_put(void *context, void *answer, struct qmr_error *err)
+{
+	cleanup_close int root = open(QMR_SYSROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const struct put_call *call = context;
+	cleanup_close int parent = -1;
+	char name[256];
+
+	if (root < 0)
+		return qmr_error_errno(err, -errno, "opening '%s'", QMR_SYSROOT);
+	parent = qmr_file_open_parent_in_root(root, call->path, 1, name, err);
+	return parent < 0 ? parent : qmr_file_replace(parent, name, call->data, call->size, 0600, err);
+}
+
+int qmr_root_put(const char *path, const void *data, size_t size, struct qmr_error *err)
+{
+	struct put_call call = {path, data, size};
+
+	return qmr_child_call(do_put, &call, QMR_ROOT_MS, NULL, 0, err);
+}
+
 static int do_mkdirs(void *context, void *answer, struct qmr_error *err)
 {
 	cleanup_close int root = open(QMR_SYSROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

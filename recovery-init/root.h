@@ -13,6 +13,11 @@
  */
 int qmr_root_fetch(const struct qmr_recovery *recovery, const char *name, const char *to, struct qmr_error *err) QMR_MUST_CHECK;
 
+/*
+ * Replaces a file (mode 0600) on the broken system's disk, durably, in a child. Its folder is made where it is missing.
+ */
+int qmr_root_put(const char *path, const void *data, size_t size, struct qmr_error *err) QMR_MUST_CHECK;
+
 /* Makes a folder (mode 0700) on the broken system's disk, with its parents, in a child. */
 int qmr_root_mkdirs(const char *path, struct qmr_error *err) QMR_MUST_CHECK;
 

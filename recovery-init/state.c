@@ -45,10 +45,13 @@ static enum qmr_result acknowledge(struct qmr_recovery *recovery, char *esp, int
 		if (!err->code)
 			*err = why;
 	}
+	recovery->is_test = (recovery->state.flags & QMR_STATE_TEST) != 0;
+	if (recovery->is_test)
+		recovery->state.reason = QMR_REASON_REQUESTED; /* the state has that of the last incident */
 	recovery->state_known = result == QMR_RESULT_OK;
 	qmr_uuid_format(recovery->state.incident, recovery->incident);
 	snprintf(recovery->tried, sizeof(recovery->tried), "%s", recovery->state.remediation);
-	recovery->mode = qmr_effective_mode(recovery->config.mode, recovery->state.reason);
+	recovery->mode = qmr_effective_mode(recovery->config.mode, recovery->state.reason, recovery->state.flags);
 	return result;
 }
 

@@ -23,7 +23,7 @@ struct qmr_timeline_step *qmr_timeline_begin(struct qmr_timeline *timeline, cons
 	return step;
 }
 
-static json_t *steps_to_json(const struct qmr_timeline *timeline)
+json_t *qmr_timeline_steps_to_json(const struct qmr_timeline *timeline)
 {
 	json_t *steps = json_array();
 
@@ -53,7 +53,7 @@ json_t *qmr_timeline_to_json(const struct qmr_timeline *timeline, const json_t *
 	if (!runs || json_array_append_new(runs, json_pack("{s:i, s:s, s:I, s:o, s:s}", "run", (int)state->recovery_runs,
 							   "reason", qmr_reason_name(state->reason), "started_unix_s",
 							   (json_int_t)timeline->started_unix_s, "steps",
-							   steps_to_json(timeline), "end", end)) < 0) {
+							   qmr_timeline_steps_to_json(timeline), "end", end)) < 0) {
 		json_decref(runs);
 		return NULL;
 	}

@@ -23,6 +23,9 @@ struct qmr_timeline {
 	} steps[QMR_TIMELINE_STEPS];
 };
 
+/* Its steps alone, a list of objects; NULL when out of memory. The caller owns it. */
+json_t *qmr_timeline_steps_to_json(const struct qmr_timeline *timeline);
+
 /* Milliseconds since the kernel started. */
 int64_t qmr_timeline_now_ms(void);
 

@@ -47,6 +47,29 @@ check "orderly shutdown before healthy" "$(bytes 84 2)" "2 4"
 run start
 run start
 check "an attempt without evidence is unknown" "$(bytes 56 1):$(bytes 108 1)" "4:6"
+# $1: flags, $2: stage. What was asked of a run of recovery that did not come is asked of no later one.
+asked() {
+	python3 - "$state" "$@" <<-'END'
+		import struct, sys, zlib
+		data = bytearray(open(sys.argv[1], "rb").read())
+		state = data[4:]
+		struct.pack_into("<I", state, 12, int(sys.argv[2]))
+		state[60] = int(sys.argv[3])
+		struct.pack_into("<I", state, 8, 0)
+		struct.pack_into("<I", state, 8, zlib.crc32(state))
+		open(sys.argv[1], "wb").write(data[:4] + state)
+	END
+}
+asked 14 0
+run start
+check "start forgets a test and a collection that did not come" "$(bytes 12 4)" "2 0 0 0"
+asked 12 1
+printf '[policy]\nmode = collect\n' >"$work/etc/qmr.conf"
+run start
+rm "$work/etc/qmr.conf"
+check "but not what a switch that is repeated is for" "$(bytes 12 4)" "4 0 0 0"
+rm "$state"
+for i in $(seq 4); do run start; done
 for i in $(seq 20); do run start; done
 check "the ring keeps 16" "$(bytes 56 1):$(bytes 66 1)" "24:16"
 run start --dry-run
@@ -290,7 +313,7 @@ if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
 	watched_boot 32
 	check "watchdog: an orderly end is no hang" "$(bytes 108 1) $(bytes 12 1)" "2 0"
 	watched_boot 32 0 end
-	check "watchdog: an orderly end while the reason is set is remembered" "$(bytes 12 1)" 4
+	check "watchdog: an orderly end while the reason is set is remembered" "$(bytes 12 1)" 16
 	watched_boot 32
 	check "watchdog: set again: it is sticky" "$(bytes 12 1)" 2
 	watched_boot 32

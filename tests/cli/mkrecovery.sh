@@ -226,6 +226,10 @@ check_uki
 cp "$work/r.efi" "$work/first.efi"
 build --cmdline x=y --root-uuid 1-2 --root-fstype ext4 --esp-uuid AB-CD
 ok "the same input gives the same bytes" "$(cmp "$work/r.efi" "$work/first.efi" && echo same)" same
+"$mkrecovery" --root "$root" --list >"$work/list.out" 2>"$work/out"
+ok "--list: each path that is in it, and no other but devices" \
+	"$? $(diff <(grep -v '^/dev/' "$work/list.out" | sort) <(cd "$work/tree" && find . -mindepth 1 ! -path './dev/*' | sed 's/^\.//' | sort) | head -3)" "0 "
+ok "--list builds nothing" "$("$mkrecovery" --root "$root" --list --output "$work/x.efi" >/dev/null 2>&1; echo $?) $(ls "$work" | grep -c x.efi)" "2 0"
 mkdir "$work/conf.d"
 printf '[policy]\nmode = ask\n' >"$work/own.conf"
 printf '[upload]\nurl = https://x\n' >"$work/conf.d/10.conf"

@@ -63,7 +63,7 @@ make_root() {
 	mkdir -p "$root/usr/lib/qmr" "$root/usr/lib/modules/$release"
 	mount -t tmpfs -o size=4M tmpfs "$root/efi"
 	cp "$build/qmrctl" "$root/usr/sbin/qmrctl"
-	cp "$build/boot-guard" "$root/usr/lib/qmr/boot-guard"
+	cp "$build/boot-guard" "$build/diag-upload" "$root/usr/lib/qmr/"
 	printf 'ID=debian\n' >"$root/etc/os-release"
 	printf 'UUID=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 / ext4 rw 0 1\n' >"$root/etc/fstab"
 	echo initrd >"$root/boot/initrd.img-$release"
@@ -105,12 +105,14 @@ stand_ins() {
 	enable) for u; do : >/etc/units/$u; done ;;
 	disable) for u; do rm -f /etc/units/$u; done ;;
 	is-enabled) [ -e "/etc/units/$1" ] ;;
+	show) [ "$*" = "-P OnSuccess qmr-healthy.service" ] && cat /tmp/follow ;;
 	esac
 	EOT
 	program usr/lib/qmr/mkrecovery <<-EOT
 	#!/usr/bin/env -S python3 -I
 	import glob, os, struct, sys
 	if os.path.exists("/tmp/fail-mkrecovery"): sys.exit("no program")
+	if "--list" in sys.argv: sys.exit(print(open("/tmp/list").read()))
 	options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 	open("/tmp/mkrecovery.log", "w").write(" ".join(sys.argv[1:]))
 	machine = [options.get("--" + o) for o in ("root-uuid", "root-fstype", "esp-uuid")] + ["--root" not in options]
@@ -212,11 +214,11 @@ ok "machine.conf says what was found" "$(xargs <"$root/etc/qmr/machine.conf")" \
 	"# written by qmrctl install [machine] root_uuid=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 root_fstype=ext4 esp_uuid=ABCD-1234"
 ok "and is in the initramfs" "$(tar -xOf "$root/boot/initrd.img-$release" ./etc/qmr/machine.conf)" "$(cat "$root/etc/qmr/machine.conf")"
 ok "registering is left to the first boot" "$(find "$root/var/lib/qmr" -name register-pending | wc -l)" 1
-ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-healthy.timer qmr-register.service qmr-resume.service qmr-shutdown.service "
+ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-deadline.service qmr-emergency.service qmr-healthy.timer qmr-register.service qmr-resume.service qmr-shutdown.service qmr-waiting.path "
 ok "systemd-pstore leaves the crash records" "$(grep -c Storage=none "$root/etc/systemd/pstore.conf.d/50-qmr.conf")" 1
 before=$(snapshot)
 ok "a second run changes nothing" "$(install_built) $(diff <(echo "$before") <(snapshot))" "0 "
-ok "check agrees" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said 'everything is as install left it')" "0 1"
+ok "check agrees" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said 'check: ready, 0 failed, 0 warnings, 6 unknown') $(grep -c ': ok: ' "$root/tmp/out") $(said 'trust: ok: no server')" "0 1 11 1"
 ok "and changes nothing" "$(diff <(echo "$before") <(snapshot))" ""
 
 # An entry that would swap places when it gets a sort-key: the owner decides.
@@ -234,43 +236,49 @@ mv "$root/efi/loader/entries/old-2+0-3.conf" "$root/efi/loader/entries/old-2.con
 
 # What check finds, each alone.
 finds() { # $1: name, $2: text
-	ok "check finds $1" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said "$2") $(wc -l <"$root/tmp/out")" "1 1 1"
+	ok "check finds $1" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said "$2") $(said ': failed: ')" "1 1 1"
 }
 cp -a "$root/$image" "$work/image"
 cp "$root/$image" "$root/$image.qmr-new"
-finds "what a power cut left" "image: a power cut left '/efi/EFI/Linux/qmr-recovery.efi.qmr-new'"
+finds "what a power cut left" "image: failed: a power cut left '/efi/EFI/Linux/qmr-recovery.efi.qmr-new'"
 ok "install removes it, though the image is up to date" \
 	"$(install_built) $(said 'is already up to date, kernel') $(ls "$root/efi/EFI/Linux")" "0 1 qmr-recovery.efi"
 rm "$root/$image"
-finds "a missing image" "image: opening the recovery image '/efi/EFI/Linux/qmr-recovery.efi': No such file"
+finds "a missing image" "image: failed: opening the recovery image '/efi/EFI/Linux/qmr-recovery.efi': No such file"
 echo x >"$root/$image"
-finds "a damaged image" "is damaged"
+finds "a damaged image" "image: failed: the recovery image '/efi/EFI/Linux/qmr-recovery.efi' is damaged"
 cp "$work/image" "$root/$image"
 printf x >>"$root/$image"
-finds "another image" "image: the recovery image is not what would be built now"
+rm "$root/usr/lib/modules/$release/"* 2>/dev/null; mv "$root/usr/lib/modules/$release" "$root/tmp/modules"
+cp "$work/image" "$root/$image"
+ok "check of an image whose kernel is gone: a warning" \
+	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said "image: warning: its kernel $release is not installed any more")" "1 1"
+mv "$root/tmp/modules" "$root/usr/lib/modules/$release"
+printf x >>"$root/$image"
+finds "another image" "image: failed: the recovery image is not what would be built now"
 cp "$work/image" "$root/$image"
 sed -i s/^root_uuid=5/root_uuid=6/ "$root/etc/qmr/machine.conf"
 ok "check finds a machine.conf of another root, also as such in the initramfs" \
 	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said 'does not name root 5c8b2b4e') $(said "does not hold the present '/etc/qmr/machine.conf'")" "1 1 1"
 rm "$root/etc/qmr/machine.conf"
 ok "check finds a missing machine.conf" \
-	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said "machine.conf: '/etc/qmr/machine.conf' is missing")" "1 1"
+	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said "machine.conf: failed: '/etc/qmr/machine.conf' is missing")" "1 1"
 ok "install writes it again" "$(install_built) $(said "machine.conf: '/etc/qmr/machine.conf' written") $(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check)" "0 1 0"
 ok "a UUID that would be more than a word in it is refused" \
 	"$(install_built --root-uuid $'1\nmode = off') $(said "root_uuid '1?mode = off' is not one plain word")" "2 1"
 rm "$root/etc/units/qmr-shutdown.service"
-finds "a disabled unit" "units: unit 'qmr-shutdown.service' is not enabled"
+finds "a disabled unit" "units: failed: unit 'qmr-shutdown.service' is not enabled"
 touch "$root/etc/units/qmr-shutdown.service"
 cp "$root/usr/lib/qmr/boot-guard" "$work/boot-guard"
 printf x >>"$root/usr/lib/qmr/boot-guard"
 finds "an initramfs with another boot-guard" "it does not hold the present '/usr/lib/qmr/boot-guard'"
 cp "$work/boot-guard" "$root/usr/lib/qmr/boot-guard"
 sed -i /sort-key/d "$root/efi/loader/entries/old-2.conf"
-finds "an entry without sort-key" "loader: 1 of systemd-boot's entries have no sort-key"
+finds "an entry without sort-key" "loader: failed: 1 of systemd-boot's entries have no sort-key"
 ok "install mends it" "$(install_built)" 0
 echo old >"$root/efi/initrd"
 printf 'initrd \\initrd\n' >>"$root/efi/loader/entries/old-2.conf"
-finds "a copy of the initramfs that was not renewed" "loader: '/efi/initrd', which systemd-boot's entry 'old-2.conf' starts, is no copy"
+finds "a copy of the initramfs that was not renewed" "loader: failed: '/efi/initrd', which systemd-boot's entry 'old-2.conf' starts, is no copy"
 ok "install says so" "$(install_built) $(said 'boot-guard may be missing or old there; renew it')" "0 1"
 cp "$root/boot/initrd.img-$release" "$root/efi/initrd"
 ok "a fresh copy is fine" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check)" 0
@@ -337,8 +345,51 @@ EOT
 ok "history" "$(ctl history) $(grep -cE '^ +[123]  ' "$root/tmp/out")" "0 3"
 ctl --json history >/dev/null
 ok "history --json" "$(python3 -c 'import json,sys; print(len(json.load(open(sys.argv[1]))["attempts"]))' "$root/tmp/out")" 3
+history=$root/var/lib/qmr/history.jsonl
+line() { # $1: root, $2: number, $3: start, $4: outcome, $5: flags
+	printf '{"schema":1,"root":"%s","number":%d,"started_unix_s":%d,"outcome":"%s","phase":"healthy","evidence":"none","flags":%d,"uptime_s":9,"kernel_crc32":0}\n' "$@"
+}
+own=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01
+# An earlier state of this root, two attempts that the ring has too (number 1 under another start is not one of them), another root's, damage.
+{
+	line $own 7 1780000000 healthy 2
+	line $own 8 1780000001 panic 2
+	line $own 1 1780000002 unknown 0
+	line $own 1 1790000002 panic 0
+	line 00000000-0000-4000-8000-000000000001 9 1780000003 healthy 0
+	echo '{"schema":1'
+} >"$history"
+ok "history: the boot state and what was written down before, each attempt once, the boot state's word first" \
+	"$(ctl history) $(grep -oE '^ +[0-9]+  ' "$root/tmp/out" | xargs) $(grep -E '^ +1 ' "$root/tmp/out" | grep -c panic)" "0 3 2 1 1 8 7 0"
+ok "and how often recovery would have been started for nothing" \
+	"$(said 'of the last 6 attempts: 2 healthy, 2 failed, 1 without evidence, 0 left') $(said 'mode observe would have started it 2 times, and 1 of these boots became healthy without it')" "1 1"
+ctl --json history >/dev/null
+ok "history --json: the same" "$(python3 - "$root/tmp/out" <<'EOT'
+import json, sys
+h = json.load(open(sys.argv[1]))
+assert [a["number"] for a in h["attempts"]] == [3, 2, 1, 1, 8, 7] and h["error"] is None, h
+assert h["attempts"][5] == {"number": 7, "started_unix_s": 1780000000, "outcome": "healthy", "phase": "healthy", "evidence": "none",
+                            "flags": 2, "uptime_s": 9, "kernel_crc32": 0}, h
+assert h["summary"] == {"attempts": 6, "healthy": 2, "failed": 2, "unknown": 1, "clean_shutdown": 0, "recovered": 0,
+                        "would_have_recovered": 2, "would_have_recovered_healthy": 1}, h
+print("yes")
+EOT
+)" yes
+kept=$variables
+variables=/nowhere/
+ok "without variables, what was written down is shown" "$(ctl history) $(grep -cE '^ +[0-9]+  ' "$root/tmp/out") $(said 'those that healthy boots wrote down')" "0 4 1"
+variables=$kept
+rm "$history"
 ok "recover is refused without boot entry and ESP" "$(ctl recover) $(said 'recovery cannot be started') $(said 'nothing was changed')" "1 1 1"
-env EFIVARFS_PATH=$variables chroot "$root" /usr/lib/qmr/boot-guard healthy >"$root/tmp/out" 2>&1
+mkdir -p "$root/run/qmr" && echo 3 >"$root/run/qmr/attempt" # start's mark
+printf 'qmr-a.service qmr-b.service\n' >"$root/tmp/follow"
+ok "healthy: recorded, and what follows a healthy boot is started" \
+	"$(ctl healthy) $(said 'record: this boot is recorded as healthy') $(said 'units: started: qmr-a.service qmr-b.service') $(tail -1 "$root/tmp/systemctl.log")" \
+	"0 1 1 --no-block start qmr-a.service qmr-b.service"
+mv "$root/run/qmr/attempt" "$root/tmp/attempt"
+ok "a boot that was not counted cannot be declared healthy" "$(ctl healthy) $(said 'this boot was not counted at its start') $(said 'not begun: the 1 after it')" "1 1 1"
+mv "$root/tmp/attempt" "$root/run/qmr/attempt"
+ok "a healthy boot writes down the attempts before it" "$(grep -o '"number":[0-9]*' "$history" | xargs)" "number:1 number:2"
 ctl --json history >/dev/null
 ok "a healthy boot does not forget the switch that waits for the reboot" \
 	"$(grep -m 1 -o '"outcome": "[a-z]*"' "$root/tmp/out") $(ctl status) $(said 'stage:         switching')" '"outcome": "healthy" 0 1'
@@ -349,6 +400,40 @@ printf '\x06\0\0\0\0' >"$root/tmp/efi/SecureBoot-8be4df61-93ca-11d2-aa0d-00e0980
 ok "Secure Boot that is off" "$(ctl install) $(said 'no EFI system partition is mounted')" "1 1"
 ok "cancel takes a recorded switch back" "$(ctl cancel) $(said 'stage is now none')" "0 1"
 ok "a second cancel has nothing to do" "$(ctl cancel)" 3
+ok "--now and --next exclude each other" "$(ctl --now --next recover) $(said 'nothing was changed')" "2 1"
+ok "a test is no recovery" "$(ctl --test --collect-only recover) $(ctl --test --reason x recover) $(said 'it is no recovery')" "2 2 1"
+tested() { # $1: text of last-test.json
+	printf '%s' "$1" >"$root/var/lib/qmr/last-test.json"
+	ctl status >/dev/null
+	grep '^tested:' "$root/tmp/out" | sed 's/20[-0-9: ]*/DATE/'
+}
+ok "no test of the recovery image" "$(ctl status) $(said 'tested:        never')" "0 1"
+ok "one that went well" "$(tested '{"schema": 1, "result": "ok", "failed": null, "tested_unix_s": 1790000000}')" \
+	"tested:        recovery image last tested: DATE, ok"
+ok "one that failed" "$(tested '{"schema": 1, "result": "failed", "failed": "network: no \u001b address", "tested_unix_s": 1790000000}')" \
+	"tested:        recovery image last tested: DATE, network: no ? address"
+ok "one that recovery did not answer" "$(tested '{"schema": 1, "result": "requested", "requested_unix_s": 1790000000}')" \
+	"tested:        asked for on DATE; the recovery image did not answer"
+ok "a file that is none" "$(tested '{"schema": 2, "result": "ok"}') $(tested '{"schema": 1, "result": 7}')" "tested:        never tested:        never"
+note() { # $1: the boot state's note, $2: its flags
+	python3 - "$root"/tmp/efi/QmrState-* "$@" <<-'EOT'
+	import struct, sys, zlib
+	data = bytearray(open(sys.argv[1], "rb").read())
+	state = data[4:]
+	struct.pack_into("<I", state, 12, int(sys.argv[3]))
+	state[872:960] = sys.argv[2].encode().ljust(88, b"\0")
+	struct.pack_into("<I", state, 8, 0)
+	struct.pack_into("<I", state, 8, zlib.crc32(state))
+	open(sys.argv[1], "wb").write(data[:4] + state)
+	EOT
+}
+note "recovery image tested 2026-01-02T03:04Z: devices: no device has the root's UUID" 0
+ok "where the root could not be written, the boot state's note counts" \
+	"$(tested '{"schema": 1, "result": "ok", "tested_unix_s": 1790000000}')" \
+	"tested:        recovery image last tested: DATE, devices: no device has the root's UUID"
+note "" 8
+ok "a test that waits" "$(ctl status) $(said 'tested:        at the next reboot')" "0 1"
+ok "cancel takes it back" "$(ctl cancel) $(ctl status) $(said 'tested:        never') $(ctl cancel)" "0 0 1 3"
 ok "a reason that does not fit" "$(ctl --reason "$(printf 'x%.0s' {1..88})" recover)" 2
 mode off >/dev/null
 ok "recover is refused in mode off" "$(ctl recover) $(said 'the mode is off')" "1 1"
@@ -356,8 +441,119 @@ mode ask >/dev/null
 variables=/nowhere/
 ok "status without EFI variables says so" "$(ctl status) $(said 'state:         none')" "0 1"
 
+# What only a running system can tell. Its /sys is a folder here, so that nothing of this host decides.
+finding() { # $1: check
+	ctl check >/dev/null
+	grep "^$1: " "$root/tmp/out"
+}
+has() { grep -c -F -- "$1"; }
+ok "no watchdog" "$(finding watchdog | has 'watchdog: warning: no hardware watchdog')" 1
+mkdir -p "$root/sys/class/watchdog/watchdog0"
+echo iTCO_wdt >"$root/sys/class/watchdog/watchdog0/identity"
+ok "a watchdog" "$(finding watchdog)" "watchdog: ok: watchdog0: iTCO_wdt"
+mkdir -p "$root/run/qmr"
+rm -f "$root/run/qmr/attempt"
+ok "a boot that was not counted" "$(finding variables | has 'variables: unknown: this boot was not counted')" 1
+echo full >"$root/run/qmr/deferred"
+ok "a boot state that could not be written" "$(finding variables | has 'variables: failed: the boot state could not be written')" 1
+echo 3 >"$root/run/qmr/attempt"
+ok "one that could" "$(finding variables | has 'variables: ok: the boot state was written at this start')" 1
+rm "$root/run/qmr/deferred"
+
+# Network: a list of what is in the image, adapters in /sys.
+printf '/usr/lib/modules/x/kernel/a/e1000e.ko.xz\n/usr/lib/modules/x/kernel/virtio-net.ko\n' >"$root/tmp/list"
+ok "no server: no network is needed" "$(finding network)" "network: ok: no server is configured, and none is needed"
+printf '[repository]\nurl = https://x\n[upload]\nurl = https://x\n' >>"$root/etc/qmr/qmr.conf"
+net=$root/sys/class/net
+adapter() { # $1: name, $2: driver, $3: carrier
+	mkdir -p "$net/$1/device/driver"
+	echo 1 >"$net/$1/type"
+	echo "$3" >"$net/$1/carrier"
+	[ -z "$2" ] || ln -sfn "../../../module/$2" "$net/$1/device/driver/module"
+}
+ok "no adapter" "$(finding network | has 'network: warning: no network adapter')" 1
+mkdir -p "$net/lo"; echo 772 >"$net/lo/type"
+adapter wlan0 iwlwifi 1; mkdir "$net/wlan0/phy80211"
+ok "wireless only" "$(finding network | has 'network: warning: there are wireless adapters only')" 1
+adapter eth0 e1000e 0
+ok "no cable" "$(finding network | has 'network: warning: no wired adapter has a link')" 1
+adapter eth0 e1000e 1
+ok "a driver that is in the image" "$(finding network)" "network: ok: the recovery image has the driver of eth0"
+adapter eth0 virtio_net 1
+ok "- and _ are one" "$(finding network)" "network: ok: the recovery image has the driver of eth0"
+adapter eth0 vendor_nic 1
+ok "a driver that is not" "$(finding network)" "network: failed: the recovery image has no driver for a wired adapter with a link: vendor_nic"
+adapter eth1 "" 1
+ok "but another one is built in" "$(finding network | has 'network: warning: the recovery image has no driver')" 1
+rm -r "$net"
+
+# Trust.
+certificate() { # $1: file, $2: days
+	openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=x -days "$2" -out "$root/etc/qmr/trust/$1" 2>/dev/null
+}
+root_json() { printf '{"signed": {"_type": "root", "expires": "%s"}, "signatures": []}' "$1" >"$root/etc/qmr/trust/root.json"; }
+ok "no certificate where one is needed" "$(finding trust | has "trust: failed: '/usr/lib/qmr/diag-upload' check ended with exit code 4")" 1
+certificate upload-cert.pem 100
+certificate ca.pem 100
+root_json 2100-01-01T00:00:00Z
+ok "nothing ends soon" "$(finding trust)" "trust: ok: nothing ends within 30 days"
+root_json 2001-01-01T00:00:00Z
+ok "a root that has expired is a warning: the repository may have a newer one" \
+	"$(finding trust | has "trust: warning: the root of the repository's metadata '/etc/qmr/trust/root.json' ended on 2001-01-01")" 1
+root_json never
+ok "a root that says nothing" "$(finding trust | has "trust: failed: '/etc/qmr/trust/root.json' does not say when it expires")" 1
+root_json 2100-01-01T00:00:00Z
+certificate upload-cert.pem 5
+ok "an upload certificate that ends soon" "$(finding trust | has "trust: warning: the upload certificate '/etc/qmr/trust/upload-cert.pem' ends on 20")" 1
+certificate ca.pem 5
+ok "a CA that ends soon" "$(finding trust | has 'trust: warning: ')" 1
+printf '%s\n' "-----BEGIN CERTIFICATE-----" x "-----END CERTIFICATE-----" >"$root/etc/qmr/trust/ca.pem"
+ok "a CA that is none" "$(finding trust | has 'trust: failed: ')" 1
+rm "$root"/etc/qmr/trust/*
+sed -i '/https:/d; /repository/d; /upload/d' "$root/etc/qmr/qmr.conf"
+
+# Modules that are not the kernel's own.
+running=$root/usr/lib/modules/$(uname -r)
+mkdir -p "$running" "$root/sys/module"
+printf 'kernel/a/own.ko.xz:\nextra/vendor-x.ko: kernel/a/own.ko.xz\nupdates/unused.ko:\nkernel/a/patched.ko:\n' >"$running/modules.dep"
+load() { mkdir -p "$root/sys/module/$1"; echo live >"$root/sys/module/$1/initstate"; echo "$2" >"$root/sys/module/$1/taint"; }
+load own ""
+mkdir "$root/sys/module/builtin"
+ok "none" "$(finding modules)" "modules: ok: all loaded kernel modules are the kernel's own"
+load vendor_x ""
+load patched OE
+load stranger O
+ok "by folder and by taint; no restore point" \
+	"$(finding modules)" "modules: warning: loaded kernel modules that are not the kernel's own: stranger, vendor_x, patched; there is no restore point yet; a healthy boot takes the first one"
+point=$root/var/lib/qmr/restore-points/7
+mkdir -p "$point/files"
+python3 - "$point/manifest.json" "$(uname -r)" <<'EOT'
+import json, sys
+files = [{"path": "/usr/lib/modules/%s/%s" % (sys.argv[2], name), "type": "file", "mode": 420, "uid": 0, "gid": 0, "size": 1, "mtime_ns": 0,
+          "sha256": "0" * 64} for name in ("extra/vendor-x.ko", "kernel/a/patched.ko")]
+json.dump({"schema": 1, "id": 7, "taken_unix_s": 1790000000, "kernel": sys.argv[2], "files": files}, open(sys.argv[1], "w"))
+EOT
+ok "one that no restore point holds" "$(finding modules | has 'in no restore point (the newest is 7): stranger; add their folder')" 1
+rm -r "$root/sys/module/stranger"
+ok "all covered" "$(finding modules)" "modules: ok: loaded kernel modules that are not the kernel's own, all in restore point 7: vendor_x, patched"
+ctl --json check >/dev/null
+ok "check --json" "$(python3 - "$root/tmp/out" <<'EOT'
+import json, sys
+text = open(sys.argv[1]).read()
+c = json.loads(text[text.index("{"):])
+assert c["schema"] == 1 and c["ready"] is False, c
+names = [x["name"] for x in c["checks"]]
+assert len(names) == 17 and len(set(names)) == 17, names
+assert all(set(x) == {"name", "result", "text", "advice"} and x["result"] in ("ok", "warning", "failed", "unknown") for x in c["checks"]), c
+by = {x["name"]: x for x in c["checks"]}
+assert by["machine"]["result"] == "failed" and by["image"]["result"] == "unknown" and by["watchdog"]["result"] == "ok", c
+print("yes")
+EOT
+)" yes
+rm -r "${point%/*}" "$root/sys" "$running" "$root/run/qmr"
+
 # A running system is asked for its mounts.
-on_root() { ctl check >/dev/null; grep '^paths:' "$root/tmp/out"; }
+on_root() { ctl check >/dev/null; grep '^paths: failed' "$root/tmp/out"; }
 ok "nothing is mounted in the way" "$(on_root)" ""
 mount --bind "$root/var" "$root/var"
 ok "a folder mounted onto itself is where it was" "$(on_root)" ""
@@ -390,6 +586,7 @@ ok "install: a key bound to PCR 9 is refused, what to do is said" \
 	"$(ctl install) $(said "/dev/vdz (PCR 7 9); at the next boot they need a passphrase") $(said systemd-cryptenroll) $(said 'not begun: the 8 after it')" "1 1 1 1"
 ok "nothing was changed" "$(diff <(echo "$before") <(snapshot))" ""
 ok "with --force it goes on, and says so" "$(ctl --force install) $(said 'keys: at the next boot the TPM will not release what it keeps for /dev/vdz (PCR 7 9)') $(said "step 'machine'")" "1 1 1"
+ok "check warns of it, and names the registers" "$(finding keys | has '/dev/vdz (PCR 7 9); a new initramfs')" 1
 ok "register does not touch PCR 9" "$(ctl register) $(said 'keys: no disk key') $(said "step 'machine'")" "1 1 1"
 disk "$(sealed 1)"
 ok "register: a key bound to PCR 1 is refused" "$(ctl register) $(said '/dev/vdz (PCR 1);')" "1 1"
@@ -422,7 +619,7 @@ ok "uninstall with a generator that fails: the image is gone all the same" \
 rm "$root/tmp/fail-initramfs"
 ok "uninstall" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall)" 0
 ok "image, units and mark for the first boot are gone, incidents are kept" \
-	"$(ls "$root/efi/EFI/Linux" "$root/etc/units") $(ls "$root/var/lib/qmr")" "$(printf '%s:\n\n%s:' "$root/efi/EFI/Linux" "$root/etc/units") incidents"
+	"$(ls "$root/efi/EFI/Linux" "$root/etc/units") $(ls "$root/var/lib/qmr" | xargs)" "$(printf '%s:\n\n%s:' "$root/efi/EFI/Linux" "$root/etc/units") history.jsonl incidents"
 ok "machine.conf is gone" "$(find "$root/etc/qmr" -name machine.conf)" ""
 ok "and systemd-pstore is as before" "$(find "$root/etc/systemd" -type f)" ""
 ok "boot-guard is out of the initramfs" "$(tar -tf "$root/boot/initrd.img-$release" | grep -c boot-guard)" 0

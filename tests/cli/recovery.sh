@@ -109,6 +109,34 @@ check "end: no stage" "$?" 2
 state other
 check "an unknown command" "$?" 2
 
+# What was asked of one run alone. The flags are set in the variable as qmrctl does; nothing else must change by a test.
+ask() { # $1: bits, $2: stage
+	python3 - "$work"/efi/QmrState-* "$@" <<-'EOT'
+	import struct, sys, zlib
+	data = bytearray(open(sys.argv[1], "rb").read())
+	state = data[4:]
+	struct.pack_into("<I", state, 12, int(sys.argv[2]))
+	state[60] = int(sys.argv[3])
+	state[872:960] = b"recovery image tested 2026-01-02T03:04Z: ok".ljust(88, b"\0")
+	struct.pack_into("<I", state, 8, 0)
+	struct.pack_into("<I", state, 8, zlib.crc32(state))
+	open(sys.argv[1], "wb").write(data[:4] + state)
+	EOT
+}
+rest() { python3 -c 'import sys; s = open(sys.argv[1], "rb").read()[4:]; print((s[24:872]).hex())' "$work"/efi/QmrState-*; }
+ask 8 4
+before=$(rest)
+state acknowledge
+check "a test: only this run knows, and nothing else is changed" \
+	"$? $(field flags) $(field stage) $([ "$(rest)" = "$before" ] && echo same) '$(field note)'" "0 8 given-up same ''"
+state acknowledge
+check "the next run is none" "$? $(field flags) $(field stage)" "0 0 recovering"
+ask 12 1
+state acknowledge
+check "a switch is no test, but may be for collecting alone" "$? $(field flags) $(field stage)" "0 4 recovering"
+state acknowledge
+check "once" "$? $(field flags)" "0 0"
+
 # Another installation's state is neither acted on nor taken over.
 printf '[machine]\nroot_uuid = 00000000-0000-4000-8000-000000000001\n' >"$work/etc/qmr/machine.conf"
 state acknowledge

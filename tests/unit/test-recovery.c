@@ -20,6 +20,7 @@
 #include "json.h"
 #include "loader.h"
 #include "remedy.h"
+#include "test-run.h"
 #include "timeline.h"
 
 static const struct qmr_evidence no_evidence = {.crash_uptime_s = -1}, a_panic = {.panic = 1, .crash_uptime_s = -1};
@@ -161,7 +162,10 @@ static void test_mode(void **s)
 
 	for (int mode = QMR_MODE_OFF; mode <= QMR_MODE_AUTOMATIC; mode++)
 		for (size_t i = 0; i < sizeof(reasons) / sizeof(*reasons); i++) {
-			int got = qmr_effective_mode(mode, reasons[i]);
+			int got = qmr_effective_mode(mode, reasons[i], QMR_STATE_OBSERVED);
+
+			assert_int_equal(qmr_effective_mode(mode, reasons[i], QMR_STATE_COLLECT_ONLY), QMR_MODE_COLLECT);
+			assert_int_equal(qmr_effective_mode(mode, reasons[i], QMR_STATE_TEST), QMR_MODE_COLLECT);
 
 			/* Never more than the policy allows, but for a person at the menu, who is asked. */
 			if (mode >= QMR_MODE_COLLECT)
@@ -425,6 +429,97 @@ static void test_cancelled_without_incident(void **s)
 	assert_int_equal(qmr_end_decide(&recovery, "").stage, QMR_STAGE_NONE);
 }
 
+/* What was asked of one run is asked of no later one, and nothing but that leaves the state. */
+static void test_request(void **s)
+{
+	static const uint32_t other = QMR_STATE_OBSERVED | QMR_STATE_WATCHDOG_STICKY | 0x80000000;
+	static const struct {
+		uint32_t flags, request;
+		enum qmr_stage stage;
+	} cases[] = {
+		{0, 0, QMR_STAGE_NONE},
+		{0, 0, QMR_STAGE_SWITCHING},
+		{QMR_STATE_TEST, QMR_STATE_TEST, QMR_STAGE_NONE},
+		{QMR_STATE_TEST, QMR_STATE_TEST, QMR_STAGE_PROBATION},
+		{QMR_STATE_TEST, QMR_STATE_TEST, QMR_STAGE_FINAL},
+		/* A switch needs recovery. */
+		{QMR_STATE_TEST, 0, QMR_STAGE_SWITCHING},
+		{QMR_STATE_COLLECT_ONLY, QMR_STATE_COLLECT_ONLY, QMR_STAGE_SWITCHING},
+		{QMR_STATE_COLLECT_ONLY | QMR_STATE_TEST, QMR_STATE_COLLECT_ONLY, QMR_STAGE_SWITCHING},
+		/* The firmware went on to recovery by itself, after the request was given up. */
+		{QMR_STATE_COLLECT_ONLY, 0, QMR_STAGE_GIVEN_UP},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct qmr_state state = make_state(cases[i].stage, (const uint8_t[]){QMR_OPEN, QMR_PANIC}, 2), before = state;
+
+		state.flags = cases[i].flags | other;
+		before.flags = other;
+		assert_int_equal(qmr_acknowledge_take_request(&state), cases[i].request);
+		assert_memory_equal(&state, &before, sizeof(state));
+	}
+}
+
+/* Nothing was to be repaired: the system goes on where it was, whatever the policy's final condition, even by BootOrder. */
+static void test_end_of_requests(void **s)
+{
+	static const enum qmr_final policies[] = {QMR_FINAL_BOOT, QMR_FINAL_HALT, QMR_FINAL_MENU};
+
+	for (int test = 0; test < 2; test++)
+		for (size_t i = 0; i < 3 * 2 * 2; i++) {
+			struct qmr_recovery recovery = {.config = {.final = policies[i % 3], .recovery_runs = 3}, .is_test = test,
+							.is_cancelled = (int)(i / 3 % 2), .state_known = 1};
+			int probation = (int)(i / 6);
+			struct qmr_ending ending;
+
+			recovery.state = make_state(test ? QMR_STAGE_GIVEN_UP : QMR_STAGE_RECOVERING, (const uint8_t[]){QMR_PANIC}, 1);
+			recovery.state.failed_boots = 2;
+			recovery.state.recovery_runs = 5;
+			recovery.state.reason = QMR_REASON_REQUESTED;
+			recovery.state.flags = test ? QMR_STATE_TEST : QMR_STATE_COLLECT_ONLY;
+			recovery.state.attempts[0].flags = probation ? QMR_ATTEMPT_PROBATION : 0;
+			ending = qmr_end_decide(&recovery, "why");
+			assert_int_equal(ending.final, QMR_END_NONE);
+			assert_int_equal(ending.stage, test ? QMR_STAGE_GIVEN_UP : probation ? QMR_STAGE_PROBATION : QMR_STAGE_NONE);
+			recovery.state.attempts[0].phase = QMR_PHASE_HEALTHY; /* it was over by then */
+			if (!test)
+				assert_int_equal(qmr_end_decide(&recovery, "why").stage, QMR_STAGE_NONE);
+		}
+}
+
+/* The first step that failed is what the test says; one that was left out is none. */
+static void test_judge(void **s)
+{
+	struct qmr_recovery recovery = {.is_test = 1, .state_known = 1};
+	struct qmr_timeline timeline = {0};
+	char failed[64];
+
+	strcpy(recovery.config.esp_uuid, "A-B");
+	strcpy(recovery.devices.esp, "/dev/vda1");
+	qmr_timeline_begin(&timeline, "devices");
+	qmr_timeline_begin(&timeline, "collect")->result = QMR_RESULT_SKIPPED;
+	qmr_timeline_begin(&timeline, "check-root")->result = QMR_RESULT_NOTHING;
+	qmr_test_judge(&recovery, &timeline, failed, sizeof(failed));
+	assert_string_equal(failed, "");
+	recovery.devices.esp[0] = '\0';
+	qmr_test_judge(&recovery, &timeline, failed, sizeof(failed));
+	assert_string_equal(failed, "devices: the EFI system partition was not found");
+	recovery.is_cancelled = 1;
+	qmr_test_judge(&recovery, &timeline, failed, sizeof(failed));
+	assert_string_equal(failed, "announce: cancelled at the console");
+	for (int r = QMR_RESULT_FAILED; r <= QMR_RESULT_LATE; r++) {
+		timeline.n_steps = 3;
+		qmr_timeline_begin(&timeline, "network")->result = (enum qmr_result)r;
+		strcpy(qmr_timeline_begin(&timeline, "other")->text, "later");
+		qmr_test_judge(&recovery, &timeline, failed, sizeof(failed));
+		assert_memory_equal(failed, "network: ", 9);
+		assert_string_equal(failed + 9, qmr_result_name((enum qmr_result)r));
+	}
+	strcpy(timeline.steps[3].text, "no address within 30 s");
+	qmr_test_judge(&recovery, &timeline, failed, sizeof(failed));
+	assert_string_equal(failed, "network: no address within 30 s");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -436,6 +531,7 @@ int main(void)
 		cmocka_unit_test(test_mode), cmocka_unit_test(test_end), cmocka_unit_test(test_results),
 		cmocka_unit_test(test_timeline), cmocka_unit_test(test_timeline_other_schema),
 		cmocka_unit_test(test_plans), cmocka_unit_test(test_call),
+		cmocka_unit_test(test_request), cmocka_unit_test(test_end_of_requests), cmocka_unit_test(test_judge),
 		cmocka_unit_test(test_loader_names), cmocka_unit_test(test_loader_reset),
 	};
 

@@ -13,7 +13,7 @@ import scenario  # noqa: E402
 
 CONFIG = "[policy]\nmode = automatic\nlocal_rollback = yes\nstability = 5\ncancel = 2\n[watch]\npath = /opt\n[image]\ncmdline = console=ttyS0\n"
 ENTRY = "Quick machine recovery"
-# BootNext as a management controller would set it: attributes (non-volatile, boot, run time), then the number.
+# docs/remote.md says which reason each way gets. BootNext as a management controller would set it: attributes (non-volatile, boot, run time), then the number.
 SCENARIO = """boot_1() { bootctl set-oneshot qmr-recovery.efi; restart; }
 boot_2() { printf '\\7\\0\\0\\0\\%03o\\0' >/sys/firmware/efi/efivars/BootNext-8be4df61-93ca-11d2-aa0d-00e098032b8c; restart; }
 boot_3() { qmrctl recover --reason "asked by %s" >/dev/console 2>&1; }
@@ -39,5 +39,40 @@ def menu_bootnext_and_qmrctl(s):
     s.same("nothing was applied", [], [n for n in box.disk.list("/var/lib/qmr/transactions") if n.isdigit()])
 
 
+# What the running system sees of a test, and of a run that collects only, although the mode would repair.
+REQUESTS = """mkdir -p /var/out
+boot_1() { qmrctl --test recover >/dev/console 2>&1; }
+boot_2() { healthy; qmrctl --json status >/var/out/tested; qmrctl --json check >/var/out/check; sync; qmrctl --collect-only --reason "by %s" recover >/dev/console 2>&1; }
+"""
+
+
+def a_test_and_collect_only(s):
+    template = s.settled("machine", lambda: CONFIG, lambda: {"/opt/product/file": "content\n"})
+    box = machine.Machine(template, s.work, "machine")
+    box.play(REQUESTS % box.nonce)
+    done = s.boot_to_the_end(box)
+    state = box.state()
+    s.same("resets: two into recovery, two back", 4, done.resets)
+    s.same("attempts", ["healthy", "clean-shutdown", "healthy", "healthy"], state["outcomes"])
+    s.same("flags of the state, stage, runs", (0, "none", 0), (state["flags"], state["stage"], state["recovery_runs"]))
+    s.same("attempts that recovery followed", [0, 0, 8, 0], [f & 8 for f in state["attempt_flags"]])
+    test = box.disk.json("/var/lib/qmr/last-test.json")
+    s.same("the test", ("ok", None), (test["result"], test["failed"]))
+    results = {step["step"]: step["result"] for step in test["steps"]}
+    s.same("what it tried", {"variables", "acknowledge", "devices", "announce", "mount-root-ro", "check-root"},
+           {name for name, result in results.items() if result == "ok"})
+    s.same("what it left out", {"skipped"}, {result for name, result in results.items() if result != "ok"})
+    seen = box.disk.json("/var/out/tested")
+    s.same("the running system knows", ("ok", "none"), (seen["test"]["result"], seen["stage"]))
+    check = {c["name"]: c["result"] for c in box.disk.json("/var/out/check")["checks"]}
+    s.same("nothing is wrong with this machine", (17, {}), (len(check), {name: r for name, r in check.items() if r != "ok"}))
+    incidents = [box.disk.json("/var/lib/qmr/incidents/%s/incident.json" % i) for i in box.disk.list("/var/lib/qmr/incidents")]
+    s.same("one incident, that of the second request", [("requested", "manual")], [(i["reason"], i["kind"]) for i in incidents])
+    runs = box.disk.json("/var/lib/qmr/incidents/%s/timeline.json" % incidents[0]["id"])["runs"]
+    applied = [step for step in runs[0]["steps"] if step["step"] == "apply"]
+    s.same("mode automatic, and nothing was to be changed", ("skipped", "mode collect changes nothing"),
+           (applied[0]["result"], applied[0]["text"]))
+
+
 if __name__ == "__main__":
-    scenario.main(menu_bootnext_and_qmrctl)
+    scenario.main(menu_bootnext_and_qmrctl, a_test_and_collect_only)

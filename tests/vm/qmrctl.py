@@ -39,7 +39,7 @@ boot_1() {
 	restart
 }
 boot_2() {
-	step recover-later qmrctl --no-reboot --reason "a test" recover
+	step recover-later qmrctl --next --reason "a test" recover
 	step next ls $next
 	step cancel qmrctl cancel
 	step cancelled ls $next
@@ -47,12 +47,15 @@ boot_2() {
 	step recover qmrctl --reason "a test" recover
 }
 boot_3() {
+	step healthy qmrctl healthy
+	until ended qmr-restore-point.service; do sleep 1; done
 	step history qmrctl history
 	switch_off
 }
 """
 EXITS = {"pending": 2, "first": 0, "uninstall": 0, "left": 1, "install": 0, "install-again": 0, "check": 0, "status": 0,
-         "recover-later": 0, "next": 0, "cancel": 0, "cancelled": 2, "cancel-again": 3, "recover": 0, "history": 0}
+         "recover-later": 0, "next": 0, "cancel": 0, "cancelled": 2, "cancel-again": 3, "recover": 0, "healthy": 0,
+         "history": 0}
 
 
 def entry_of(printed):
@@ -85,6 +88,10 @@ def qmrctl(s):
 
     state = box.state()
     s.same("recovery learnt why it was started", ("requested", 1), (state["reason"], state["recovery_runs"]))
+    s.same("the last boot is healthy because somebody said so", ("healthy", "none"), (state["outcomes"][-1], state["stage"]))
+    s.true("and a restore point followed", [n for n in box.disk.list("/var/lib/qmr/restore-points") if n.isdigit()])
+    lines = [json.loads(line) for line in (box.disk.read("/var/lib/qmr/history.jsonl") or b"").splitlines()]
+    s.same("the attempts before it were written down", state["outcomes"][:-1], [line["outcome"] for line in lines])
     s.same("boots of the normal system since install", 2, state["boots"])
 
 
