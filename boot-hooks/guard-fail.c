@@ -63,14 +63,17 @@ static void __attribute__((noreturn)) restart(const struct failure *failure)
 	_exit(QMR_EXIT_FAILURE);
 }
 
-/* An owner's own panic= says two things: restart after so long, and no shell for whoever is there (initramfs-tools(7)). */
+/*
+ * An owner's own panic= says two things: restart after so long, and no shell for whoever is there (initramfs-tools(7)). *ret_s: -1 for
+ * panic=0, which says halt.
+ */
 static int has_own_panic(const struct qmr_guard *guard, int *ret_s)
 {
 	char value[16];
 
 	if (guard->config->panic_added || qmr_guard_cmdline_get("panic=", value, sizeof(value)) < 0 || !*value)
 		return 0;
-	*ret_s = atoi(value) > 0 ? atoi(value) : 0;
+	*ret_s = atoi(value) > 0 ? atoi(value) : atoi(value) < 0 ? 0 : -1;
 	return 1;
 }
 
@@ -137,6 +140,8 @@ static int fail(const struct qmr_guard *guard, const struct failure *failure, st
 	if (is_forced) {
 		if (r < 0)
 			qmr_error_log("%s; this failure is not counted", err->text);
+		if (timeout_s < 0)
+			return 0; /* scripts/panic halts */
 		qmr_notice("restarting in %d s, as panic= on the kernel command line says", timeout_s);
 		(void)sleep((unsigned int)timeout_s);
 		restart(failure);

@@ -269,6 +269,14 @@ if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
 		$drop env EFIVARFS_PATH="$work/efi/" "$work/boot-guard" --config "$work/etc/qmr.conf" start >"$work/out" 2>&1
 	check "observe, four panics: it is said" "$(grep -c 'would start recovery' "$work/out")" 1
 	check "observe, four panics: kernel.panic stays the owner's" "$(head -1 "$work/panic")" 0
+	# panic=0 of the owner's says halt: recorded, and left to scripts/panic.
+	echo "root=/dev/vda panic=0" >"$work/cmdline"
+	for command in start "failed initramfs-shell"; do
+		# shellcheck disable=SC2086
+		timeout 10 unshare -m sh -c 'mount --bind "$1" /proc/cmdline; shift; exec "$@"' - "$work/cmdline" $drop \
+			env EFIVARFS_PATH="$work/efi/" "$work/boot-guard" --config "$work/etc/qmr.conf" --run "$work/run" $command >"$work/out" 2>&1
+	done
+	check "panic=0: an initramfs that failed is recorded and not restarted" "$?:$(bytes 84 2):$(grep -c restart "$work/out")" "0:5 0:0"
 fi
 # The watchdog: a made-up one in a mount namespace of its own, with a pipe in the place of the device; what comes out of it is what the
 # hardware would have seen (a NUL byte: a ping; V: disarmed).
