@@ -80,7 +80,8 @@ install: all
 	install -D -m 0755 -t $(I)/bin $(B)/qmr-publish
 	install -D -m 0755 boot-hooks/initramfs-tools/hook $(I)/share/initramfs-tools/hooks/qmr
 	install -D -m 0755 boot-hooks/initramfs-tools/init-top $(I)/share/initramfs-tools/scripts/init-top/00-qmr
-	install -d $(I)/lib/systemd/system
+	install -d $(I)/lib/systemd/system $(I)/lib/qmr/checks.d/{required,wanted}.d $(DESTDIR)/etc/qmr/checks.d/{required,wanted}.d
+	install -m 0644 boot-hooks/checks.d-README $(DESTDIR)/etc/qmr/checks.d/README
 	install -m 0644 boot-hooks/systemd/qmr-*.service boot-hooks/systemd/qmr-*.timer $(I)/lib/systemd/system
 	for section in 1 5 8; do for page in docs/man/*.$$section; do \
 		[ ! -f $$page ] || install -D -m 0644 -t $(I)/share/man/man$$section $$page || exit 1; done; done

@@ -20,7 +20,7 @@
 #define PSTORE_CONF "/etc/systemd/pstore.conf.d/50-qmr.conf"
 #define PSTORE_TEXT "# Written by qmrctl install: boot-guard(8) archives crash records.\n[PStore]\nStorage=none\n"
 
-#define UNITS "qmr-healthy.timer", "qmr-shutdown.service", "qmr-register.service", "qmr-resume.service"
+#define UNITS "qmr-checks.service", "qmr-healthy.timer", "qmr-shutdown.service", "qmr-register.service", "qmr-resume.service"
 
 static int run(char *const argv[], struct qmr_error *err)
 {

@@ -211,7 +211,7 @@ ok "machine.conf says what was found" "$(xargs <"$root/etc/qmr/machine.conf")" \
 	"# written by qmrctl install [machine] root_uuid=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 root_fstype=ext4 esp_uuid=ABCD-1234"
 ok "and is in the initramfs" "$(tar -xOf "$root/boot/initrd.img-$release" ./etc/qmr/machine.conf)" "$(cat "$root/etc/qmr/machine.conf")"
 ok "registering is left to the first boot" "$(find "$root/var/lib/qmr" -name register-pending | wc -l)" 1
-ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-healthy.timer qmr-register.service qmr-resume.service qmr-shutdown.service "
+ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-checks.service qmr-healthy.timer qmr-register.service qmr-resume.service qmr-shutdown.service "
 ok "systemd-pstore leaves the crash records" "$(grep -c Storage=none "$root/etc/systemd/pstore.conf.d/50-qmr.conf")" 1
 before=$(snapshot)
 ok "a second run changes nothing" "$(install_built) $(diff <(echo "$before") <(snapshot))" "0 "
