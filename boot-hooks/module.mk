@@ -26,3 +26,18 @@ boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guar
 	assess.c firmware.c healthy.c history.c hold.c systemd-conf.c)
 boot-guard_LIBS := efivar efiboot inih
 include boot-hooks/qmrctl.mk
+
+# health-check: the owner's checks, which boot-complete.target waits for.
+PROGRAMS += health-check
+health-check_SRCS := $(addprefix boot-hooks/,health-check.c health-check-find.c health-check-run.c health-check-save.c greenboot-conf.c)
+health-check_LIBS := inih jansson
+
+UNIT_TESTS += test-health-check test-greenboot-conf
+test-health-check_SRCS := tests/unit/test-health-check.c $(addprefix boot-hooks/,health-check-find.c health-check-run.c health-check-save.c \
+	greenboot-conf.c)
+test-health-check_LIBS := cmocka jansson
+test-greenboot-conf_SRCS := tests/unit/test-greenboot-conf.c boot-hooks/greenboot-conf.c
+test-greenboot-conf_LIBS := cmocka
+
+FUZZERS += fuzz-greenboot-conf
+fuzz-greenboot-conf_SRCS := tests/fuzz/fuzz-greenboot-conf.c tests/fuzz/main.c boot-hooks/greenboot-conf.c

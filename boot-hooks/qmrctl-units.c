@@ -21,7 +21,7 @@
 #define PSTORE_TEXT "# Written by qmrctl install: boot-guard(8) archives crash records.\n[PStore]\nStorage=none\n"
 
 #define UNITS                                                                                                                  \
-	"qmr-healthy.timer", "qmr-shutdown.service", "qmr-register.service", "qmr-resume.service", "qmr-emergency.service", \
+	"qmr-checks.service", "qmr-healthy.timer", "qmr-shutdown.service", "qmr-register.service", "qmr-resume.service", "qmr-emergency.service", \
 		"qmr-deadline.service", "qmr-waiting.path"
 
 static int run(char *const argv[], struct qmr_error *err)

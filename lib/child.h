@@ -8,13 +8,20 @@
 
 /*
  * Runs argv[0] (absolute path) with its own process group and waits for it, at most deadline_ms milliseconds; then the
- * group gets SIGTERM, and SIGKILL 2 s later. Standard input is /dev/null. If ret_output is not NULL, standard output is
+ * group gets SIGTERM, and SIGKILL once the program is gone or 2 s later. Standard input is /dev/null. If ret_output is not NULL, standard output is
  * collected into it (malloc, caller frees, NUL-terminated, at most output_max bytes, more is dropped); otherwise it is
  * inherited. Returns the exit code (0..255), 128+N if it died of signal N, -ETIMEDOUT, or a negative errno if it
  * could not be started.
  */
 int qmr_child_run(char *const argv[], int deadline_ms, char **ret_output, size_t output_max,
 		  struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * The same with standard output and standard error together: they are added to the *tail_size bytes in tail (tail_max bytes, no
+ * NUL is added), and what is too much is dropped from the beginning. What was written before a deadline passed is there too.
+ */
+int qmr_child_run_tail(char *const argv[], int deadline_ms, char *tail, size_t tail_max, size_t *tail_size,
+		       struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
  * Runs function in a forked child, so that a crash or a hang in it (a driver, a firmware call, a hostile file system) costs

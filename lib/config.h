@@ -29,6 +29,10 @@ struct qmr_config {
 	int local_rollback;     /* may revert the culprit without a signed plan, default 0 */
 	int final;              /* enum qmr_final, default boot */
 	int menu_timeout_s;     /* the menu of final = menu, default 600, then halt */
+	/* [checks] */
+	int check_deadline_s;   /* [checks] deadline, of each attempt, default 60 */
+	int check_attempts;     /* [checks] attempts of a required check, default 3 */
+	int check_pause_s;      /* [checks] pause between attempts, default 5 */
 	/* [watch] */
 	char watch[QMR_CONFIG_PATHS_MAX][256]; /* [watch] path, may be given several times */
 	size_t n_watch;

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 
-CHANGING = ("openat", "openat2", "write", "fsync", "syncfs", "renameat", "unlinkat", "linkat", "mkdirat", "fchmod", "fchown",
+CHANGING = ("openat", "openat2", "write", "fsync", "syncfs", "renameat", "renameat2", "unlinkat", "linkat", "mkdirat", "fchmod", "fchown",
             "utimensat", "symlinkat", "read", "pread64", "ioctl")
 WORKERS = max(2, os.cpu_count() or 2)
 
@@ -135,7 +135,7 @@ class Faults:
     def errors(self):
         calls, faults = self.calls(), []
         for call, error in (("openat", "EIO"), ("openat", "ENOSPC"), ("openat2", "EIO"), ("write", "ENOSPC"), ("fsync", "EIO"),
-                            ("syncfs", "EIO"), ("renameat", "ENOSPC"), ("unlinkat", "EIO"), ("linkat", "EMLINK"),
+                            ("syncfs", "EIO"), ("renameat", "ENOSPC"), ("renameat2", "EIO"), ("unlinkat", "EIO"), ("linkat", "EMLINK"),
                             ("mkdirat", "ENOSPC"), ("fchmod", "EROFS"), ("fchown", "EDQUOT"), ("read", "EIO"), ("pread64", "EIO")):
             first, last = calls.get(call, (1, 0))
             faults += [f"{call}:error={error}:when={n}" for n in range(first, last + 1)]

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -156,6 +157,64 @@ static void children_end(void **unused)
 	assert_true(time(NULL) - begin < 300);
 }
 
+static void a_tail_is_kept(void **unused)
+{
+	char *both[] = {"/bin/sh", "-c", "echo out; echo err >&2; exit 4", NULL};
+	char *much[] = {"/bin/sh", "-c", "yes | head -c 1000000; echo; echo the end", NULL};
+	char *late[] = {"/bin/sh", "-c", "echo before; trap 'echo on the way; exit 0' TERM; sleep 600 & wait", NULL};
+	char *noisy[] = {"/bin/sh", "-c", "yes & exit 5", NULL};
+	char *for_ever[] = {"/bin/sh", "-c", "exec yes", NULL};
+	char tail[100];
+	size_t size = 0;
+	time_t begin = time(NULL);
+
+	assert_int_equal(qmr_child_run_tail(both, 60000, tail, sizeof(tail), &size, NULL), 4);
+	assert_int_equal(qmr_child_run_tail(both, 60000, tail, sizeof(tail), &size, NULL), 4);
+	assert_int_equal(size, 16);
+	assert_memory_equal(tail, "out\nerr\nout\nerr\n", 16);
+	assert_int_equal(qmr_child_run_tail(much, 60000, tail, sizeof(tail), &size, NULL), 0);
+	assert_int_equal(size, sizeof(tail));
+	assert_memory_equal(tail + sizeof(tail) - 9, "\nthe end\n", 9);
+	size = 0;
+	assert_int_equal(qmr_child_run_tail(late, 1000, tail, sizeof(tail), &size, NULL), -ETIMEDOUT);
+	assert_int_equal(size, 18);
+	assert_memory_equal(tail, "before\non the way\n", 18);
+	/* What a program leaves behind does not keep us, and neither does one that never stops to write. */
+	assert_int_equal(qmr_child_run_tail(noisy, 60000, tail, sizeof(tail), &size, NULL), 5);
+	assert_int_equal(qmr_child_run_tail(for_ever, 100, tail, sizeof(tail), &size, NULL), -ETIMEDOUT);
+	assert_true(time(NULL) - begin < 50);
+}
+
+/* The program itself goes at the first signal, its children do not. */
+static void the_whole_group_is_ended(void **unused)
+{
+	char *stubborn[] = {"/bin/sh", "-c", "sh -c 'trap \"\" TERM; echo $$; exec sleep 600' & sleep 600", NULL};
+	char tail[32] = "";
+	size_t size = 0;
+	int gone = 0;
+	pid_t pid;
+
+	assert_int_equal(qmr_child_run_tail(stubborn, 2000, tail, sizeof(tail) - 1, &size, NULL), -ETIMEDOUT);
+	pid = atoi(tail);
+	assert_true(pid > 1);
+	/* An orphan's zombie may wait for init for a moment. */
+	for (int i = 0; i < 100 && !gone; i++) {
+		char path[64], state = 'Z';
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+		f = fopen(path, "re");
+		if (f && fscanf(f, "%*d %*s %c", &state) != 1)
+			state = 'Z';
+		if (f)
+			fclose(f);
+		gone = state == 'Z';
+		if (!gone)
+			usleep(50000);
+	}
+	assert_true(gone);
+}
+
 static void json_is_strict(void **unused)
 {
 	json_t *json = NULL;
@@ -180,7 +239,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		T(known_checksums), T(uuids), T(replacing_and_reading), T(paths_stay_inside_the_root),
-		T(removing_does_not_follow_links), T(a_full_disk_is_an_error), T(children_end), T(json_is_strict),
+		T(removing_does_not_follow_links), T(a_full_disk_is_an_error), T(children_end), T(a_tail_is_kept),
+		T(the_whole_group_is_ended), T(json_is_strict),
 		T(messages_cannot_write_to_the_terminal),
 	};
 
