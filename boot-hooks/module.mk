@@ -17,7 +17,7 @@ FUZZERS += fuzz-crypttab
 fuzz-crypttab_SRCS := tests/fuzz/fuzz-crypttab.c tests/fuzz/main.c boot-hooks/hold.c
 
 PROGRAMS += boot-guard
-boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-start.c guard-wait.c assess.c firmware.c \
+boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-start.c guard-tries.c guard-wait.c assess.c firmware.c \
 	healthy.c hold.c)
 boot-guard_LIBS := efivar efiboot inih
 include boot-hooks/qmrctl.mk

@@ -69,6 +69,8 @@ static const struct check {
 	{"initramfs", check_initramfs, 0},
 	{"image", check_image, 1},
 	{"loader", qmrctl_loader_examine, 1},
+	{"tries", qmrctl_tries_examine, 1},
+	{"panic", qmrctl_panic_examine, 1},
 	{"register", check_entry, 1},
 	{"units", check_units, 0},
 };

@@ -1,8 +1,11 @@
 # What two parts need. Depends on no part.
 LIB_SRCS += $(addprefix lib/,boot-state.c boot-state-efi.c boot-state-json.c change-log.c child.c config.c console.c crc32.c error.c \
-	file.c file-root.c glob.c hash.c json.c log.c records.c restore-point.c uuid.c watch.c)
+	file.c file-fat.c file-root.c glob.c hash.c json.c loader-efi.c loader-entries.c loader-tries.c log.c records.c restore-point.c \
+	uki-section.c uuid.c watch.c)
 
-UNIT_TESTS += test-lib test-boot-state test-config test-records
+UNIT_TESTS += test-lib test-boot-state test-config test-loader-tries test-records
+test-loader-tries_SRCS := tests/unit/test-loader-tries.c
+test-loader-tries_LIBS := cmocka
 test-records_SRCS := tests/unit/test-records.c
 test-records_LIBS := cmocka
 test-lib_SRCS := tests/unit/test-lib.c

@@ -75,15 +75,18 @@ stand_ins() {
 	program usr/sbin/update-initramfs <<-EOT
 	#!/bin/sh -e
 	[ ! -e /tmp/fail-initramfs ] || { echo "no space" >&2; exit 1; }
-	t=\$(mktemp -d); mkdir -p \$t/scripts/init-top \$t/etc/qmr/conf.d \$t/usr/lib/qmr
-	m=\$t/usr/lib/modules/$release/kernel; mkdir -p \$m/fs/efivarfs \$m/drivers/firmware/efi
+	t=\$(mktemp -d); mkdir -p \$t/scripts/init-top \$t/scripts/local-top \$t/etc/qmr/conf.d \$t/usr/lib/qmr
+	m=\$t/usr/lib/modules/$release/kernel; mkdir -p \$m/fs/efivarfs \$m/fs/fat \$m/drivers/firmware/efi
 	if [ ! -e /etc/qmr/uninstalled ]; then
 		[ -e /tmp/late ] && echo '/scripts/init-top/00-early "\$@"' >\$t/scripts/init-top/ORDER
 		echo '/scripts/init-top/00-qmr "\$@"' >>\$t/scripts/init-top/ORDER
+		[ -e /tmp/late-local ] && echo '/scripts/local-top/00-early "\$@"' >\$t/scripts/local-top/ORDER
+		echo '/scripts/local-top/00-qmr "\$@"' >>\$t/scripts/local-top/ORDER
 		cp /usr/lib/qmr/boot-guard \$t/usr/lib/qmr/
 		cp /etc/qmr/*.conf \$t/etc/qmr/ 2>/dev/null || :
 		cp /etc/qmr/conf.d/*.conf \$t/etc/qmr/conf.d/ 2>/dev/null || :
 		: >\$m/fs/efivarfs/efivarfs.ko.xz
+		: >\$m/fs/fat/vfat.ko
 		[ -e /tmp/no-pstore ] || : >\$m/drivers/firmware/efi/efi-pstore.ko
 	fi
 	echo '/scripts/init-top/udev "\$@"' >>\$t/scripts/init-top/ORDER
@@ -174,11 +177,14 @@ ok "all that was refused changed nothing" \
 # Steps that fail.
 touch "$root/tmp/fail-initramfs"
 ok "a generator that fails: said what was done and what not" \
-	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, paths, keys, machine, machine.conf; not begun: the 4 after it")" "1 1"
+	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, paths, keys, machine, machine.conf, panic; not begun: the 5 after it")" "1 1"
 rm "$root/tmp/fail-initramfs"
 touch "$root/tmp/late"
 ok "boot-guard not the first of init-top is refused" "$(install_built) $(said "which is '/scripts/init-top/00-early'")" "1 1"
 rm "$root/tmp/late"
+touch "$root/tmp/late-local"
+ok "nor the first of local-top, before a passphrase is asked for" "$(install_built) $(said "first program of local-top, which is '/scripts/local-top/00-early'")" "1 1"
+rm "$root/tmp/late-local"
 touch "$root/tmp/no-pstore"
 ok "an initramfs without efi_pstore is refused" "$(install_built) $(said 'the driver efi_pstore is not in it')" "1 1"
 echo kernel/drivers/firmware/efi/efi-pstore.ko >"$root/usr/lib/modules/$release/modules.builtin"
@@ -208,10 +214,10 @@ ok "it was told root and ESP, and to take nothing of the running system" \
 	"$(sed 's/--output [^ ]* //' "$root/tmp/mkrecovery.log")" \
 	"--root-uuid 5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 --root-fstype ext4 --esp-uuid ABCD-1234 --root /"
 ok "machine.conf says what was found" "$(xargs <"$root/etc/qmr/machine.conf")" \
-	"# written by qmrctl install [machine] root_uuid=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 root_fstype=ext4 esp_uuid=ABCD-1234"
+	"# written by qmrctl install [machine] root_uuid=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 root_fstype=ext4 esp_uuid=ABCD-1234 tries = 3 tries_added = yes"
 ok "and is in the initramfs" "$(tar -xOf "$root/boot/initrd.img-$release" ./etc/qmr/machine.conf)" "$(cat "$root/etc/qmr/machine.conf")"
 ok "registering is left to the first boot" "$(find "$root/var/lib/qmr" -name register-pending | wc -l)" 1
-ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-healthy.timer qmr-register.service qmr-resume.service qmr-shutdown.service "
+ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-deadline.service qmr-emergency.service qmr-healthy.timer qmr-register.service qmr-resume.service qmr-shutdown.service qmr-tries.service qmr-waiting.path "
 ok "systemd-pstore leaves the crash records" "$(grep -c Storage=none "$root/etc/systemd/pstore.conf.d/50-qmr.conf")" 1
 before=$(snapshot)
 ok "a second run changes nothing" "$(install_built) $(diff <(echo "$before") <(snapshot))" "0 "
