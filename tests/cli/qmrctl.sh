@@ -343,6 +343,8 @@ ok "history" "$(ctl history) $(grep -cE '^ +[123]  ' "$root/tmp/out")" "0 3"
 ctl --json history >/dev/null
 ok "history --json" "$(python3 -c 'import json,sys; print(len(json.load(open(sys.argv[1]))["attempts"]))' "$root/tmp/out")" 3
 ok "recover is refused without boot entry and ESP" "$(ctl recover) $(said 'recovery cannot be started') $(said 'nothing was changed')" "1 1 1"
+mkdir -p "$root/run/qmr"
+echo 3 >"$root/run/qmr/attempt" # as boot-guard start left it
 env EFIVARFS_PATH=$variables chroot "$root" /usr/lib/qmr/boot-guard healthy >"$root/tmp/out" 2>&1
 ctl --json history >/dev/null
 ok "a healthy boot does not forget the switch that waits for the reboot" \
@@ -358,6 +360,7 @@ ok "a reason that does not fit" "$(ctl --reason "$(printf 'x%.0s' {1..88})" reco
 mode off >/dev/null
 ok "recover is refused in mode off" "$(ctl recover) $(said 'the mode is off')" "1 1"
 mode ask >/dev/null
+rm -r "$root/run/qmr"
 variables=/nowhere/
 ok "status without EFI variables says so" "$(ctl status) $(said 'state:         none')" "0 1"
 
@@ -392,7 +395,7 @@ ok "a key bound to PCR 7 is not affected" "$(ctl install) $(said 'keys: no disk 
 disk "$(sealed 7,9)"
 before=$(snapshot)
 ok "install: a key bound to PCR 9 is refused, what to do is said" \
-	"$(ctl install) $(said "/dev/vdz (PCR 7 9); at the next boot they need a passphrase") $(said systemd-cryptenroll) $(said 'not begun: the 7 after it')" "1 1 1 1"
+	"$(ctl install) $(said "/dev/vdz (PCR 7 9); at the next boot they need a passphrase") $(said systemd-cryptenroll) $(said 'not begun: the 9 after it')" "1 1 1 1"
 ok "nothing was changed" "$(diff <(echo "$before") <(snapshot))" ""
 ok "with --force it goes on, and says so" "$(ctl --force install) $(said 'keys: at the next boot the TPM will not release what it keeps for /dev/vdz (PCR 7 9)') $(said "step 'machine'")" "1 1 1"
 ok "register does not touch PCR 9" "$(ctl register) $(said 'keys: no disk key') $(said "step 'machine'")" "1 1 1"
@@ -412,6 +415,64 @@ printf 'root /dev/vda3 - luks,tpm2-device=auto\n' >"$root/etc/crypttab"
 ok "a line of crypttab alone says nothing" "$(ctl install) $(said 'keys: no disk key')" "1 1"
 rm -r "$root/etc/crypttab" "$root/etc/header" "$root/sys"
 
+# Boot counters, and panic= on the command line: only in the modes that act, only for this system, and all of it can be taken back.
+id=0123456789abcdef0123456789abcdef
+entries=$root/efi/loader/entries
+rm -rf "$entries" "$root/etc/kernel"
+mkdir -p "$entries" "$root/etc/kernel" "$root/etc/systemd/system"
+echo $id >"$root/etc/machine-id"
+entry() { printf 'title T\nsort-key debian\nversion %s\nmachine-id %s\nlinux /vmlinuz\noptions %s\n' "$2" "$3" "$4" >"$entries/$1.conf"; }
+entry ours-1 1 $id "root=x ro"
+entry ours-2 2 $id "root=x panic=30"
+entry theirs 1 f$id "root=y"
+printf 'root=x ro\n' >"$root/etc/kernel/cmdline"
+untouched=$(cd "$root" && tail -n +1 efi/loader/entries/* etc/kernel/*)
+listed() { (cd "$root/etc/systemd/system" 2>/dev/null && ls "$entries" "$root/etc/kernel" ./*/*.conf 2>/dev/null | grep -v : | xargs); }
+finds_both() { ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check >/dev/null; echo "$(said "tries: 2 of systemd-boot's entries") $(said "panic: ")"; }
+ok "check finds entries without a counter, and a missing panic=" "$(finds_both)" "1 1"
+ok "install gives counters to our entries, and panic=, and says why" \
+	"$(install_built) $(said '2 entries of this system now have 3 tries each') $(said 'panic=10 added to the kernel command line in 2 files')" "0 1 1"
+ok "only to ours; kernel-install knows; systemd does not take them away again" "$(listed)" \
+	"./systemd-bless-boot.service.d/50-qmr.conf ours-1+3.conf ours-2+3.conf theirs.conf cmdline tries"
+ok "panic= where there was none" "$(grep -h -e ^options -e ^root "$entries"/* "$root/etc/kernel/cmdline" | xargs -d '\n')" \
+	"options root=x ro qmr.panic panic=10 options root=x panic=30 options root=y root=x ro qmr.panic panic=10"
+ok "machine.conf knows what is ours" "$(grep -cE '^(tries = 3|tries_added = yes|panic_added = yes)$' "$root/etc/qmr/machine.conf")" 3
+before=$(snapshot)
+ok "a second install changes nothing" "$(install_built) $(said "already have boot counters") $(diff <(echo "$before") <(snapshot))" "0 1 "
+ok "check agrees" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check)" 0
+echo 'default ours-*' >"$root/efi/loader/loader.conf"
+finds "a default that does not look at tries" "tries: the default 'ours-*' of systemd-boot"
+rm "$root/efi/loader/loader.conf"
+mv "$entries/ours-1+3.conf" "$entries/ours-1.conf"
+finds "an entry that lost its counter" "tries: 1 of systemd-boot's entries, 'ours-1.conf' for one"
+mv "$entries/ours-1.conf" "$entries/ours-1+3.conf"
+ok "mode observe takes everything back, and says so" "$(mode observe) $(said 'boot counters were taken off 2 entries and panic= out of the kernel command line in 2 files')" "0 1"
+ok "to the byte" "$(cd "$root" && tail -n +1 efi/loader/entries/* etc/kernel/*) $(find "$root/etc/systemd/system" -name '*.conf')" "$untouched "
+ok "install does not bring it back in that mode" "$(install_built) $(said 'they would start recovery, which this mode does not do') $(listed)" "0 1 ours-1.conf ours-2.conf theirs.conf cmdline"
+ok "mode automatic does" "$(mode automatic) $(said '2 entries of this system now have 3 tries each') $(ls "$entries" | xargs)" "0 1 ours-1+3.conf ours-2+3.conf theirs.conf"
+# The owner's own settings.
+mode observe >/dev/null
+echo 5 >"$root/etc/kernel/tries"
+mv "$entries/ours-1.conf" "$entries/ours-1+5.conf"
+ok "in mode observe the owner's counters stay" "$(install_built) $(listed)" "0 ours-1+5.conf ours-2.conf theirs.conf cmdline tries"
+ok "their number is taken" "$(mode collect) $(listed)" \
+	"0 ./systemd-bless-boot.service.d/50-qmr.conf ours-1+5.conf ours-2+5.conf theirs.conf cmdline tries"
+ok "and the file is not called ours" "$(mode observe) $(cat "$root/etc/kernel/tries") $(ls "$entries" | xargs)" "0 5 ours-1.conf ours-2.conf theirs.conf"
+rm "$root/etc/kernel/tries"
+printf '[loader]\ntries = 0\n' >"$root/etc/qmr/conf.d/50-loader.conf"
+ok "tries = 0 leaves counters alone" "$(mode collect) $(said '[loader] tries = 0') $(listed)" "0 1 ours-1.conf ours-2.conf theirs.conf cmdline"
+rm "$root/etc/qmr/conf.d/50-loader.conf"
+printf '[policy]\npanic_timeout = 20\n' >"$root/etc/qmr/conf.d/50-panic.conf"
+ok "another panic_timeout" "$(mode collect) $(cat "$root/etc/kernel/cmdline")" "0 root=x ro qmr.panic panic=20"
+rm "$root/etc/qmr/conf.d/50-panic.conf"
+# GRUB: a file of our own.
+mkdir -p "$root/etc/default"; echo 'GRUB_CMDLINE_LINUX="quiet"' >"$root/etc/default/grub"
+program usr/sbin/update-grub <<-'EOT'
+#!/bin/sh
+cat /etc/default/grub.d/*.cfg >/boot/grub.cfg 2>/dev/null || echo none >/boot/grub.cfg
+EOT
+ok "GRUB's menu has it" "$(install_built) $(grep -c 'panic=10"' "$root/boot/grub.cfg")" "0 1"
+
 # One at a time.
 exec 9>"$root/run/qmrctl.lock"
 flock 9
@@ -423,12 +484,14 @@ exec 9>&-
 mkdir -p "$root/var/lib/qmr/incidents/x"
 touch "$root/tmp/fail-initramfs" "$root/$image.qmr-new"
 ok "uninstall with a generator that fails: the image is gone all the same" \
-	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall) $(said "done before it: keys, units, register, image") $(ls "$root/efi/EFI/Linux")" "1 1 "
+	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall) $(said "done before it: keys, units, register, image, counters") $(ls "$root/efi/EFI/Linux")" "1 1 "
 rm "$root/tmp/fail-initramfs"
 ok "uninstall" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall)" 0
 ok "image, units and mark for the first boot are gone, incidents are kept" \
 	"$(ls "$root/efi/EFI/Linux" "$root/etc/units") $(ls "$root/var/lib/qmr")" "$(printf '%s:\n\n%s:' "$root/efi/EFI/Linux" "$root/etc/units") incidents"
 ok "machine.conf is gone" "$(find "$root/etc/qmr" -name machine.conf)" ""
+ok "entries, kernel-install's files and GRUB's menu are as they were" \
+	"$(cd "$root" && tail -n +1 efi/loader/entries/* etc/kernel/*) $(ls "$root/etc/default/grub.d") $(cat "$root/boot/grub.cfg")" "$untouched  none"
 ok "and systemd-pstore is as before" "$(find "$root/etc/systemd" -type f)" ""
 ok "boot-guard is out of the initramfs" "$(tar -tf "$root/boot/initrd.img-$release" | grep -c boot-guard)" 0
 ok "uninstall --purge" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 --purge uninstall) $(ls "$root/var/lib")" "0 "
