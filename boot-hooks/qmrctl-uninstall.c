@@ -49,12 +49,10 @@ static int find_machine(struct qmrctl *ctl, struct qmr_error *err)
 				 : qmr_machine_find_running(&ctl->known, &ctl->machine, err);
 }
 
-/* As in a mode that does not act. */
 static int take_back(struct qmrctl *ctl, struct qmr_error *err)
 {
 	int tries, panics, r = find_machine(ctl, err);
 
-	ctl->config.mode = QMR_MODE_OFF;
 	tries = r < 0 ? r : qmrctl_tries_take_back(ctl, err);
 	panics = tries < 0 ? tries : qmrctl_panic_take_back(ctl, err);
 	if (panics >= 0)
@@ -104,6 +102,7 @@ int qmrctl_uninstall(struct qmrctl *ctl, struct qmr_error *err)
 		{"state", remove_state},    {"files", remove_files},
 	};
 
+	ctl->config.mode = QMR_MODE_OFF; /* what only the others want is taken back */
 	ctl->force = 1; /* nothing keeps anybody from taking qmr away; what follows is said */
 	return qmrctl_run_steps(ctl, "uninstalling", steps, sizeof(steps) / sizeof(*steps), err);
 }

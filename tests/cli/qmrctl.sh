@@ -401,6 +401,11 @@ ok "with --force it goes on, and says so" "$(ctl --force install) $(said 'keys: 
 ok "register does not touch PCR 9" "$(ctl register) $(said 'keys: no disk key') $(said "step 'machine'")" "1 1 1"
 disk "$(sealed 1)"
 ok "register: a key bound to PCR 1 is refused" "$(ctl register) $(said '/dev/vdz (PCR 1);')" "1 1"
+disk "$(sealed 12)"
+ok "a key bound to PCR 12 is refused, as panic= will be added" "$(ctl install) $(said '/dev/vdz (PCR 12);')" "1 1"
+printf '[policy]\nmode = observe\n' >"$root/etc/qmr/conf.d/95-site.conf"
+ok "but not in a mode that adds none" "$(ctl install) $(said 'keys: no disk key')" "1 1"
+rm "$root/etc/qmr/conf.d/95-site.conf"
 ok "for a machine that is being built the disks here do not matter" "$(install_built) $(said 'keys: the disks here are not those of the machine')" "0 1"
 disk '"0":'
 ok "a damaged header is no reason to go on" "$(ctl install) $(said '/dev/vdz (to what is not known);') $(said "header of '/dev/vdz' is damaged")" "1 1 1"
