@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -25,20 +26,38 @@
 #define LEFT_TO_ACT 1     /* in the initramfs: this or fewer tries are left */
 
 /*
+ * The partition that systemd-boot was started from, or the one that install found: an ESP that was made anew has another UUID, and entries that
+ * nobody renews would end in recovery.
+ */
+static int find_device(const struct qmr_config *config, char ret_device[QMR_LOADER_VALUE + 32])
+{
+	char part[QMR_LOADER_VALUE];
+
+	if (qmr_loader_variable("LoaderDevicePartUUID", part) == 0 && *part && !strchr(part, '/')) {
+		for (char *p = part; *p; p++)
+			*p = (char)tolower((unsigned char)*p);
+		snprintf(ret_device, QMR_LOADER_VALUE + 32, "/dev/disk/by-partuuid/%s", part);
+		if (access(ret_device, F_OK) == 0)
+			return 1;
+	}
+	if (!config->esp_uuid[0] || strchr(config->esp_uuid, '/'))
+		return 0;
+	snprintf(ret_device, QMR_LOADER_VALUE + 32, "/dev/disk/by-uuid/%s", config->esp_uuid);
+	return access(ret_device, F_OK) == 0;
+}
+
+/*
  * Mounts the ESP where nobody else sees it, in a mount namespace that ends with this process: the system may have it mounted anywhere, or
  * not at all.
  */
 static int open_esp(const struct qmr_guard *guard, int wait_ms, char ret_path[PATH_MAX], struct qmr_error *err)
 {
-	char device[128];
+	char device[QMR_LOADER_VALUE + 32];
 	int fd, r;
 
-	if (!guard->config->esp_uuid[0] || strchr(guard->config->esp_uuid, '/'))
-		return qmr_error_set(err, -ENOENT, "machine.conf names no EFI system partition");
-	snprintf(device, sizeof(device), "/dev/disk/by-uuid/%s", guard->config->esp_uuid);
-	for (; access(device, F_OK) < 0; wait_ms -= POLL_US / 1000) {
+	for (; !find_device(guard->config, device); wait_ms -= POLL_US / 1000) {
 		if (wait_ms <= 0)
-			return qmr_error_errno(err, -ENODEV, "looking for the EFI system partition '%s'", device);
+			return qmr_error_set(err, -ENODEV, "the EFI system partition '%s' was not found", guard->config->esp_uuid);
 		(void)usleep(POLL_US);
 	}
 	if (snprintf(ret_path, PATH_MAX, "%s/" ESP_FOLDER, guard->run) >= PATH_MAX)
