@@ -64,19 +64,29 @@ def ends_in_menu(s, box, reasons, resets, limit):
     s.same("the watched file", b"content\n", box.disk.read("/opt/product/file"))
 
 
-def initrd_truncated(s):
-    """Three panics use up the entry; recovery runs three times, with one more try of the system between."""
+def cut_initrd(s, part):
+    """Three starts use up the entry; recovery runs three times, with one more try of the system between."""
     box, _, text = settled(s)
     s.true("panic= is on the command line", "panic=3" in value(text, "options"), text)
     path = value(text, "initrd")
     content = box.disk.esp_read(path)
-    box.disk.esp_put(path, content[:len(content) // 3])
+    box.disk.esp_put(path, content[:len(content) // part])
     ends_in_menu(s, box, ("loader",), 7, 7)
     # Somebody puts it back before the machine is switched on: the last chance is still there.
     box.disk.esp_put(path, content)
     s.boot_to_the_end(box)
     s.same("healthy afterwards", ("healthy", "none"), (box.state()["outcomes"][-1], box.state()["stage"]))
     s.true("with all tries", entries(box)[0].endswith("+3.conf"), entries(box))
+
+
+def initrd_almost_empty(s):
+    """The kernel finds no init and panics; panic= restarts it."""
+    cut_initrd(s, 100)
+
+
+def initrd_truncated(s):
+    """Scripts are there, boot-guard and the tools are not: initramfs-tools' own restart."""
+    cut_initrd(s, 3)
 
 
 def initrd_missing(s):
@@ -156,5 +166,5 @@ def cuts_before_the_initramfs(s):
 
 
 if __name__ == "__main__":
-    scenario.main(initrd_truncated, entries_lost, cuts_at_the_prompt,
-                  more=(initrd_missing, kernel_corrupt, orderly_shutdowns, cuts_before_the_initramfs))
+    scenario.main(entries_lost, initrd_almost_empty, cuts_at_the_prompt,
+                  more=(initrd_truncated, initrd_missing, kernel_corrupt, orderly_shutdowns, cuts_before_the_initramfs))
