@@ -106,6 +106,7 @@ static void test_counting(void **state)
 	put(fd, "nobodys.conf", NULL, "");
 	put(fd, "booted.conf", NULL, "");
 	put(fd, "auto-windows.conf", MACHINE, "");
+	assert_int_equal(qmr_loader_count_missing(fd, &(struct qmr_loader_own){0}, 3, file, &err), 0); /* who we are is not known */
 	assert_int_equal(qmr_loader_count_missing(fd, &own, 3, file, &err), 3);
 	assert_int_equal(qmr_loader_count_entries(fd, &own, 3, &err), 3);
 	assert_true(exists(fd, "ours+3.conf") && exists(fd, "used+1-2.conf") && exists(fd, "other+3.conf") && exists(fd, "theirs.conf") &&
@@ -161,13 +162,14 @@ static void test_exhausted(void **state)
 	assert_int_equal(qmr_file_remove_tree(fd, "loader/entries/b+3.conf", NULL), 0);
 	put(fd, "a+0-3.conf", MACHINE, "");
 	put(fd, "b+0-4.conf", MACHINE, "");
+	put(fd, "c.conf", NULL, ""); /* the owner's entry without a counter is started first */
+	assert_int_equal(qmr_loader_is_exhausted(fd, &err), 0);
+	assert_int_equal(qmr_loader_restore(fd, 0, 1, &err), 0);
+	assert_int_equal(qmr_file_remove_tree(fd, "loader/entries/c.conf", NULL), 0);
 	assert_int_equal(qmr_loader_is_exhausted(fd, &err), 1);
 	assert_int_equal(qmr_loader_restore(fd, 0, 1, &err), 2);
 	assert_true(exists(fd, "a+1-2.conf") && exists(fd, "b+1-3.conf"));
 	assert_int_equal(qmr_loader_restore(fd, 0, 1, &err), 0);
-	/* The owner's entry without a counter is started first. */
-	put(fd, "c.conf", NULL, "");
-	assert_int_equal(qmr_loader_is_exhausted(fd, &err), 0);
 	assert_int_equal(qmr_file_remove_tree(AT_FDCWD, folder, NULL), 0);
 }
 
