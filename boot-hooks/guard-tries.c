@@ -109,7 +109,7 @@ int qmr_guard_tries(const struct qmr_guard *guard, struct qmr_error *err)
 int qmr_guard_last_tries(const struct qmr_guard *guard, struct qmr_error *err)
 {
 	char path[QMR_LOADER_VALUE], folder[PATH_MAX];
-	int left, fd;
+	int left, fd, r;
 
 	if (!guard->config->machine_tries || qmr_guard_is_marked(guard, QMR_MARK_DEFERRED) ||
 	    qmr_loader_variable("LoaderBootCountPath", path) < 0)
@@ -120,8 +120,10 @@ int qmr_guard_last_tries(const struct qmr_guard *guard, struct qmr_error *err)
 	fd = open_esp(guard, WAIT_MS, folder, err);
 	if (fd < 0)
 		return fd;
-	qmr_notice("%d tries left of boot entry '%s': renewed", left, path);
-	return close_esp(fd, folder, qmr_loader_renew(fd, path, guard->config->machine_tries, err), err);
+	r = close_esp(fd, folder, qmr_loader_renew(fd, path, guard->config->machine_tries, err), err);
+	if (r == 0)
+		qmr_notice("boot entry '%s' had %d tries left and has all of them back", path, left);
+	return r;
 }
 
 /* systemd-boot must not rename files below a system on disk: it starts an entry without a counter as it is. */
