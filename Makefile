@@ -81,6 +81,7 @@ install: all
 	install -D -m 0755 boot-hooks/initramfs-tools/hook $(I)/share/initramfs-tools/hooks/qmr
 	install -D -m 0755 boot-hooks/initramfs-tools/init-top $(I)/share/initramfs-tools/scripts/init-top/00-qmr
 	install -D -m 0755 boot-hooks/initramfs-tools/init-bottom $(I)/share/initramfs-tools/scripts/init-bottom/qmr
+	install -D -m 0755 boot-hooks/initramfs-tools/local-top $(I)/share/initramfs-tools/scripts/local-top/00-qmr
 	install -D -m 0755 boot-hooks/initramfs-tools/panic $(I)/share/initramfs-tools/scripts/panic/qmr
 	install -D -m 0755 boot-hooks/systemd/sleep-hook $(I)/lib/systemd/system-sleep/qmr
 	install -D -m 0755 boot-hooks/systemd/shutdown-hook $(I)/lib/systemd/system-shutdown/qmr

@@ -34,6 +34,9 @@ static const char usage[] =
 	"  healthy           this boot is healthy\n"
 	"  clean-shutdown    it is left on purpose\n"
 	"  hibernate, awake  the system goes to disk, or is back\n"
+	"  tries             this boot's entry gets its tries back, others their counters\n"
+	"  last-tries        initramfs: the same at once, where one or none is left\n"
+	"  no-tries          our entries lose their counters, until tries\n"
 	"\n"
 	"  --config FILE   configuration (default " QMR_CONFIG_PATH ")\n"
 	"  --run DIR       where this boot's marks lie (default " QMR_GUARD_RUN ")\n"
@@ -45,8 +48,8 @@ static const char usage[] =
 	"  --help          this text\n"
 	"  --version       the version\n"
 	"\n"
-	"prepare, start, feed and root always exit 0: whatever goes wrong, the machine boots. See\n"
-	"boot-guard(8).\n";
+	"prepare, start, feed, root and those about tries always exit 0: whatever goes wrong, the\n"
+	"machine boots. See boot-guard(8).\n";
 
 static const struct command {
 	const char *name;
@@ -54,18 +57,22 @@ static const struct command {
 	int is_bounded; /* in the way of a boot: in a child, with a deadline, and the exit code is 0 */
 	int arguments;
 	int is_early;   /* before there are disks */
+	int is_always;  /* also where qmr is off: the loader goes on counting */
 } commands[] = {
-	{"prepare", qmr_guard_prepare, 1, 0, 1},
-	{"start", qmr_guard_start, 1, 0, 1},
-	{"feed", qmr_guard_feed, 1, 0, 1},
-	{"root", qmr_guard_root, 1, 0, 0},
-	{"failed", qmr_guard_failed, 0, 1, 0},
-	{"deadline", qmr_guard_deadline, 0, 0, 0},
-	{"waiting", qmr_guard_waiting, 0, 0, 0},
-	{"healthy", qmr_guard_healthy, 0, 0, 0},
-	{"clean-shutdown", qmr_guard_clean_shutdown, 0, 0, 0},
-	{"hibernate", qmr_guard_hibernate, 0, 0, 0},
-	{"awake", qmr_guard_awake, 0, 0, 0},
+	{"tries", qmr_guard_tries, 1, 0, 0, 1},
+	{"last-tries", qmr_guard_last_tries, 1, 0, 0, 1},
+	{"no-tries", qmr_guard_no_tries, 1, 0, 0, 1},
+	{"prepare", qmr_guard_prepare, 1, 0, 1, 0},
+	{"start", qmr_guard_start, 1, 0, 1, 0},
+	{"feed", qmr_guard_feed, 1, 0, 1, 0},
+	{"root", qmr_guard_root, 1, 0, 0, 0},
+	{"failed", qmr_guard_failed, 0, 1, 0, 0},
+	{"deadline", qmr_guard_deadline, 0, 0, 0, 0},
+	{"waiting", qmr_guard_waiting, 0, 0, 0, 0},
+	{"healthy", qmr_guard_healthy, 0, 0, 0, 0},
+	{"clean-shutdown", qmr_guard_clean_shutdown, 0, 0, 0, 0},
+	{"hibernate", qmr_guard_hibernate, 0, 0, 0, 0},
+	{"awake", qmr_guard_awake, 0, 0, 0, 0},
 };
 
 static int64_t now_ms(void)
@@ -236,11 +243,11 @@ int main(int argc, char **argv)
 		return QMR_EXIT_USAGE;
 	}
 	qmr_log_open("boot-guard", command->is_bounded && !guard.dry_run);
-	if (qmr_guard_cmdline_has("qmr=off"))
+	if (qmr_guard_cmdline_has("qmr=off") && !command->is_always)
 		return QMR_EXIT_OK;
 	if (qmr_config_load(path, &config, &err) < 0)
 		qmr_warning("%s; going on with safe defaults (mode observe)", err.text);
-	if (config.mode == QMR_MODE_OFF) {
+	if (config.mode == QMR_MODE_OFF && !command->is_always) {
 		if (command->run == qmr_guard_healthy)
 			qmr_guard_archive(); /* systemd-pstore is told not to, and firmware memory must not fill up */
 		return QMR_EXIT_OK;

@@ -52,19 +52,24 @@ int qmr_guard_prepare(const struct qmr_guard *guard, struct qmr_error *err)
 	return 0;
 }
 
-/* A panic that halts is never counted by anyone. Only where nobody chose otherwise, and not after giving up. */
-static void make_panics_reboot(const struct qmr_config *config)
+/*
+ * A panic that halts is never counted by anyone: it reboots where nobody chose otherwise. Where nobody would act on it, it halts, also if
+ * qmrctl install put panic= on the command line (for panics that come before this).
+ */
+static void set_panic(const struct qmr_config *config, int reboots)
 {
 	cleanup_free char *old = NULL;
 	struct qmr_error err = {0};
 	char text[16];
 	size_t size;
 
-	if (qmr_file_read(AT_FDCWD, "/proc/sys/kernel/panic", 64, &old, &size, &err) == 0 && atoi(old) != 0)
+	if (qmr_file_read(AT_FDCWD, "/proc/sys/kernel/panic", 64, &old, &size, &err) == 0 && (atoi(old) != 0) == reboots)
 		return;
-	snprintf(text, sizeof(text), "%d", config->panic_timeout_s);
+	if (!reboots && !config->panic_added)
+		return;
+	snprintf(text, sizeof(text), "%d", reboots ? config->panic_timeout_s : 0);
 	if (qmr_file_poke("/proc/sys/kernel/panic", text, &err) < 0)
-		qmr_warning("%s; a panic will not reboot this machine", err.text);
+		qmr_warning("%s; a panic will %sreboot this machine", err.text, reboots ? "not " : "");
 }
 
 /*
@@ -218,7 +223,7 @@ static int defer(const struct qmr_guard *guard, const char *why, struct qmr_erro
 static int defer_for_resume(const struct qmr_guard *guard, const struct qmr_state *state, struct qmr_error *err)
 {
 	if (state->stage != QMR_STAGE_GIVEN_UP && state->stage != QMR_STAGE_FINAL)
-		make_panics_reboot(guard->config);
+		set_panic(guard->config, 1);
 	return defer(guard, "the system was hibernated and may resume", err);
 }
 
@@ -295,8 +300,7 @@ static int count(const struct qmr_guard *guard, struct qmr_error *err)
 	qmr_assess_add_attempt(&state, &attempt);
 	r = qmr_guard_act(guard, &state, &verdict, err);
 	/* What is not counted must not restart for ever. */
-	if (r == 0 && should_panics_reboot(&verdict, guard->config))
-		make_panics_reboot(guard->config);
+	set_panic(guard->config, r == 0 && should_panics_reboot(&verdict, guard->config));
 	if (r == 0 && is_lost && !guard->late)
 		r = qmr_guard_mark(guard, QMR_MARK_DEFERRED, "no boot state was in the EFI variable", err);
 	return r;

@@ -22,7 +22,8 @@ struct qmr_guard {
 typedef int qmr_guard_command(const struct qmr_guard *guard, struct qmr_error *err);
 
 qmr_guard_command qmr_guard_prepare, qmr_guard_start, qmr_guard_root, qmr_guard_healthy, qmr_guard_clean_shutdown, qmr_guard_failed,
-	qmr_guard_deadline, qmr_guard_waiting, qmr_guard_hibernate, qmr_guard_awake, qmr_guard_feed;
+	qmr_guard_deadline, qmr_guard_waiting, qmr_guard_hibernate, qmr_guard_awake, qmr_guard_feed, qmr_guard_tries,
+	qmr_guard_last_tries, qmr_guard_no_tries;
 
 struct qmr_verdict;
 

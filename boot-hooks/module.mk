@@ -22,8 +22,8 @@ test-systemd-conf_SRCS := tests/unit/test-systemd-conf.c boot-hooks/systemd-conf
 test-systemd-conf_LIBS := cmocka
 
 PROGRAMS += boot-guard
-boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-start.c guard-wait.c guard-watchdog.c \
-	assess.c firmware.c healthy.c history.c hold.c systemd-conf.c)
+boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-start.c guard-tries.c guard-wait.c \
+	guard-watchdog.c assess.c firmware.c healthy.c history.c hold.c systemd-conf.c)
 boot-guard_LIBS := efivar efiboot inih
 include boot-hooks/qmrctl.mk
 

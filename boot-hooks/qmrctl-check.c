@@ -119,6 +119,8 @@ static const struct check {
 	{"image", check_image, NULL, "", "", NEEDS_MACHINE},
 	{"space", qmrctl_check_space, NULL, "", "", NEEDS_MACHINE},
 	{"loader", NULL, qmrctl_loader_examine, "", "recovery is not what the boot loader starts every day", NEEDS_MACHINE},
+	{"tries", NULL, qmrctl_tries_examine, "'qmrctl install' repairs it", "starts that do not come as far as boot-guard are counted", NEEDS_MACHINE},
+	{"panic", NULL, qmrctl_panic_examine, "'qmrctl install' repairs it", "a kernel that panics early restarts", NEEDS_MACHINE},
 	{"register", check_entry, NULL, "", "", NEEDS_MACHINE},
 	{"units", NULL, check_units, "'qmrctl install' repairs it", "enabled", 0},
 	{"test", qmrctl_check_test, NULL, "", "", NEEDS_RUNNING},

@@ -140,30 +140,6 @@ int qmrctl_image_remove_leftover(const char *path, struct qmr_error *err)
 	return 0;
 }
 
-static int sync_file(const char *path, struct qmr_error *err)
-{
-	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-
-	if (fd < 0 || fsync(fd) < 0)
-		return qmr_error_errno(err, -errno, "writing '%s'", path);
-	return 0;
-}
-
-int qmrctl_replace_on_fat(const char *path, const void *data, size_t size, struct qmr_error *err)
-{
-	cleanup_close int old_fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	char folder[PATH_MAX];
-	int r;
-
-	if (old_fd < 0 && errno != ENOENT)
-		return qmr_error_errno(err, -errno, "opening '%s'", path);
-	snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(path, '/') - path), path);
-	r = qmr_file_replace(AT_FDCWD, path, data, size, 0644, err);
-	if (r == 0)
-		r = sync_file(path, err);
-	return r == 0 ? qmr_file_sync_dir(AT_FDCWD, folder, err) : r;
-}
-
 static int place(const char *path, struct qmr_error *err)
 {
 	cleanup_free char *data = NULL;
@@ -176,7 +152,7 @@ static int place(const char *path, struct qmr_error *err)
 		r = qmr_file_mkdirs(AT_FDCWD, folder, 0755, err);
 	if (r == 0)
 		r = require_space(path, size, err);
-	return r == 0 ? qmrctl_replace_on_fat(path, data, size, err) : r;
+	return r == 0 ? qmr_file_replace_on_fat(path, data, size, err) : r;
 }
 
 int qmrctl_step_image(struct qmrctl *ctl, struct qmr_error *err)

@@ -62,22 +62,24 @@ static int is_built_in(const char *release, const char *path)
 	return qmr_file_read(AT_FDCWD, list, 1 << 20, &text, &size, NULL) == 0 && strstr(text, line);
 }
 
-static int examine_order(const char *tree, struct qmr_error *err)
+static int examine_order(const char *tree, const char *stage, struct qmr_error *err)
 {
 	cleanup_free char *text = NULL;
-	char path[PATH_MAX], first[128];
+	char path[PATH_MAX], scripts[64], own[80], first[128];
 	const char *line;
 	size_t size;
 	int r;
 
-	snprintf(path, sizeof(path), "%s/scripts/init-top/ORDER", tree);
+	snprintf(path, sizeof(path), "%s/scripts/%s/ORDER", tree, stage);
+	snprintf(scripts, sizeof(scripts), "/scripts/%s/", stage);
+	snprintf(own, sizeof(own), "%s00-qmr", scripts);
 	r = qmr_file_read(AT_FDCWD, path, ORDER_BYTES_MAX, &text, &size, err);
 	if (r < 0)
 		return r;
-	line = strstr(text, "/scripts/init-top/");
+	line = strstr(text, scripts);
 	snprintf(first, sizeof(first), "%.*s", line ? (int)strcspn(line, " \n") : 0, line ? line : "");
-	if (strcmp(first, "/scripts/init-top/00-qmr"))
-		return qmr_error_set(err, -ENOENT, "boot-guard is not the first program of init-top, which is '%s'", first);
+	if (strcmp(first, own))
+		return qmr_error_set(err, -ENOENT, "boot-guard is not the first program of %s, which is '%s'", stage, first);
 	return 0;
 }
 
@@ -115,8 +117,10 @@ static int examine_dropins(const char *tree, const char *below, struct qmr_error
 
 static int examine_tree(const char *tree, const char *release, struct qmr_error *err)
 {
-	int r = examine_order(tree, err);
+	int r = examine_order(tree, "init-top", err);
 
+	if (r == 0)
+		r = examine_order(tree, "local-top", err);
 	if (r == 0 && !exists("%s/usr/lib/qmr/boot-guard", tree))
 		r = qmr_error_set(err, -ENOENT, "boot-guard is not in it");
 	if (r == 0)

@@ -176,12 +176,14 @@ int qmrctl_install(struct qmrctl *ctl, struct qmr_error *err)
 		{"machine", qmrctl_step_machine}, /* up to here nothing is changed */
 		{"machine.conf", qmrctl_step_machine_conf}, /* the initramfs carries it */
 		{"watchdog", qmrctl_step_watchdog}, /* may write a drop-in that the initramfs carries */
+		{"panic", qmrctl_step_panic}, /* what makes the initramfs may write boot entries anew */
 		{"initramfs", remove_mark},
 		{"image", qmrctl_step_image},
 		{"state", make_state_files},
 		{"loader", qmrctl_step_loader},
 		{"register", qmrctl_step_register},
 		{"units", qmrctl_step_units},
+		{"tries", qmrctl_step_tries}, /* last: nothing is counted that nobody renews */
 	};
 
 	return qmrctl_run_steps(ctl, "installing", steps, sizeof(steps) / sizeof(*steps), err);

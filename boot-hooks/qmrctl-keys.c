@@ -23,10 +23,12 @@
 /*
  * TCG PC Client Platform Firmware Profile, 3.3.4: Boot#### and BootOrder are in 1, with some
  * firmware in 5. The initramfs is in 9 (the kernel's EFI stub, GRUB), and where it is part of an
- * image in 4 and 11 (systemd-stub).
+ * image in 4 and 11 (systemd-stub). The kernel command line is in 8 (GRUB, old versions of systemd-boot)
+ * or 12 (systemd-boot).
  */
 #define PCRS_OF_ENTRIES (QMR_PCR(1) | QMR_PCR(5))
 #define PCRS_OF_INITRAMFS (QMR_PCR(4) | QMR_PCR(9) | QMR_PCR(11))
+#define PCRS_OF_CMDLINE (QMR_PCR(8) | QMR_PCR(12))
 
 struct finding {
 	uint32_t changing;  /* what the command changes */
@@ -172,9 +174,20 @@ static int examine(struct qmrctl *ctl, uint32_t changing, struct qmr_error *err)
 	return 0;
 }
 
+/* panic= comes with a mode that acts, and goes without. */
+static uint32_t pcrs_of_cmdline(const struct qmrctl *ctl)
+{
+	int mode = ctl->config.mode;
+
+	for (int m = QMR_MODE_OFF; ctl->argument && m <= QMR_MODE_AUTOMATIC; m++)
+		if (!strcmp(ctl->argument, qmr_mode_name(m)))
+			mode = m;
+	return (mode >= QMR_MODE_COLLECT) != ctl->config.panic_added ? PCRS_OF_CMDLINE : 0;
+}
+
 int qmrctl_step_keys(struct qmrctl *ctl, struct qmr_error *err)
 {
-	return examine(ctl, PCRS_OF_ENTRIES | PCRS_OF_INITRAMFS, err);
+	return examine(ctl, PCRS_OF_ENTRIES | PCRS_OF_INITRAMFS | pcrs_of_cmdline(ctl), err);
 }
 
 int qmrctl_step_keys_entries(struct qmrctl *ctl, struct qmr_error *err)
@@ -184,5 +197,5 @@ int qmrctl_step_keys_entries(struct qmrctl *ctl, struct qmr_error *err)
 
 int qmrctl_step_keys_initramfs(struct qmrctl *ctl, struct qmr_error *err)
 {
-	return examine(ctl, PCRS_OF_INITRAMFS, err);
+	return examine(ctl, PCRS_OF_INITRAMFS | pcrs_of_cmdline(ctl), err);
 }

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <efivar/efivar.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -8,6 +7,7 @@
 
 #include "cleanup.h"
 #include "file.h"
+#include "loader-tries.h"
 #include "log.h"
 #include "qmrctl.h"
 
@@ -16,8 +16,6 @@
  * without it would become what is booted every day.
  */
 
-#define LOADER_GUID EFI_GUID(0x4a67b082, 0x0a4c, 0x41cf, 0xb6c7, 0x44, 0x0b, 0x29, 0xbb, 0x8c, 0x4f)
-#define RECOVERY_FILE "qmr-recovery.efi"
 #define PLACES 2 /* ESP, extended boot loader partition */
 
 static const char *place_path(const struct qmrctl *ctl, int place)
@@ -25,7 +23,7 @@ static const char *place_path(const struct qmrctl *ctl, int place)
 	return place == 0 ? ctl->machine.esp_path : ctl->machine.xbootldr_path;
 }
 
-static int is_used(const struct qmrctl *ctl)
+int qmrctl_loader_is_used(const struct qmrctl *ctl)
 {
 	static const char *const signs[] = {"loader/entries", "loader/loader.conf", "EFI/systemd/systemd-bootx64.efi"};
 	char path[PATH_MAX];
@@ -38,7 +36,7 @@ static int is_used(const struct qmrctl *ctl)
 	return 0;
 }
 
-static int read_menu(const struct qmrctl *ctl, struct qmr_loader_menu *menu, struct qmr_error *err)
+int qmrctl_loader_read_menu(const struct qmrctl *ctl, struct qmr_loader_menu *menu, struct qmr_error *err)
 {
 	int r = 0;
 
@@ -55,30 +53,6 @@ static int read_menu(const struct qmrctl *ctl, struct qmr_loader_menu *menu, str
 	return r;
 }
 
-/* What `bootctl set-default` sets, UTF-16; ids are plain ASCII in practice, and others are left alone. */
-static void read_preferred(const struct qmrctl *ctl, char ret_pattern[256])
-{
-	cleanup_free uint8_t *data = NULL;
-	uint32_t attributes;
-	size_t size = 0;
-
-	ret_pattern[0] = '\0';
-	if (ctl->no_variables || efi_get_variable(LOADER_GUID, "LoaderEntryDefault", &data, &size, &attributes) < 0) {
-		data = NULL;
-		efi_error_clear();
-		return;
-	}
-	for (size_t i = 0; i + 1 < size && i / 2 < 255; i += 2) {
-		ret_pattern[i / 2] = data[i + 1] ? '?' : (char)data[i];
-		ret_pattern[i / 2 + 1] = '\0';
-	}
-}
-
-static int is_recovery(const struct qmr_loader_entry *entry)
-{
-	return entry->unified && !strcmp(entry->file, RECOVERY_FILE);
-}
-
 /* The entry that is booted every day as things are without recovery, a copy; -ENOENT without any. */
 static int default_without_recovery(const struct qmr_loader_menu *menu, const char *preferred,
 				    struct qmr_loader_entry *ret_entry)
@@ -90,7 +64,7 @@ static int default_without_recovery(const struct qmr_loader_menu *menu, const ch
 		return -ENOMEM;
 	strcpy(others->preferred, menu->preferred);
 	for (size_t i = 0; i < menu->n_entries; i++)
-		if (!is_recovery(&menu->entries[i]))
+		if (!qmr_loader_entry_is_recovery(&menu->entries[i]))
 			others->entries[others->n_entries++] = menu->entries[i];
 	entry = qmr_loader_menu_default(others, preferred);
 	if (!entry)
@@ -132,12 +106,12 @@ static int write_sort_key(const struct qmrctl *ctl, const struct qmr_loader_entr
 	text = qmr_loader_entry_add_sort_key(old, key);
 	if (!text)
 		return qmr_error_set(err, -ENOMEM, "writing '%s': out of memory", path);
-	return qmrctl_replace_on_fat(path, text, strlen(text), err);
+	return qmr_file_replace_on_fat(path, text, strlen(text), err);
 }
 
 static int refuse(struct qmr_error *err, const struct qmr_loader_entry *would, const struct qmr_loader_entry *is)
 {
-	if (is_recovery(would))
+	if (qmr_loader_entry_is_recovery(would))
 		return qmr_error_set(err, -EEXIST, "systemd-boot would boot recovery every day instead of '%s'; look at the boot "
 				     "counters (+0), sort-key and 'default' in loader.conf", is->file);
 	return qmr_error_set(err, -EEXIST, "with sort-key added to entries that have none, systemd-boot would boot '%s' every day "
@@ -157,12 +131,14 @@ static int examine(const struct qmrctl *ctl, struct qmr_loader_menu *menu, const
 	struct qmr_loader_entry before;
 	const struct qmr_loader_entry *after;
 	cleanup_free struct qmr_loader_menu *planned = NULL;
-	char preferred[256];
-	int missing = 0, r = read_menu(ctl, menu, err);
+	char preferred[QMR_LOADER_VALUE];
+	int missing = 0, r = qmrctl_loader_read_menu(ctl, menu, err);
 
 	if (r < 0)
 		return r;
-	read_preferred(ctl, preferred);
+	/* What `bootctl set-default` sets. */
+	if (ctl->no_variables || qmr_loader_variable("LoaderEntryDefault", preferred) < 0)
+		preferred[0] = '\0';
 	r = default_without_recovery(menu, preferred, &before);
 	if (r < 0)
 		return qmr_error_set(err, r, "systemd-boot has no entry but recovery");
@@ -234,7 +210,7 @@ int qmrctl_step_loader(struct qmrctl *ctl, struct qmr_error *err)
 {
 	int missing = 0, r;
 
-	if (!is_used(ctl)) {
+	if (!qmrctl_loader_is_used(ctl)) {
 		qmrctl_say(ctl, "systemd-boot is not used; nothing to do");
 		return 0;
 	}
@@ -248,7 +224,7 @@ int qmrctl_step_loader(struct qmrctl *ctl, struct qmr_error *err)
 
 int qmrctl_loader_examine(struct qmrctl *ctl, struct qmr_error *err)
 {
-	int missing = 0, r = is_used(ctl) ? go_through(ctl, 0, &missing, err) : 0;
+	int missing = 0, r = qmrctl_loader_is_used(ctl) ? go_through(ctl, 0, &missing, err) : 0;
 
 	if (r == 0 && missing)
 		r = qmr_error_set(err, -EEXIST, "%d of systemd-boot's entries have no sort-key: recovery would be booted instead of "

@@ -27,9 +27,11 @@ static int is_plain(const char *text)
 	       '\0';
 }
 
-static int make_text(const struct qmr_machine *m, char ret_text[TEXT_BYTES_MAX],
+static int make_text(const struct qmrctl *ctl, char ret_text[TEXT_BYTES_MAX],
 		     struct qmr_error *err)
 {
+	const struct qmr_machine *m = &ctl->machine;
+	struct qmrctl_tries tries = qmrctl_tries_wanted(ctl);
 	const struct {
 		const char *key, *value;
 	} lines[] = {{"root_uuid", m->root_uuid},
@@ -46,6 +48,13 @@ static int make_text(const struct qmr_machine *m, char ret_text[TEXT_BYTES_MAX],
 		used += (size_t)snprintf(ret_text + used, TEXT_BYTES_MAX - used, "%s=%s\n",
 					 lines[i].key, lines[i].value);
 	}
+	/* What was put into files of the system's, so that uninstall knows what is ours. */
+	if (tries.count)
+		used += (size_t)snprintf(ret_text + used, TEXT_BYTES_MAX - used, "tries = %d\n", tries.count);
+	if (tries.is_file_ours)
+		used += (size_t)snprintf(ret_text + used, TEXT_BYTES_MAX - used, "tries_added = yes\n");
+	if (qmrctl_panic_is_ours(ctl))
+		snprintf(ret_text + used, TEXT_BYTES_MAX - used, "panic_added = yes\n");
 	return 0;
 }
 
@@ -62,22 +71,31 @@ static int has_text(const char *text)
 int qmrctl_step_machine_conf(struct qmrctl *ctl, struct qmr_error *err)
 {
 	char text[TEXT_BYTES_MAX];
-	int r = make_text(&ctl->machine, text, err);
+	/* Before the file forgets that it was ours. */
+	int panics = 0, tries = qmrctl_tries_take_back(ctl, err), r = tries;
 
+	if (r >= 0)
+		r = panics = qmrctl_panic_take_back(ctl, err);
+	if (r >= 0)
+		r = make_text(ctl, text, err);
 	if (r < 0)
 		return r;
 	if (has_text(text)) {
 		qmrctl_say(ctl, "'" QMRCTL_MACHINE_CONF "' is already up to date");
 		return 0;
 	}
-	qmrctl_say(ctl, "'" QMRCTL_MACHINE_CONF "' written");
+	if (tries || panics)
+		qmrctl_say(ctl, "'" QMRCTL_MACHINE_CONF "' written; as this mode does not act, boot counters were taken off %d entries and panic= "
+			   "out of the kernel command line in %d files", tries, panics);
+	else
+		qmrctl_say(ctl, "'" QMRCTL_MACHINE_CONF "' written");
 	return qmr_file_replace(AT_FDCWD, QMRCTL_MACHINE_CONF, text, strlen(text), 0644, err);
 }
 
 int qmrctl_machine_conf_examine(struct qmrctl *ctl, struct qmr_error *err)
 {
 	char text[TEXT_BYTES_MAX];
-	int r = make_text(&ctl->machine, text, err);
+	int r = make_text(ctl, text, err);
 
 	if (r < 0 || has_text(text))
 		return r;

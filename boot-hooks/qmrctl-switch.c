@@ -182,8 +182,15 @@ static int write_mode(struct qmrctl *ctl, struct qmr_error *err)
 int qmrctl_mode(struct qmrctl *ctl, struct qmr_error *err)
 {
 	static const struct qmrctl_step steps[] = {
-		{"machine", qmrctl_step_machine},     {"keys", qmrctl_step_keys_initramfs}, {"mode", write_mode},
-		{"watchdog", qmrctl_step_watchdog},   {"initramfs", qmrctl_step_initramfs}, {"image", qmrctl_step_image},
+		{"machine", qmrctl_step_machine},
+		{"keys", qmrctl_step_keys_initramfs},
+		{"mode", write_mode},
+		{"machine.conf", qmrctl_step_machine_conf}, /* takes back what the mode does not want */
+		{"watchdog", qmrctl_step_watchdog},
+		{"panic", qmrctl_step_panic},
+		{"initramfs", qmrctl_step_initramfs},
+		{"image", qmrctl_step_image},
+		{"tries", qmrctl_step_tries},
 	};
 	static const struct qmrctl_step alone[] = {{"mode", write_mode}};
 	struct qmrctl_image image;

@@ -43,11 +43,27 @@ static int remove_entry(struct qmrctl *ctl, struct qmr_error *err)
 	return has_variables(ctl) ? qmr_firmware_unregister(err) : 0;
 }
 
+static int find_machine(struct qmrctl *ctl, struct qmr_error *err)
+{
+	return ctl->no_variables ? qmr_machine_find_built(&ctl->known, &ctl->machine, err)
+				 : qmr_machine_find_running(&ctl->known, &ctl->machine, err);
+}
+
+static int take_back(struct qmrctl *ctl, struct qmr_error *err)
+{
+	int tries, panics, r = find_machine(ctl, err);
+
+	tries = r < 0 ? r : qmrctl_tries_take_back(ctl, err);
+	panics = tries < 0 ? tries : qmrctl_panic_take_back(ctl, err);
+	if (panics >= 0)
+		qmrctl_say(ctl, "boot counters taken off %d entries, panic= out of %d files", tries, panics);
+	return panics < 0 ? panics : 0;
+}
+
 static int remove_image(struct qmrctl *ctl, struct qmr_error *err)
 {
 	char path[PATH_MAX];
-	int r = ctl->no_variables ? qmr_machine_find_built(&ctl->known, &ctl->machine, err)
-				  : qmr_machine_find_running(&ctl->known, &ctl->machine, err);
+	int r = find_machine(ctl, err);
 
 	if (r == 0)
 		r = qmrctl_image_path(ctl, path, err);
@@ -83,11 +99,12 @@ int qmrctl_uninstall(struct qmrctl *ctl, struct qmr_error *err)
 	 * The state goes after boot-guard, which would write it again.
 	 */
 	static const struct qmrctl_step steps[] = {
-		{"keys", qmrctl_step_keys}, {"units", remove_units},              {"register", remove_entry},
-		{"image", remove_image},    {"initramfs", remove_from_initramfs}, {"state", remove_state},
-		{"files", remove_files},
+		{"keys", qmrctl_step_keys}, {"units", remove_units},	{"register", remove_entry},
+		{"image", remove_image},    {"counters", take_back},	{"initramfs", remove_from_initramfs},
+		{"state", remove_state},    {"files", remove_files},
 	};
 
+	ctl->config.mode = QMR_MODE_OFF; /* what only the others want is taken back */
 	ctl->force = 1; /* nothing keeps anybody from taking qmr away; what follows is said */
 	return qmrctl_run_steps(ctl, "uninstalling", steps, sizeof(steps) / sizeof(*steps), err);
 }

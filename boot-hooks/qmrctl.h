@@ -98,6 +98,8 @@ int qmrctl_step_loader(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK
 int qmrctl_step_register(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_watchdog(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_units(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_step_tries(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_step_panic(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* qmrctl-initramfs.c: 0 if every initramfs carries boot-guard as it should; the message says which does not, and why. */
 int qmrctl_initramfs_examine(int *ret_images, struct qmr_error *err) QMR_MUST_CHECK;
@@ -113,13 +115,6 @@ struct qmrctl_image {
 };
 int qmrctl_image_path(const struct qmrctl *ctl, char ret_path[PATH_MAX], struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_image_examine(const struct qmrctl *ctl, struct qmrctl_image *ret_image, struct qmr_error *err) QMR_MUST_CHECK;
-/*
- * qmr_file_replace() for the ESP. A FAT directory entry holds place and size of the file, and rename only marks it to be written
- * (fs/fat/namei_vfat.c), with the file, not with the directory: for half a minute the disk may still have the old place under this
- * name, after the old blocks were given back. So the old file is held open, which keeps its blocks, until the new entry is synced.
- * path is absolute.
- */
-int qmrctl_replace_on_fat(const char *path, const void *data, size_t size, struct qmr_error *err) QMR_MUST_CHECK;
 /* What a power cut left beside path of writing it. -EUCLEAN if both have the same blocks. A missing one is fine. */
 int qmrctl_image_remove_leftover(const char *path, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_image_examine_leftover(const struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK; /* -EEXIST: there is one */
@@ -128,6 +123,24 @@ int qmrctl_image_compare(const struct qmrctl *ctl, const char *kernel, struct qm
 
 /* qmrctl-loader.c: 0 if recovery is not what systemd-boot boots every day, or if it is not used. */
 int qmrctl_loader_examine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_loader_is_used(const struct qmrctl *ctl);
+/* All entries of the ESP (place 0) and the extended boot loader partition (place 1). */
+int qmrctl_loader_read_menu(const struct qmrctl *ctl, struct qmr_loader_menu *menu, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* qmrctl-tries.c: boot counters on the ESP's entries. */
+struct qmrctl_tries {
+	int count;        /* of each entry of this system's, 0: none */
+	int is_file_ours; /* /etc/kernel/tries is, or will be */
+};
+struct qmrctl_tries qmrctl_tries_wanted(const struct qmrctl *ctl);
+int qmrctl_tries_examine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+/* Takes away what is no longer wanted and was ours: how many entries. The mode of ctl->config decides, here and below. */
+int qmrctl_tries_take_back(const struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* qmrctl-panic.c: panic= on the kernel command line. is_ours: ours is on one of them, or the step will put it there. */
+int qmrctl_panic_is_ours(const struct qmrctl *ctl);
+int qmrctl_panic_examine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_panic_take_back(const struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* qmrctl-machine.c: machine.conf says what the machine step found. */
 int qmrctl_step_machine_conf(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;

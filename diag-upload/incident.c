@@ -67,8 +67,8 @@ static const char *failed_outcome(const struct qmr_incident *incident)
 	for (size_t i = 0; (a = attempt(incident->state, i)); i++) {
 		if (has_outcome(a, "healthy"))
 			return NULL;
-		/* Firmware came here by itself: nobody has closed the attempt yet, and it did not end well. */
-		if (i == 0 && has_outcome(a, "open") && reason && !strcmp(reason, "boot-order"))
+		/* Firmware or loader came here by itself: nobody has closed the attempt yet, and it did not end well. */
+		if (i == 0 && has_outcome(a, "open") && reason && (!strcmp(reason, "boot-order") || !strcmp(reason, "loader")))
 			return incident->n_crashes && incident->crashes[0].oops.panic ? "panic" : "unknown";
 		for (size_t j = 0; j < sizeof(failures) / sizeof(*failures); j++)
 			if (has_outcome(a, failures[j]))

@@ -51,12 +51,16 @@ struct qmr_config {
 	char ca[256];               /* [network] ca, PEM; default /etc/qmr/trust/ca.pem */
 	int network_s;              /* [network] timeout, deadline for an address, default 60 */
 	int transfer_s;             /* [network] transfer_timeout, deadline for one upload or fetch, default 300 */
+	/* [loader] */
+	int loader_tries;           /* full count of boot counters, default 3, 0: leave counters alone */
 	/* [image] */
 	char image_cmdline[512];    /* appended to the recovery image's kernel command line */
 	/* [machine], machine.conf baked into the recovery image */
 	char root_uuid[64];
 	char root_fstype[32];
 	char esp_uuid[64];
+	int machine_tries;          /* boot counters are kept on this machine's entries; full count, 0: they are not */
+	int tries_added;            /* /etc/kernel/tries is qmrctl install's, not the owner's */
 	int panic_added;            /* panic= on the kernel command line is qmrctl install's, not the owner's */
 	char machine_kernel[64];
 };

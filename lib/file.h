@@ -35,6 +35,16 @@ int qmr_file_write_all(int fd, const char *name, const void *data, size_t size, 
 int qmr_file_replace(int dirfd, const char *path, const void *data, size_t size, mode_t mode,
 		     struct qmr_error *err) QMR_MUST_CHECK;
 
+/*
+ * The same for FAT. A directory entry there holds place and size of the file, and rename only marks it to be written (fs/fat/namei_vfat.c),
+ * with the file, not with the directory: for half a minute the disk may still have the old place under this name, after the old
+ * blocks were given back. So the old file is held open, which keeps its blocks, until the new entry is synced. path is absolute.
+ */
+int qmr_file_replace_on_fat(const char *path, const void *data, size_t size, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Durable rename for FAT within a folder, for the same reason; nothing is overwritten (-EEXIST). */
+int qmr_file_rename_on_fat(int dirfd, const char *from, const char *to, struct qmr_error *err) QMR_MUST_CHECK;
+
 /* Writes a number or word to an existing file of /proc or /sys; never creates. */
 int qmr_file_poke(const char *path, const char *text, struct qmr_error *err) QMR_MUST_CHECK;
 

@@ -12,6 +12,7 @@ static const char *const why[] = {
 	[QMR_REASON_REQUESTED] = "The owner of this machine asked for recovery.",
 	[QMR_REASON_MENU] = "Recovery was chosen in a boot menu.",
 	[QMR_REASON_BOOT_ORDER] = "The firmware could not start the system and started recovery.",
+	[QMR_REASON_LOADER] = "The boot loader could not start the system and started recovery.",
 };
 
 static const char *const what[] = {

@@ -105,6 +105,7 @@ static const struct step {
 	{"watchdog", "Arming the watchdog", 15, 0, qmr_step_watchdog},
 	{"devices", "Looking for drivers and disks", 60, NEED_RUNS, qmr_step_devices},
 	{"acknowledge-file", "Looking for the boot state on the disk", 30, NEED_RUNS, qmr_step_acknowledge_file},
+	{"reason", "Looking at the boot entries", 30, NEED_RUNS, qmr_step_reason},
 	{"announce", "Waiting for an objection", 0, NEED_RUNS, qmr_step_announce},
 	{"mount-root-ro", "Opening the system's disk, unchanged", 30, NEED_GO_ON | NEED_DEVICE, qmr_step_mount},
 	{"collect", "Collecting crash records", 120, NEED_GO_ON | NEED_INCIDENT_RUN, qmr_step_collect},
@@ -120,7 +121,7 @@ static const struct step {
 	{"fetch", "Looking for a signed remediation", 0,
 	 NEED_GO_ON | NEED_REPOSITORY | NEED_INCIDENT | NEED_NETWORK | NEED_INCIDENT_RUN, qmr_step_fetch},
 	{"apply", "Repairing", 300, NEED_GO_ON | NEED_CHANGES | NEED_WRITABLE | NEED_INCIDENT | NEED_INCIDENT_RUN, qmr_step_apply},
-	{"loader", "Renewing the boot entries' tries", 60, NEED_GO_ON | NEED_DEVICE | NEED_INCIDENT_RUN, qmr_step_loader},
+	{"loader", "Renewing the boot entries' tries", 60, NEED_RUNS | NEED_INCIDENT_RUN, qmr_step_loader},
 };
 
 static const char *unmet(const struct qmr_recovery *recovery, unsigned int wanted)

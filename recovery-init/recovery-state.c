@@ -31,6 +31,7 @@
 
 static const char usage[] =
 	"Usage: recovery-state acknowledge [--esp PATH]\n"
+	"       recovery-state loader\n"
 	"       recovery-state end --stage NAME [--final NAME] [--rung N] [--remediation ID] [--note TEXT]\n"
 	"Tells the boot state that recovery runs, and how it ended.\n"
 	"\n"
@@ -191,6 +192,19 @@ static int acknowledge(const struct qmr_config *config, struct qmr_error *err)
 	return saved < 0 ? saved : r;
 }
 
+/* What looked like a choice in the menu was the loader's own: it had nothing else left. */
+static int set_reason_loader(struct qmr_error *err)
+{
+	struct qmr_state state;
+	int r = qmr_state_load(NULL, &state, err);
+
+	if (r < 0)
+		return r;
+	state.reason = QMR_REASON_LOADER;
+	r = qmr_state_save(&state, err);
+	return r < 0 ? r : write_files(&state, err);
+}
+
 struct ending_words {
 	const char *stage, *final, *rung, *remediation, *note, *boot_other;
 };
@@ -317,6 +331,8 @@ static int run(const char *command, const char *config_path, const struct ending
 		qmr_warning("%s; going on with safe defaults", err.text);
 	if (!strcmp(command, "acknowledge"))
 		r = acknowledge(&config, &err);
+	else if (!strcmp(command, "loader"))
+		r = set_reason_loader(&err);
 	else if (!strcmp(command, "end"))
 		r = end(words, &err);
 	else

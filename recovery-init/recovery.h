@@ -70,7 +70,7 @@ struct qmr_recovery {
 /* A step's own part; fills err with one line for the timeline where there is something to say, success included. */
 typedef enum qmr_result qmr_step_run(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err);
 
-qmr_step_run qmr_step_variables, qmr_step_acknowledge, qmr_step_acknowledge_file, qmr_step_watchdog, qmr_step_devices, qmr_step_announce, qmr_step_mount, qmr_step_collect, qmr_step_collect_again, qmr_step_check,
+qmr_step_run qmr_step_variables, qmr_step_acknowledge, qmr_step_acknowledge_file, qmr_step_watchdog, qmr_step_devices, qmr_step_reason, qmr_step_announce, qmr_step_mount, qmr_step_collect, qmr_step_collect_again, qmr_step_check,
 	qmr_step_resume, qmr_step_save, qmr_step_network, qmr_step_upload, qmr_step_fetch, qmr_step_apply, qmr_step_loader;
 
 /* The ESP's device if programs that read or write the boot state have to look there too, else NULL. Never under a hibernated system. */

@@ -75,11 +75,13 @@ stand_ins() {
 	program usr/sbin/update-initramfs <<-EOT
 	#!/bin/sh -e
 	[ ! -e /tmp/fail-initramfs ] || { echo "no space" >&2; exit 1; }
-	t=\$(mktemp -d); mkdir -p \$t/scripts/init-top \$t/etc/qmr/conf.d \$t/usr/lib/qmr
+	t=\$(mktemp -d); mkdir -p \$t/scripts/init-top \$t/scripts/local-top \$t/etc/qmr/conf.d \$t/usr/lib/qmr
 	m=\$t/usr/lib/modules/$release/kernel; mkdir -p \$m/fs/efivarfs \$m/fs/fat \$m/drivers/firmware/efi
 	if [ ! -e /etc/qmr/uninstalled ]; then
 		[ -e /tmp/late ] && echo '/scripts/init-top/00-early "\$@"' >\$t/scripts/init-top/ORDER
 		echo '/scripts/init-top/00-qmr "\$@"' >>\$t/scripts/init-top/ORDER
+		[ -e /tmp/late-local ] && echo '/scripts/local-top/00-early "\$@"' >\$t/scripts/local-top/ORDER
+		echo '/scripts/local-top/00-qmr "\$@"' >>\$t/scripts/local-top/ORDER
 		cp /usr/lib/qmr/boot-guard \$t/usr/lib/qmr/
 		cp /etc/qmr/*.conf \$t/etc/qmr/ 2>/dev/null || :
 		cp /etc/qmr/conf.d/*.conf \$t/etc/qmr/conf.d/ 2>/dev/null || :
@@ -177,11 +179,14 @@ ok "all that was refused changed nothing" \
 # Steps that fail.
 touch "$root/tmp/fail-initramfs"
 ok "a generator that fails: said what was done and what not" \
-	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, paths, keys, machine, machine.conf, watchdog; not begun: the 5 after it")" "1 1"
+	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, paths, keys, machine, machine.conf, watchdog, panic; not begun: the 6 after it")" "1 1"
 rm "$root/tmp/fail-initramfs"
 touch "$root/tmp/late"
 ok "boot-guard not the first of init-top is refused" "$(install_built) $(said "which is '/scripts/init-top/00-early'")" "1 1"
 rm "$root/tmp/late"
+touch "$root/tmp/late-local"
+ok "nor the first of local-top, before a passphrase is asked for" "$(install_built) $(said "first program of local-top, which is '/scripts/local-top/00-early'")" "1 1"
+rm "$root/tmp/late-local"
 touch "$root/tmp/no-pstore"
 ok "an initramfs without efi_pstore is refused" "$(install_built) $(said 'the driver efi_pstore is not in it')" "1 1"
 echo kernel/drivers/firmware/efi/efi-pstore.ko >"$root/usr/lib/modules/$release/modules.builtin"
@@ -211,10 +216,10 @@ ok "it was told root and ESP, and to take nothing of the running system" \
 	"$(sed 's/--output [^ ]* //' "$root/tmp/mkrecovery.log")" \
 	"--root-uuid 5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 --root-fstype ext4 --esp-uuid ABCD-1234 --root /"
 ok "machine.conf says what was found" "$(xargs <"$root/etc/qmr/machine.conf")" \
-	"# written by qmrctl install [machine] root_uuid=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 root_fstype=ext4 esp_uuid=ABCD-1234"
+	"# written by qmrctl install [machine] root_uuid=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 root_fstype=ext4 esp_uuid=ABCD-1234 tries = 3 tries_added = yes"
 ok "and is in the initramfs" "$(tar -xOf "$root/boot/initrd.img-$release" ./etc/qmr/machine.conf)" "$(cat "$root/etc/qmr/machine.conf")"
 ok "registering is left to the first boot" "$(find "$root/var/lib/qmr" -name register-pending | wc -l)" 1
-ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-checks.service qmr-deadline.service qmr-emergency.service qmr-healthy.timer qmr-register.service qmr-resume.service qmr-shutdown.service qmr-waiting.path "
+ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-checks.service qmr-deadline.service qmr-emergency.service qmr-healthy.timer qmr-register.service qmr-resume.service qmr-shutdown.service qmr-tries.service qmr-waiting.path "
 ok "systemd-pstore leaves the crash records" "$(grep -c Storage=none "$root/etc/systemd/pstore.conf.d/50-qmr.conf")" 1
 before=$(snapshot)
 ok "a second run changes nothing" "$(install_built) $(diff <(echo "$before") <(snapshot))" "0 "
@@ -438,6 +443,7 @@ ok "a reason that does not fit" "$(ctl --reason "$(printf 'x%.0s' {1..88})" reco
 mode off >/dev/null
 ok "recover is refused in mode off" "$(ctl recover) $(said 'the mode is off')" "1 1"
 mode ask >/dev/null
+rm -r "$root/run/qmr"
 variables=/nowhere/
 ok "status without EFI variables says so" "$(ctl status) $(said 'state:         none')" "0 1"
 
@@ -590,6 +596,11 @@ ok "check warns of it, and names the registers" "$(finding keys | has '/dev/vdz 
 ok "register does not touch PCR 9" "$(ctl register) $(said 'keys: no disk key') $(said "step 'machine'")" "1 1 1"
 disk "$(sealed 1)"
 ok "register: a key bound to PCR 1 is refused" "$(ctl register) $(said '/dev/vdz (PCR 1);')" "1 1"
+disk "$(sealed 12)"
+ok "a key bound to PCR 12 is refused, as panic= will be added" "$(ctl install) $(said '/dev/vdz (PCR 12);')" "1 1"
+printf '[policy]\nmode = observe\n' >"$root/etc/qmr/conf.d/95-site.conf"
+ok "but not in a mode that adds none" "$(ctl install) $(said 'keys: no disk key')" "1 1"
+rm "$root/etc/qmr/conf.d/95-site.conf"
 ok "for a machine that is being built the disks here do not matter" "$(install_built) $(said 'keys: the disks here are not those of the machine')" "0 1"
 disk '"0":'
 ok "a damaged header is no reason to go on" "$(ctl install) $(said '/dev/vdz (to what is not known);') $(said "header of '/dev/vdz' is damaged")" "1 1 1"
@@ -604,6 +615,64 @@ printf 'root /dev/vda3 - luks,tpm2-device=auto\n' >"$root/etc/crypttab"
 ok "a line of crypttab alone says nothing" "$(ctl install) $(said 'keys: no disk key')" "1 1"
 rm -r "$root/etc/crypttab" "$root/etc/header" "$root/sys"
 
+# Boot counters, and panic= on the command line: only in the modes that act, only for this system, and all of it can be taken back.
+id=0123456789abcdef0123456789abcdef
+entries=$root/efi/loader/entries
+rm -rf "$entries" "$root/etc/kernel"
+mkdir -p "$entries" "$root/etc/kernel" "$root/etc/systemd/system"
+echo $id >"$root/etc/machine-id"
+entry() { printf 'title T\nsort-key debian\nversion %s\nmachine-id %s\nlinux /vmlinuz\noptions %s\n' "$2" "$3" "$4" >"$entries/$1.conf"; }
+entry ours-1 1 $id "root=x ro"
+entry ours-2 2 $id "root=x panic=30"
+entry theirs 1 f$id "root=y"
+printf 'root=x ro\n' >"$root/etc/kernel/cmdline"
+untouched=$(cd "$root" && tail -n +1 efi/loader/entries/* etc/kernel/*)
+listed() { (cd "$root/etc/systemd/system" 2>/dev/null && ls "$entries" "$root/etc/kernel" ./*/*.conf 2>/dev/null | grep -v : | xargs); }
+finds_both() { ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check >/dev/null; echo "$(said "tries: 2 of systemd-boot's entries") $(said "panic: ")"; }
+ok "check finds entries without a counter, and a missing panic=" "$(finds_both)" "1 1"
+ok "install gives counters to our entries, and panic=, and says why" \
+	"$(install_built) $(said '2 entries of this system now have 3 tries each') $(said 'panic=10 added to the kernel command line in 2 files')" "0 1 1"
+ok "only to ours; kernel-install knows; systemd does not take them away again" "$(listed)" \
+	"./systemd-bless-boot.service.d/50-qmr.conf ours-1+3.conf ours-2+3.conf theirs.conf cmdline tries"
+ok "panic= where there was none" "$(grep -h -e ^options -e ^root "$entries"/* "$root/etc/kernel/cmdline" | xargs -d '\n')" \
+	"options root=x ro qmr.panic panic=10 options root=x panic=30 options root=y root=x ro qmr.panic panic=10"
+ok "machine.conf knows what is ours" "$(grep -cE '^(tries = 3|tries_added = yes|panic_added = yes)$' "$root/etc/qmr/machine.conf")" 3
+before=$(snapshot)
+ok "a second install changes nothing" "$(install_built) $(said "already have boot counters") $(diff <(echo "$before") <(snapshot))" "0 1 "
+ok "check agrees" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check)" 0
+echo 'default ours-*' >"$root/efi/loader/loader.conf"
+finds "a default that does not look at tries" "tries: the default 'ours-*' of systemd-boot"
+rm "$root/efi/loader/loader.conf"
+mv "$entries/ours-1+3.conf" "$entries/ours-1.conf"
+finds "an entry that lost its counter" "tries: 1 of systemd-boot's entries, 'ours-1.conf' for one"
+mv "$entries/ours-1.conf" "$entries/ours-1+3.conf"
+ok "mode observe takes everything back, and says so" "$(mode observe) $(said 'boot counters were taken off 2 entries and panic= out of the kernel command line in 2 files')" "0 1"
+ok "to the byte" "$(cd "$root" && tail -n +1 efi/loader/entries/* etc/kernel/*) $(find "$root/etc/systemd/system" -name '*.conf')" "$untouched "
+ok "install does not bring it back in that mode" "$(install_built) $(said 'they would start recovery, which this mode does not do') $(listed)" "0 1 ours-1.conf ours-2.conf theirs.conf cmdline"
+ok "mode automatic does" "$(mode automatic) $(said '2 entries of this system now have 3 tries each') $(ls "$entries" | xargs)" "0 1 ours-1+3.conf ours-2+3.conf theirs.conf"
+# The owner's own settings.
+mode observe >/dev/null
+echo 5 >"$root/etc/kernel/tries"
+mv "$entries/ours-1.conf" "$entries/ours-1+5.conf"
+ok "in mode observe the owner's counters stay" "$(install_built) $(listed)" "0 ours-1+5.conf ours-2.conf theirs.conf cmdline tries"
+ok "their number is taken" "$(mode collect) $(listed)" \
+	"0 ./systemd-bless-boot.service.d/50-qmr.conf ours-1+5.conf ours-2+5.conf theirs.conf cmdline tries"
+ok "and the file is not called ours" "$(mode observe) $(cat "$root/etc/kernel/tries") $(ls "$entries" | xargs)" "0 5 ours-1.conf ours-2.conf theirs.conf"
+rm "$root/etc/kernel/tries"
+printf '[loader]\ntries = 0\n' >"$root/etc/qmr/conf.d/50-loader.conf"
+ok "tries = 0 leaves counters alone" "$(mode collect) $(said '[loader] tries = 0') $(listed)" "0 1 ours-1.conf ours-2.conf theirs.conf cmdline"
+rm "$root/etc/qmr/conf.d/50-loader.conf"
+printf '[policy]\npanic_timeout = 20\n' >"$root/etc/qmr/conf.d/50-panic.conf"
+ok "another panic_timeout" "$(mode collect) $(cat "$root/etc/kernel/cmdline")" "0 root=x ro qmr.panic panic=20"
+rm "$root/etc/qmr/conf.d/50-panic.conf"
+# GRUB: a file of our own.
+mkdir -p "$root/etc/default"; echo 'GRUB_CMDLINE_LINUX="quiet"' >"$root/etc/default/grub"
+program usr/sbin/update-grub <<-'EOT'
+#!/bin/sh
+cat /etc/default/grub.d/*.cfg >/boot/grub.cfg 2>/dev/null || echo none >/boot/grub.cfg
+EOT
+ok "GRUB's menu has it" "$(install_built) $(grep -c 'panic=10"' "$root/boot/grub.cfg")" "0 1"
+
 # One at a time.
 exec 9>"$root/run/qmrctl.lock"
 flock 9
@@ -615,12 +684,14 @@ exec 9>&-
 mkdir -p "$root/var/lib/qmr/incidents/x"
 touch "$root/tmp/fail-initramfs" "$root/$image.qmr-new"
 ok "uninstall with a generator that fails: the image is gone all the same" \
-	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall) $(said "done before it: keys, units, register, image") $(ls "$root/efi/EFI/Linux")" "1 1 "
+	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall) $(said "done before it: keys, units, register, image, counters") $(ls "$root/efi/EFI/Linux")" "1 1 "
 rm "$root/tmp/fail-initramfs"
 ok "uninstall" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall)" 0
 ok "image, units and mark for the first boot are gone, incidents are kept" \
 	"$(ls "$root/efi/EFI/Linux" "$root/etc/units") $(ls "$root/var/lib/qmr" | xargs)" "$(printf '%s:\n\n%s:' "$root/efi/EFI/Linux" "$root/etc/units") history.jsonl incidents"
 ok "machine.conf is gone" "$(find "$root/etc/qmr" -name machine.conf)" ""
+ok "entries, kernel-install's files and GRUB's menu are as they were" \
+	"$(cd "$root" && tail -n +1 efi/loader/entries/* etc/kernel/*) $(ls "$root/etc/default/grub.d") $(cat "$root/boot/grub.cfg")" "$untouched  none"
 ok "and systemd-pstore is as before" "$(find "$root/etc/systemd" -type f)" ""
 ok "boot-guard is out of the initramfs" "$(tar -tf "$root/boot/initrd.img-$release" | grep -c boot-guard)" 0
 ok "uninstall --purge" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 --purge uninstall) $(ls "$root/var/lib")" "0 "

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "loader-entries.h"
+#include "loader-tries.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -39,6 +40,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (sign(qmr_loader_version_compare(copy, text)) != -sign(qmr_loader_version_compare(text, copy)))
 		abort();
+	(void)qmr_loader_path_left(copy);
+	/* A name that was given a counter has it, and belongs to the same entry. */
+	if (qmr_loader_entry_parse(copy, text, &entry) == 0) {
+		struct qmr_loader_entry counted;
+		char name[QMR_LOADER_FILE];
+
+		if (qmr_loader_name_count(copy, 3, 1, name) == 0 &&
+		    (qmr_loader_entry_parse(name, text, &counted) < 0 || counted.tries_left != 3 || counted.tries_done != 1 ||
+		     strcmp(counted.id, entry.id)))
+			abort();
+	}
 	/* Adding a key to an entry that is one must give an entry that has it. */
 	if (qmr_loader_entry_parse(copy, text, &entry) == 0 && !entry.has_sort_key) {
 		char *more = qmr_loader_entry_add_sort_key(text, "debian");

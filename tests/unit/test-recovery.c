@@ -18,7 +18,6 @@
 #include "end.h"
 #include "file.h"
 #include "json.h"
-#include "loader.h"
 #include "remedy.h"
 #include "test-run.h"
 #include "timeline.h"
@@ -302,56 +301,6 @@ static void test_plans(void **s)
 	assert_int_equal(qmr_plans_list(-1, plans), 0);
 }
 
-static void test_loader_names(void **s)
-{
-	static const struct {
-		const char *name, *reset;
-	} cases[] = {
-		{"debian+0-3.conf", "debian+3.conf"},	  {"a+2-1.conf", "a+3.conf"},	  {"a+b+0-3.efi", "a+b+3.efi"},
-		{"debian-6.1+3-0.conf", NULL},		  {"debian+3.conf", NULL},	  {"debian.conf", NULL},
-		{"linux-6.1.0+deb12-1.conf", NULL},	  {"a+0-3", NULL},		  {"a+-3.conf", NULL},
-		{"a+0-.conf", NULL},			  {"a+0-3x.conf", NULL},	  {"a+0-3.x.conf", NULL},
-		{"a+99999999999999999999-3.conf", NULL}, {"a+0--3.conf", NULL},	  {"", NULL},
-	};
-
-	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		char name[64] = "";
-
-		assert_int_equal(qmr_loader_name_reset(cases[i].name, name, sizeof(name)), cases[i].reset != NULL);
-		if (cases[i].reset)
-			assert_string_equal(name, cases[i].reset);
-	}
-}
-
-static void put(const char *folder, const char *name)
-{
-	char path[300];
-
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	assert_int_equal(qmr_file_replace(AT_FDCWD, path, name, strlen(name), 0644, NULL), 0);
-}
-
-static void test_loader_reset(void **s)
-{
-	char esp[] = "/tmp/qmr-esp-XXXXXX", entries[64], path[200];
-	struct qmr_error err = {0};
-
-	assert_non_null(mkdtemp(esp));
-	assert_int_equal(qmr_loader_reset(esp, &err), 0);
-	snprintf(entries, sizeof(entries), "%s/loader/entries", esp);
-	assert_int_equal(qmr_file_mkdirs(AT_FDCWD, entries, 0755, &err), 0);
-	put(entries, "a+0-3.conf");
-	put(entries, "b+0-3.efi"); /* no entry there */
-	put(entries, "c.conf");
-	assert_int_equal(qmr_loader_reset(esp, &err), 1);
-	snprintf(path, sizeof(path), "%s/a+3.conf", entries);
-	assert_int_equal(access(path, F_OK), 0);
-	/* Nothing is overwritten. */
-	put(entries, "a+0-3.conf");
-	assert_int_equal(qmr_loader_reset(esp, &err), -EEXIST);
-	assert_int_equal(qmr_file_remove_tree(AT_FDCWD, esp, NULL), 0);
-}
-
 static int answer_fine(void *context, void *answer, struct qmr_error *err)
 {
 	memcpy(answer, context, 5);
@@ -532,7 +481,6 @@ int main(void)
 		cmocka_unit_test(test_timeline), cmocka_unit_test(test_timeline_other_schema),
 		cmocka_unit_test(test_plans), cmocka_unit_test(test_call),
 		cmocka_unit_test(test_request), cmocka_unit_test(test_end_of_requests), cmocka_unit_test(test_judge),
-		cmocka_unit_test(test_loader_names), cmocka_unit_test(test_loader_reset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -138,34 +138,47 @@ static int counter_number(const char **text)
 	return digits ? value : -1;
 }
 
-/* "name+LEFT[-DONE].conf": the counter is the last "+" before the suffix, and nothing else may stand there. */
-static int parse_name(const char *file, const char *suffix, struct qmr_loader_entry *entry)
+/* The counter is the last "+" before the suffix, and nothing else may stand there. */
+int qmr_loader_name_parse(const char *file, const char *suffix, struct qmr_loader_name *ret_name)
 {
 	size_t length = strlen(file), suffix_length = strlen(suffix);
+	struct qmr_loader_name name = {.left = -1, .done = -1};
 	const char *plus, *p;
 	int left, done = 0;
 
-	if (length <= suffix_length || length >= sizeof(entry->file) || file[0] == '.' ||
-	    strcasecmp(file + length - suffix_length, suffix))
+	if (length <= suffix_length || length >= QMR_LOADER_FILE || file[0] == '.' || strcasecmp(file + length - suffix_length, suffix))
+		return -EINVAL;
+	name.stem = name.end = (int)(length - suffix_length);
+	plus = strrchr(file, '+');
+	if (plus) {
+		p = plus + 1;
+		left = counter_number(&p);
+		if (left >= 0 && *p == '-') {
+			p++;
+			done = counter_number(&p);
+		}
+		if (left >= 0 && done >= 0 && p == file + name.end) {
+			name.stem = (int)(plus - file);
+			name.left = left;
+			name.done = done;
+		}
+	}
+	*ret_name = name;
+	return 0;
+}
+
+static int parse_name(const char *file, const char *suffix, struct qmr_loader_entry *entry)
+{
+	struct qmr_loader_name name;
+
+	if (qmr_loader_name_parse(file, suffix, &name) < 0)
 		return -EINVAL;
 	strcpy(entry->file, file);
-	for (size_t i = 0; i <= length; i++)
-		entry->id[i] = (char)tolower((unsigned char)file[i]);
-	entry->tries_left = entry->tries_done = -1;
-	plus = strrchr(file, '+');
-	if (!plus)
-		return 0;
-	p = plus + 1;
-	left = counter_number(&p);
-	if (left >= 0 && *p == '-') {
-		p++;
-		done = counter_number(&p);
-	}
-	if (left < 0 || done < 0 || p != file + length - suffix_length)
-		return 0;
-	entry->tries_left = left;
-	entry->tries_done = done;
-	memmove(entry->id + (plus - file), entry->id + (length - suffix_length), suffix_length + 1);
+	snprintf(entry->id, sizeof(entry->id), "%.*s%s", name.stem, file, file + name.end);
+	for (char *p = entry->id; *p; p++)
+		*p = (char)tolower((unsigned char)*p);
+	entry->tries_left = name.left;
+	entry->tries_done = name.done;
 	return 0;
 }
 

@@ -14,9 +14,20 @@
 #define QMR_LOADER_ENTRIES_MAX 512
 #define QMR_LOADER_TEXT_MAX 65536 /* bytes of an entry, of loader.conf or of an image's os-release */
 
+#define QMR_LOADER_FILE 256        /* a file name, with NUL */
+
+/* "STEM+LEFT[-DONE].conf": Automatic Boot Assessment, systemd.io/AUTOMATIC_BOOT_ASSESSMENT. */
+struct qmr_loader_name {
+	int stem, end;  /* where the counter begins, and the suffix; the same without a counter */
+	int left, done; /* -1: not counted */
+};
+
+/* Takes a file name apart. -EINVAL if it has not that suffix (".conf", in either case), is hidden or too long. */
+int qmr_loader_name_parse(const char *file, const char *suffix, struct qmr_loader_name *ret_name) QMR_MUST_CHECK;
+
 struct qmr_loader_entry {
-	char id[256];      /* file name in lower case without boot counter */
-	char file[256];    /* file name as it is */
+	char id[QMR_LOADER_FILE];   /* file name in lower case without boot counter */
+	char file[QMR_LOADER_FILE]; /* file name as it is */
 	int place;         /* the caller's number of the file system */
 	int unified;       /* type 2 */
 	int tries_left, tries_done; /* boot counter, -1: not counted */

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "file.h"
+#include "guard.h"
+#include "loader-tries.h"
+#include "log.h"
+
+/*
+ * systemd-boot takes a try off the entry that it starts, before it starts it. Who comes as far as this has a kernel and an initramfs that
+ * work: the tries are given back, and the rest of the boot is judged by its evidence.
+ */
+
+#define ESP_FOLDER "esp"  /* below the run folder */
+#define WAIT_MS 3000      /* for the disk, in the initramfs */
+#define POLL_US 50000
+#define LEFT_TO_ACT 1     /* in the initramfs: this or fewer tries are left */
+
+/*
+ * The partition that systemd-boot was started from, or the one that install found: an ESP that was made anew has another UUID, and entries that
+ * nobody renews would end in recovery.
+ */
+static int find_device(const struct qmr_config *config, char ret_device[QMR_LOADER_VALUE + 32])
+{
+	char part[QMR_LOADER_VALUE];
+
+	if (qmr_loader_variable("LoaderDevicePartUUID", part) == 0 && *part && !strchr(part, '/')) {
+		for (char *p = part; *p; p++)
+			*p = (char)tolower((unsigned char)*p);
+		snprintf(ret_device, QMR_LOADER_VALUE + 32, "/dev/disk/by-partuuid/%s", part);
+		if (access(ret_device, F_OK) == 0)
+			return 1;
+	}
+	if (!config->esp_uuid[0] || strchr(config->esp_uuid, '/'))
+		return 0;
+	snprintf(ret_device, QMR_LOADER_VALUE + 32, "/dev/disk/by-uuid/%s", config->esp_uuid);
+	return access(ret_device, F_OK) == 0;
+}
+
+/*
+ * Mounts the ESP where nobody else sees it, in a mount namespace that ends with this process: the system may have it mounted anywhere, or
+ * not at all.
+ */
+static int open_esp(const struct qmr_guard *guard, int wait_ms, char ret_path[PATH_MAX], struct qmr_error *err)
+{
+	char device[QMR_LOADER_VALUE + 32];
+	int fd, r;
+
+	for (; !find_device(guard->config, device); wait_ms -= POLL_US / 1000) {
+		if (wait_ms <= 0)
+			return qmr_error_set(err, -ENODEV, "the EFI system partition '%s' was not found", guard->config->esp_uuid);
+		(void)usleep(POLL_US);
+	}
+	if (snprintf(ret_path, PATH_MAX, "%s/" ESP_FOLDER, guard->run) >= PATH_MAX)
+		return qmr_error_set(err, -ENAMETOOLONG, "'%s' is too long", guard->run);
+	r = qmr_file_mkdirs(AT_FDCWD, ret_path, 0700, err);
+	if (r < 0)
+		return r;
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return qmr_error_errno(err, -errno, "leaving the system's mounts alone");
+	if (mount(device, ret_path, "vfat", MS_NOSUID | MS_NODEV | MS_NOEXEC, "umask=077") < 0)
+		return qmr_error_errno(err, -errno, "mounting '%s'", device);
+	fd = open(ret_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? qmr_error_errno(err, -errno, "opening '%s'", ret_path) : fd;
+}
+
+static int close_esp(int fd, const char *path, int r, struct qmr_error *err)
+{
+	(void)close(fd);
+	if (umount2(path, UMOUNT_NOFOLLOW) < 0 && r >= 0)
+		return qmr_error_errno(err, -errno, "unmounting '%s'", path);
+	return r < 0 ? r : 0;
+}
+
+int qmr_guard_tries(const struct qmr_guard *guard, struct qmr_error *err)
+{
+	int tries = guard->config->machine_tries, fd, r = 0;
+	char path[QMR_LOADER_VALUE], folder[PATH_MAX];
+	struct qmr_error other = {0};
+	struct qmr_loader_own own;
+
+	if (!tries)
+		return 0;
+	fd = open_esp(guard, 0, folder, err);
+	if (fd < 0)
+		return fd;
+	qmr_loader_find_own(1, &own);
+	if (qmr_loader_variable("LoaderBootCountPath", path) == 0)
+		r = qmr_loader_renew(fd, path, tries, err);
+	/* A new kernel's, or those that were taken away before the system went to disk. */
+	if (qmr_loader_count_entries(fd, &own, tries, &other) < 0)
+		qmr_warning("%s; damage to an entry without a counter is not noticed", other.text);
+	return close_esp(fd, folder, r, err);
+}
+
+/*
+ * Before anybody is asked for a passphrase, where a machine is often switched off again: with tries left there is nothing to do. The ESP of
+ * a system that may resume is mounted in it, and is left alone.
+ */
+int qmr_guard_last_tries(const struct qmr_guard *guard, struct qmr_error *err)
+{
+	char path[QMR_LOADER_VALUE], folder[PATH_MAX];
+	int left, fd, r;
+
+	if (!guard->config->machine_tries || qmr_guard_is_marked(guard, QMR_MARK_DEFERRED) ||
+	    qmr_loader_variable("LoaderBootCountPath", path) < 0)
+		return 0;
+	left = qmr_loader_path_left(path);
+	if (left < 0 || left > LEFT_TO_ACT)
+		return 0;
+	fd = open_esp(guard, WAIT_MS, folder, err);
+	if (fd < 0)
+		return fd;
+	r = close_esp(fd, folder, qmr_loader_renew(fd, path, guard->config->machine_tries, err), err);
+	if (r == 0)
+		qmr_notice("boot entry '%s' had %d tries left and has all of them back", path, left);
+	return r;
+}
+
+/* systemd-boot must not rename files below a system on disk: it starts an entry without a counter as it is. */
+int qmr_guard_no_tries(const struct qmr_guard *guard, struct qmr_error *err)
+{
+	struct qmr_loader_own own;
+	char folder[PATH_MAX];
+	int fd;
+
+	if (!guard->config->machine_tries)
+		return 0;
+	fd = open_esp(guard, 0, folder, err);
+	if (fd < 0)
+		return fd;
+	qmr_loader_find_own(1, &own);
+	return close_esp(fd, folder, qmr_loader_count_entries(fd, &own, 0, err), err);
+}
