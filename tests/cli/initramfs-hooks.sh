@@ -63,18 +63,18 @@ for shell in dash busybox; do
 	make_root $shell
 	boot_guard "exit 0"
 	run init-top
-	check "$shell: init-top" "$code:$(called):$(cat "$root/conf/param.conf")" "0:boot-guard prepare,boot-guard start,:panic="
+	check "$shell: init-top" "$code:$(called):$(cat "$root/conf/param.conf")" "0:boot-guard prepare,boot-guard start,boot-guard feed,:panic="
 	run init-bottom
 	check "$shell: init-bottom" "$code:$(called)" "0:boot-guard root,"
 	run panic
-	check "$shell: panic" "$code:$(called)" "0:boot-guard failed initramfs-shell,"
+	check "$shell: panic" "$code:$(called)" "0:boot-guard --run /run/qmr failed initramfs-shell,"
 	for script in init-top init-bottom panic; do
 		run $script prereqs
 		check "$shell: $script says what it needs" "$code:$(called):$(cat "$work/out")" "0::"
 		for bad in missing plain "exit 1" 'kill -SEGV $$' 'kill -KILL $$' "/bin/busybox sleep 2"; do
 			boot_guard "$bad"
 			run $script
-			check "$shell: $script, boot-guard: $bad" "$code:$((took < 7)):$(grep -c -e reboot -e halt "$root/called")" "0:1:0"
+			check "$shell: $script, boot-guard: $bad" "$code:$((took < 9)):$(grep -c -e reboot -e halt "$root/called")" "0:1:0"
 		done
 	done
 	boot_guard "exit 0"
@@ -96,11 +96,11 @@ for shell in dash busybox; do
 	for panic in "5:sleep 5,reboot -f," "-1:reboot -f," "0:halt -f," "x:halt -f," ":"; do
 		echo "root=/dev/vda panic=${panic%%:*}" >"$root/proc/cmdline"
 		run panic
-		check "$shell: panic=${panic%%:*}" "$code:$(called)" "0:boot-guard failed initramfs-shell,${panic#*:}"
+		check "$shell: panic=${panic%%:*}" "$code:$(called)" "0:boot-guard --run /run/qmr failed initramfs-shell,${panic#*:}"
 	done
 	printf '[machine]\npanic_added = yes\n' >"$root/etc/qmr/machine.conf"
 	echo "panic=5" >"$root/proc/cmdline"
 	run panic
-	check "$shell: panic= of the installation's" "$code:$(called)" "0:boot-guard failed initramfs-shell,"
+	check "$shell: panic= of the installation's" "$code:$(called)" "0:boot-guard --run /run/qmr failed initramfs-shell,"
 done
 exit $status

@@ -223,7 +223,7 @@ ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-checks.s
 ok "systemd-pstore leaves the crash records" "$(grep -c Storage=none "$root/etc/systemd/pstore.conf.d/50-qmr.conf")" 1
 before=$(snapshot)
 ok "a second run changes nothing" "$(install_built) $(diff <(echo "$before") <(snapshot))" "0 "
-ok "check agrees" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said 'check: ready, 0 failed, 0 warnings, 6 unknown') $(grep -c ': ok: ' "$root/tmp/out") $(said 'trust: ok: no server')" "0 1 11 1"
+ok "check agrees" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said 'check: ready, 0 failed, 0 warnings, 6 unknown') $(grep -c ': ok: ' "$root/tmp/out") $(said 'trust: ok: no server')" "0 1 13 1"
 ok "and changes nothing" "$(diff <(echo "$before") <(snapshot))" ""
 
 # An entry that would swap places when it gets a sort-key: the owner decides.
@@ -549,7 +549,7 @@ text = open(sys.argv[1]).read()
 c = json.loads(text[text.index("{"):])
 assert c["schema"] == 1 and c["ready"] is False, c
 names = [x["name"] for x in c["checks"]]
-assert len(names) == 17 and len(set(names)) == 17, names
+assert len(names) == 19 and len(set(names)) == 19, names
 assert all(set(x) == {"name", "result", "text", "advice"} and x["result"] in ("ok", "warning", "failed", "unknown") for x in c["checks"]), c
 by = {x["name"]: x for x in c["checks"]}
 assert by["machine"]["result"] == "failed" and by["image"]["result"] == "unknown" and by["watchdog"]["result"] == "ok", c
@@ -589,7 +589,7 @@ ok "a key bound to PCR 7 is not affected" "$(ctl install) $(said 'keys: no disk 
 disk "$(sealed 7,9)"
 before=$(snapshot)
 ok "install: a key bound to PCR 9 is refused, what to do is said" \
-	"$(ctl install) $(said "/dev/vdz (PCR 7 9); at the next boot they need a passphrase") $(said systemd-cryptenroll) $(said 'not begun: the 9 after it')" "1 1 1 1"
+	"$(ctl install) $(said "/dev/vdz (PCR 7 9); at the next boot they need a passphrase") $(said systemd-cryptenroll) $(said 'not begun: the 11 after it')" "1 1 1 1"
 ok "nothing was changed" "$(diff <(echo "$before") <(snapshot))" ""
 ok "with --force it goes on, and says so" "$(ctl --force install) $(said 'keys: at the next boot the TPM will not release what it keeps for /dev/vdz (PCR 7 9)') $(said "step 'machine'")" "1 1 1"
 ok "check warns of it, and names the registers" "$(finding keys | has '/dev/vdz (PCR 7 9); a new initramfs')" 1
@@ -628,7 +628,7 @@ entry theirs 1 f$id "root=y"
 printf 'root=x ro\n' >"$root/etc/kernel/cmdline"
 untouched=$(cd "$root" && tail -n +1 efi/loader/entries/* etc/kernel/*)
 listed() { (cd "$root/etc/systemd/system" 2>/dev/null && ls "$entries" "$root/etc/kernel" ./*/*.conf 2>/dev/null | grep -v : | xargs); }
-finds_both() { ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check >/dev/null; echo "$(said "tries: 2 of systemd-boot's entries") $(said "panic: ")"; }
+finds_both() { ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check >/dev/null; echo "$(said "tries: failed: 2 of systemd-boot's entries") $(said "panic: failed: ")"; }
 ok "check finds entries without a counter, and a missing panic=" "$(finds_both)" "1 1"
 ok "install gives counters to our entries, and panic=, and says why" \
 	"$(install_built) $(said '2 entries of this system now have 3 tries each') $(said 'panic=10 added to the kernel command line in 2 files')" "0 1 1"
@@ -641,10 +641,10 @@ before=$(snapshot)
 ok "a second install changes nothing" "$(install_built) $(said "already have boot counters") $(diff <(echo "$before") <(snapshot))" "0 1 "
 ok "check agrees" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check)" 0
 echo 'default ours-*' >"$root/efi/loader/loader.conf"
-finds "a default that does not look at tries" "tries: the default 'ours-*' of systemd-boot"
+finds "a default that does not look at tries" "tries: failed: the default 'ours-*' of systemd-boot"
 rm "$root/efi/loader/loader.conf"
 mv "$entries/ours-1+3.conf" "$entries/ours-1.conf"
-finds "an entry that lost its counter" "tries: 1 of systemd-boot's entries, 'ours-1.conf' for one"
+finds "an entry that lost its counter" "tries: failed: 1 of systemd-boot's entries, 'ours-1.conf' for one"
 mv "$entries/ours-1.conf" "$entries/ours-1+3.conf"
 ok "mode observe takes everything back, and says so" "$(mode observe) $(said 'boot counters were taken off 2 entries and panic= out of the kernel command line in 2 files')" "0 1"
 ok "to the byte" "$(cd "$root" && tail -n +1 efi/loader/entries/* etc/kernel/*) $(find "$root/etc/systemd/system" -name '*.conf')" "$untouched "
