@@ -216,7 +216,7 @@ static void test_feed(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		struct pollfd fd = {.events = POLLIN};
 		struct fake fake;
-		char bytes[64], byte;
+		char bytes[16], byte;
 		size_t n;
 
 		start(&fake);
