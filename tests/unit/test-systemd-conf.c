@@ -109,6 +109,7 @@ static void test_systemd_files(void **state)
 	assert_int_equal(read_runtime(), QMR_SYSTEMD_ON);
 	put("etc/systemd/system.conf.d/90-last.conf", OFF);
 	put("etc/systemd/system.conf.d/99-none.confx", ON);
+	put("usr/lib/systemd/system.conf.d/20-vendor.conf", ON);
 	assert_int_equal(read_runtime(), QMR_SYSTEMD_OFF);
 	for (int i = 0; i < 64; i++) {
 		char path[64];

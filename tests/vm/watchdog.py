@@ -49,9 +49,10 @@ cp /var/lib/hang/wish.ko "$DESTDIR/wish.ko"
 """
 # Whether systemd (PID 1) holds the device, and with which timeout.
 HOLDER = """holder() { ls -l /proc/1/fd | grep -c /dev/watchdog >/var/holder; systemctl show -P RuntimeWatchdogUSec >>/var/holder
-cat /sys/class/watchdog/watchdog0/timeout /sys/class/watchdog/watchdog0/state >>/var/holder; sync; }
+cat /sys/class/watchdog/watchdog0/identity /sys/class/watchdog/watchdog0/timeout /sys/class/watchdog/watchdog0/state >>/var/holder; sync; }
 wish() { printf '\\7\\0\\0\\0%%s' $1 >%s; }
 """ % VARIABLE
+HELD = b"1\n%ds\ni6300ESB timer\n%d\nactive\n" % (RUNTIME, RUNTIME)
 
 
 def settled(s):
@@ -83,8 +84,8 @@ boot_2() { holder; healthy; switch_off; }
     s.same("its reason", "detector", report.get("reason"))
     steps = {step["name"]: step for step in box.disk.json("/var/lib/qmr/incidents/%s/timeline.json" % incidents[0])["steps"]}
     s.same("the watchdog in recovery", "ok", steps["watchdog"]["result"])
-    s.same("in the first boot PID 1 held it", b"1\n%ds\n%d\nactive\n" % (RUNTIME, RUNTIME), box.disk.read("/var/holder-1"))
-    s.same("in the last boot nobody did", [b"0", b"0", b"inactive"], [(box.disk.read("/var/holder") or b"").split(b"\n")[i] for i in (0, 1, 3)])
+    s.same("in the first boot PID 1 held it", HELD, box.disk.read("/var/holder-1"))
+    s.same("in the last boot nobody did", [b"0", b"0", b"inactive"], [(box.disk.read("/var/holder") or b"").split(b"\n")[i] for i in (0, 1, 4)])
 
 
 def slow_but_healthy(s):
@@ -97,7 +98,7 @@ boot_2() { holder; healthy; sleep %d; switch_off; }
     s.same("resets: the one that was asked for", 1, done.resets)
     s.same("attempts", ["healthy", "healthy", "healthy"], state["outcomes"])
     s.same("stage, flags", ("none", 0), (state["stage"], state["flags"]))
-    s.same("PID 1 holds it", b"1\n%ds\n%d\nactive\n" % (RUNTIME, RUNTIME), box.disk.read("/var/holder"))
+    s.same("PID 1 holds it", HELD, box.disk.read("/var/holder"))
     with open(box.folder + "/console.log", errors="replace") as f:
         s.true("the second boot waited in the initramfs", "waiting for a slow disk" in f.read())
 
