@@ -99,20 +99,25 @@ static int examine(int i, struct slot *ret_slot, struct qmr_error *err)
 	static const uint8_t header[HEADER_BYTES] = {'Q', 'M', 'R', 'S', QMR_STATE_VERSION, 0, QMR_STATE_BYTES & 0xff, QMR_STATE_BYTES >> 8};
 	struct slot slot = {.kind = SLOT_OTHER};
 	cleanup_free char *bytes = NULL;
+	struct qmr_error why = {0};
 	size_t size;
-	int r = qmr_file_read(esp_fd, paths[i], QMR_STATE_BYTES, &bytes, &size, err);
+	int r = qmr_file_read(esp_fd, paths[i], QMR_STATE_BYTES, &bytes, &size, &why);
 
 	if (r == -ENOENT || (r == 0 && size == 0))
 		slot.kind = SLOT_MISSING;
 	else if (r == 0 && size == QMR_STATE_BYTES && !memcmp(bytes, header, HEADER_BYTES))
 		slot.kind = SLOT_OURS;
 	else if (r == 0)
-		r = qmr_error_set(err, -EBADMSG, "'%s' is not what qmr wrote", paths[i]);
+		r = qmr_error_set(&why, -EBADMSG, "'%s' is not what qmr wrote", paths[i]);
 	if (slot.kind == SLOT_OURS)
-		r = qmr_state_decode(bytes, size, &slot.state, err);
+		r = qmr_state_decode(bytes, size, &slot.state, &why);
 	slot.is_valid = slot.kind == SLOT_OURS && r == 0;
 	*ret_slot = slot;
-	return slot.kind == SLOT_MISSING ? 0 : r;
+	if (slot.kind == SLOT_MISSING || r == 0)
+		return 0;
+	if (err)
+		*err = why;
+	return r;
 }
 
 /* Index of the newest valid slot, -1 if there is none; err says why a slot that is there is not valid. */

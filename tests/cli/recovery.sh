@@ -146,5 +146,62 @@ rm "$work"/efi/*
 chmod 0500 "$work/efi"
 inside env EFIVARFS_PATH=/nonexistent/ "$build/recovery-state" acknowledge >"$work/out" 2>&1
 check "without variables: exit status, and the files are there" "$? $(field stage)" "1 recovering"
+check "without variables: the file has to be looked at" "$(ls "$work/run/qmr" | grep -c state-in-file)" 1
+
+# The file on the EFI system partition, which $work/esp stands for. $1: sequence, $2: recovery runs
+esp=$work/esp
+slot() {
+	python3 - "$esp/EFI/qmr/state-a" "$root" "$1" "$2" <<-'END'
+		import os, struct, sys, uuid, zlib
+		raw = bytearray(960)
+		raw[:8] = b"QMRS" + struct.pack("<HH", 1, 960)
+		struct.pack_into("<Q", raw, 16, int(sys.argv[3]))
+		raw[24:40] = uuid.UUID(sys.argv[2]).bytes
+		raw[40:56] = b"i" * 16
+		raw[60], raw[61], raw[63], raw[66] = 1, 1, int(sys.argv[4]), 1
+		raw[72 + 12] = 3  # a panic
+		raw[8:12] = struct.pack("<I", zlib.crc32(raw))
+		os.makedirs(os.path.dirname(sys.argv[1]), exist_ok=True)
+		open(sys.argv[1], "wb").write(raw)
+	END
+}
+newest() { # sequence and recovery runs of the newest slot that has a state
+	python3 - "$esp" <<-'END'
+		import glob, struct, sys
+		found = [open(f, "rb").read() for f in glob.glob(sys.argv[1] + "/EFI/qmr/state-[ab]")]
+		print(*max(((struct.unpack_from("<Q", r, 16)[0], r[63]) for r in found if any(r[16:24])), default=()))
+	END
+}
+without() { inside env EFIVARFS_PATH=/nonexistent/ "$build/recovery-state" "$@" >"$work/out" 2>&1; }
+mkdir "$esp"
+printf '[machine]\nroot_uuid = %s\n' "$root" >"$work/etc/qmr/machine.conf"
+incident=$(field incident)
+without acknowledge --esp "$esp"
+check "no variables, an empty file: what was begun goes there" "$? $(newest) $(field incident)" "0 2 1 $incident"
+without acknowledge --esp "$esp"
+check "once more changes nothing" "$? $(newest)" "0 2 1"
+without end --esp "$esp" --stage final --note n
+check "end, in the file" "$? $(newest)" "0 3 1"
+rm -r "$work/run/qmr"
+mkdir "$work/run/qmr"
+slot 40 1
+without acknowledge
+without acknowledge --esp "$esp"
+check "no variables, a state in the file: the run is counted in it, once" \
+	"$? $(newest) $(field stage) $(field reason) $(field incident)" "0 41 2 recovering detector 69696969-6969-6969-6969-696969696969"
+without acknowledge --esp "$esp"
+check "and not again" "$? $(newest)" "0 41 2"
+rm "$work/run/qmr/state"*
+slot 50 1
+state acknowledge
+check "a variable that is missing is made" "$? $(field recovery_runs) $(ls "$work/efi" | grep -c QmrState) $(ls "$work/run/qmr")" \
+	"0 1 1 $(printf 'state\nstate-in-file\nstate.json')"
+state acknowledge --esp "$esp"
+check "but the file's state counts, and is the only one" "$? $(newest) $(field reason) $(ls "$work/efi" | grep -c QmrState)" "0 51 2 detector 0"
+rm -r "$esp" "$work/run/qmr"/state*
+mkdir "$esp"
+state acknowledge
+state acknowledge --esp "$esp"
+check "nothing in the file: the variable stays what counts" "$? $(newest) $(ls "$work/efi" | grep -c QmrState) $(ls "$work/run/qmr" | grep -c file)" "0  1 0"
 check "recovery-init is no program to call" "$("$build/recovery-init" >/dev/null 2>&1; echo $?)" 2
 exit $status

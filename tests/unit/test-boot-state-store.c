@@ -260,6 +260,7 @@ static void an_overwrite_keeps_the_file(void **unused)
 	struct qmr_state state;
 
 	use(1);
+	assert_int_equal(qmr_state_load(root, &state, &err), -ENOENT);
 	assert_int_equal(qmr_state_files_create("esp", &err), 2);
 	assert_int_equal(qmr_state_files_create("esp", &err), 0);
 	assert_int_equal(qmr_state_load(root, &state, &err), -ENOENT);

@@ -292,6 +292,16 @@ class Machine:
         raw = self.variables().get("QmrState")
         return None if raw is None else firmware.read_state(raw)
 
+    def slots(self):
+        """The two slots of the file on the ESP, None where there is none."""
+        raw = [self.disk.esp_read("/EFI/qmr/state-" + name) for name in "ab"]
+        return [None if r is None else firmware.read_state(r) if len(r) == 960 else {"valid": False, "sequence": 0} for r in raw]
+
+    def state_in_file(self):
+        """The valid slot with the larger sequence, None where no slot holds a state."""
+        valid = [s for s in self.slots() if s and s["valid"] and s["sequence"]]
+        return max(valid, key=lambda s: s["sequence"], default=None)
+
     def command(self, network, log):
         return (["ip", "netns", "exec", network.namespace] if network else []) + [
             "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-m", "768", "-display", "none",
