@@ -150,8 +150,8 @@ def battery_is_empty(s):
 
 def reboot_f(s):
     """`reboot -f`, the same twice as forced, and the magic key: nobody records an orderly shutdown, and nothing crashed."""
-    calm = Calm(s, "boot_1() { reboot -f; }\nboot_2() { reboot -ff; }\nboot_3() { echo b >/proc/sysrq-trigger; }\nboot_4() { healthy_now; }\n",
-                slow=True)
+    calm = Calm(s, "boot_1() { reboot -f; }\nboot_2() { reboot -ff; }\nboot_3() { echo b >/proc/sysrq-trigger; }\n"
+                "boot_4() { healthy_now; }\n", slow=True)
     s.same("resets", 3, s.boot_to_the_end(calm.box).resets)
     calm.verdict("unknown", "unknown", "unknown", "healthy")
 
@@ -251,5 +251,5 @@ def offline_update(s):
 
 
 if __name__ == "__main__":
-    scenario.main(twenty_healthy_boots, wrong_clock, five_orderly_restarts, power_cuts_while_it_starts, reboot_f, survivable_oops, full_disk,
-                  no_network, offline_update, more=(battery_is_empty,))
+    scenario.main(twenty_healthy_boots, wrong_clock, five_orderly_restarts, power_cuts_while_it_starts, reboot_f, survivable_oops,
+                  full_disk, no_network, offline_update, more=(battery_is_empty,))

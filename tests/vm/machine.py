@@ -70,17 +70,17 @@ ExecStart=/usr/local/sbin/director
 WantedBy=multi-user.target
 """
 
-# What a small guest does without. Nothing that qmr, the way to multi-user.target or the way down needs: services of qmr, of file systems,
-# modules, kernel settings, crash records and offline updates are as in any other. Its disks need no check by passno, which costs more than a
-# boot's other services; its power button does nothing, since logind is what hears it.
+# What a small guest does without. Nothing that qmr, the way to multi-user.target or the way down needs: file systems, modules, kernel
+# settings, crash records, offline updates and qmr's own services are as in any other. fstab asks for no check of the disks, and the power
+# button does nothing, since logind is what hears it.
 SMALL_UNITS = """apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
 systemd-tmpfiles-clean.timer getty.target getty@.service serial-getty@.service systemd-logind.service systemd-user-sessions.service
 dbus.service dbus.socket systemd-update-utmp.service systemd-update-utmp-runlevel.service dev-hugepages.mount dev-mqueue.mount
 sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount
 modprobe@.service systemd-repart.service systemd-firstboot.service systemd-sysusers.service systemd-machine-id-commit.service
 systemd-random-seed.service systemd-boot-system-token.service systemd-ask-password-console.path systemd-ask-password-wall.path
-kmod-static-nodes.service systemd-tmpfiles-setup-dev.service systemd-tmpfiles-setup.service systemd-binfmt.service systemd-journal-flush.service
-systemd-initctl.socket systemd-fsckd.socket systemd-journald-audit.socket"""
+kmod-static-nodes.service systemd-tmpfiles-setup-dev.service systemd-tmpfiles-setup.service systemd-binfmt.service
+systemd-journal-flush.service systemd-initctl.socket systemd-fsckd.socket systemd-journald-audit.socket"""
 SMALL_GENERATORS = """systemd-cryptsetup-generator systemd-getty-generator systemd-gpt-auto-generator systemd-hibernate-resume-generator
 systemd-integritysetup-generator systemd-rc-local-generator systemd-run-generator systemd-sysv-generator systemd-veritysetup-generator"""
 SMALL_FILES = {
