@@ -70,6 +70,26 @@ ExecStart=/usr/local/sbin/director
 WantedBy=multi-user.target
 """
 
+# What a small guest does without. Nothing that qmr, the way to multi-user.target or the way down needs: file systems, modules, kernel
+# settings, crash records, offline updates and qmr's own services are as in any other. fstab asks for no check of the disks, and the power
+# button does nothing, since logind is what hears it.
+SMALL_UNITS = """apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
+systemd-tmpfiles-clean.timer getty.target getty@.service serial-getty@.service systemd-logind.service systemd-user-sessions.service
+dbus.service dbus.socket systemd-update-utmp.service systemd-update-utmp-runlevel.service dev-hugepages.mount dev-mqueue.mount
+sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount
+modprobe@.service systemd-repart.service systemd-firstboot.service systemd-sysusers.service systemd-machine-id-commit.service
+systemd-random-seed.service systemd-boot-system-token.service systemd-ask-password-console.path systemd-ask-password-wall.path
+kmod-static-nodes.service systemd-tmpfiles-setup-dev.service systemd-tmpfiles-setup.service systemd-binfmt.service
+systemd-journal-flush.service systemd-initctl.socket systemd-fsckd.socket systemd-journald-audit.socket"""
+SMALL_GENERATORS = """systemd-cryptsetup-generator systemd-getty-generator systemd-gpt-auto-generator systemd-hibernate-resume-generator
+systemd-integritysetup-generator systemd-rc-local-generator systemd-run-generator systemd-sysv-generator systemd-veritysetup-generator"""
+SMALL_FILES = {
+    "/etc/systemd/journald.conf.d/small.conf": "[Journal]\nStorage=volatile\n",
+    # Disks alone: fstab waits for them. Other devices would only load drivers.
+    "/etc/systemd/system/systemd-udev-trigger.service.d/small.conf":
+        "[Service]\nExecStart=\nExecStart=udevadm trigger --type=devices --action=add --subsystem-match=block\n",
+}
+
 
 def run(*command, **more):
     """Runs a command, quiet unless it fails. Returns what it printed."""
@@ -131,9 +151,11 @@ INSTALL = "qmrctl install --no-variables --esp-path /efi"
 
 class System:
     """A system on disk that machines are copied from: Debian, qmr by `make install` and `qmrctl install`, and what else is
-    asked for. files: path -> content (or (content, mode)) put into the tree before qmrctl runs. script: run in the tree before."""
+    asked for. files: path -> content (or (content, mode)) put into the tree before qmrctl runs. script: run in the tree before.
+    small: without what adds nothing but time to a scenario about qmr, see SMALL_UNITS."""
 
-    def __init__(self, work, build, config, files=None, script="", name="system", install=True):
+    def __init__(self, work, build, config, files=None, script="", name="system", install=True, small=False):
+        self.small = small
         self.root_uuid, esp_serial = str(uuid.uuid4()), os.urandom(4).hex().upper()
         self.machine_id = uuid.uuid4().hex
         self.tree, self.esp, self.disk = (os.path.join(work, name + suffix) for suffix in ("", ".esp", ".img"))
@@ -143,8 +165,10 @@ class System:
         self.kernel = kernel_of(self.tree)
         run("make", "-s", "-C", SOURCE, "B=" + os.path.abspath(build), "install", "DESTDIR=" + self.tree)
         self.settle("%s-%s" % (esp_serial[:4], esp_serial[4:]), config)
-        for path, content in (files or {}).items():
+        for path, content in {**(SMALL_FILES if small else {}), **(files or {})}.items():
             write(self.tree + path, *(content if isinstance(content, tuple) else (content,)))
+        if small:
+            self.leave_out()
         in_tree(self.tree, self.esp, "bootctl --no-variables --esp-path=/efi install; depmod %s; systemctl -q enable "
                 "director.service\n%s\n%s" % (self.kernel, script, INSTALL if install else "update-initramfs -u -k all"))
         self.make_disk(esp_serial)
@@ -152,7 +176,8 @@ class System:
 
     def settle(self, esp_uuid, config):
         files = {
-            "/etc/fstab": "UUID=%s / ext4 rw,errors=remount-ro 0 1\nUUID=%s /efi vfat umask=0077 0 2\n" % (self.root_uuid, esp_uuid),
+            "/etc/fstab": "UUID=%s / ext4 rw,errors=remount-ro 0 %d\nUUID=%s /efi vfat umask=0077 0 %d\n" %
+                          (self.root_uuid, not self.small, esp_uuid, 0 if self.small else 2),
             "/etc/machine-id": self.machine_id + "\n",
             "/etc/hostname": "machine\n",
             "/etc/kernel/cmdline": "root=UUID=%s ro console=ttyS0 loglevel=5\n" % self.root_uuid,
@@ -167,6 +192,13 @@ class System:
         os.makedirs(self.tree + "/efi")
         for path, content in files.items():
             write(self.tree + path, *(content if isinstance(content, tuple) else (content,)))
+
+    def leave_out(self):
+        for folder, names in (("system", SMALL_UNITS), ("system-generators", SMALL_GENERATORS)):
+            for name in names.split():
+                path = "%s/etc/systemd/%s/%s" % (self.tree, folder, name)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                os.symlink("/dev/null", path)
 
     def make_disk(self, esp_serial):
         root = self.disk + ".root"
@@ -259,6 +291,12 @@ class Run:
     def power_button(self):
         self.qmp.sendall(b'{"execute": "system_powerdown"}\n')
 
+    def cpu_seconds(self):
+        """What the machine has cost so far: a clock that goes slower where the host is busy, as the machine does."""
+        with open("/proc/%d/stat" % self.process.pid) as f:
+            user, system = f.read().rsplit(")", 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def stop(self, why):
         self.ended = self.ended or why
         self.process.kill()
@@ -266,7 +304,9 @@ class Run:
 
 class Machine:
     """A copy of a system's disk with a firmware of its own, or of another machine at rest with its firmware. scenario: shell
-    functions boot_1, boot_2 … and boot_any for the director. hardware: more arguments for QEMU."""
+    functions boot_1, boot_2 … and boot_any for the director. hardware: more arguments for QEMU. clock: what its hardware clock shows when it
+    is switched on (UTC, as 2036-01-01T00:00:00), None for the right time."""
+    clock = None
 
     def __init__(self, origin, work, name, scenario="", hardware=()):
         self.nonce, self.hardware = os.urandom(6).hex(), hardware
@@ -304,7 +344,10 @@ class Machine:
 
     def command(self, network, log):
         return (["ip", "netns", "exec", network.namespace] if network else []) + [
-            "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-m", "768", "-display", "none",
+            "qemu-system-x86_64", "-machine", "q35", "-m", "768", "-display", "none",
+            # QEMU's own choice, 1 GiB of translated code, makes the firmware twice as slow after each reset.
+            "-accel", "tcg,tb-size=128",
+            *(["-rtc", "base=" + self.clock] if self.clock else []),
             "-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
             "-drive", "if=pflash,format=raw,unit=1,file=" + self.vars,
             *(blocklog.node(self.disk.path, log) if log else
@@ -316,10 +359,11 @@ class Machine:
             "-qmp", "unix:%s/qmp,server=on,wait=off" % self.folder, "-chardev", "stdio,id=serial,signal=off", "-serial",
             "chardev:serial", "-monitor", "none", "-S"]
 
-    def boot(self, until=None, max_resets=None, watch=None, limit_s=LIMIT_S, network=None, log=None):
+    def boot(self, until=None, max_resets=None, watch=None, limit_s=LIMIT_S, network=None, log=None, rest=True):
         """Runs the machine until it switches itself off, a console line matches until, or it was reset max_resets times.
-        watch(run, what, text) is called for every "line", for every "reset", and about each second ("tick"). log: a file for all
-        writes to the disk, see blocklog.py."""
+        watch(run, what, text) is called for every "line", for every "reset", and while nothing comes five times a second ("tick").
+        log: a file for all writes to the disk, see blocklog.py. rest=False: a machine stopped in the middle leaves its disk as it is,
+        for the next boot to find; until then the disk's files must be neither read nor written."""
         if stopping:
             raise RuntimeError("this script was told to end")
         with open(self.folder + "/qemu.log", "ab") as errors:
@@ -337,7 +381,7 @@ class Machine:
             process.kill()
             process.wait()
             running.discard(process)
-        if run_.ended != "shutdown":
+        if run_.ended != "shutdown" and rest:
             self.disk.rest()
         return run_
 
@@ -382,7 +426,7 @@ def follow(run_, until, max_resets, watch, limit):
         while run_.ended is None or selector.get_map():
             if time.monotonic() > limit:
                 run_.stop("limit")
-            ready = selector.select(1)
+            ready = selector.select(0.2)
             if not ready:
                 watch(run_, "tick", "")
             for key, _ in ready:

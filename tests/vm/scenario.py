@@ -20,6 +20,8 @@ AT_A_TIME = 2
 PANIC_HALT = r"end Kernel panic - not syncing"
 STUCK = PANIC_HALT + r'|starting Boot\w+ "UiApp"'
 
+QUIET = {"stage": "none", "incident": None, "flags": 0, "switches": 0, "recovery_runs": 0, "note": ""}
+
 
 class Failure(Exception):
     pass
@@ -68,6 +70,12 @@ class Scenario:
         if not self.true(name, good, why):
             raise Failure()
 
+    def quiet(self, state):
+        """Nothing was seen that calls for recovery, and nothing was done."""
+        for name, value in QUIET.items():
+            self.same(name, value, state[name])
+        self.true("no attempt asked for recovery", not any(state["attempt_flags"]), state["attempt_flags"])
+
     def system(self, config, files=None, install=True):
         return machine.System(self.work, self.build, config, files, install=install)
 
@@ -80,15 +88,20 @@ class Scenario:
                   (done.ended, done.last, done.seconds, done.resets))
         return done
 
-    def settled(self, name, config, files=None, script=""):
+    def settled(self, name, config, files=None, script="", small=False):
         """A machine that was healthy once, restore point and boot entry included, and was switched off: to be copied.
-        config, files: functions that return them."""
+        config, files: functions that return them. small: see machine.System. boot_cpu_seconds: what it took from power-on to
+        multi-user.target."""
         def make(folder):
-            system = machine.System(folder, self.build, config(), files() if files else None, script=script)
+            system = machine.System(folder, self.build, config(), files() if files else None, script=script, small=small)
             box = machine.Machine(system, folder, "settled")
             os.unlink(system.disk)
             begin = time.monotonic()
-            done = box.boot()
+
+            def watch(run, what, text):
+                if what == "line" and text.endswith(": boot 1"):
+                    box.boot_cpu_seconds = run.cpu_seconds()
+            done = box.boot(watch=watch)
             state = box.state()
             if done.ended != "shutdown" or not state or state["outcomes"] != ["healthy"]:
                 self.machine = box

@@ -27,7 +27,8 @@ class Vendor:
         self.content_name = "C-%08d-%s.bin" % (rng.randrange(10**8), word())
         self.content_path = self.folder + "/" + self.content_name
         self.good, self.other, self.bad = channel(40), channel(25), channel(40, malformed=True)
-        kernel, built = self.build(os.path.join(work, "module-" + self.module))
+        prefix = self.function[:-len("_match_rule")]
+        kernel, built = build(work, self.module, "driver.c", '-DPREFIX=%s -DCHANNELS=\'"%s"\'' % (prefix, self.folder))
         self.files = {
             "/lib/modules/%s/updates/%s.ko" % (kernel, self.module): built,
             "/etc/modules-load.d/%s.conf" % self.name: self.module + "\n",
@@ -38,14 +39,11 @@ class Vendor:
         # What the vendor's updater does with what it downloaded: not more careful than the driver.
         self.update = "cp /var/cache/%s/%s %s; sync" % (self.name, self.content_name, self.content_path)
 
-    def build(self, folder):
-        prefix = self.function[:-len("_match_rule")]
-        return build_module(folder, self.module, "vendor-module/driver.c", '-DPREFIX=%s -DCHANNELS=\'"%s"\'' % (prefix, self.folder))
 
-
-def build_module(folder, module, source, flags=""):
-    """Against the headers of the guest's kernel, which lie outside /usr/src here. Returns the kernel's release and the module."""
-    headers = os.path.join(machine.base(), "headers")
+def build(work, module, source, flags=""):
+    """A module from vendor-module/source, against the headers of the guest's kernel, which lie outside /usr/src here.
+    Returns the kernel's release and the module."""
+    folder, headers = os.path.join(work, "module-" + module), os.path.join(machine.base(), "headers")
     kernel = [n for n in os.listdir(headers + "/usr/src") if re.match(r"linux-headers-\d.*-amd64$", n)][0]
     tree = os.path.join(folder, "headers")
     os.makedirs(folder)
@@ -54,7 +52,7 @@ def build_module(folder, module, source, flags=""):
     with open(makefile) as f:
         text = f.read()
     machine.write(makefile, text.replace("/usr/src/", tree + "/usr/src/"))
-    machine.run("cp", os.path.join(machine.HERE, source), "%s/%s.c" % (folder, module))
+    machine.run("cp", os.path.join(machine.HERE, "vendor-module", source), "%s/%s.c" % (folder, module))
     machine.write(folder + "/Kbuild", "obj-m := %s.o\nccflags-y := %s\n" % (module, flags))
     machine.run("make", "-s", "-C", "%s/usr/src/%s" % (tree, kernel), "M=" + folder, "modules")
     with open("%s/%s.ko" % (folder, module), "rb") as f:

@@ -57,7 +57,7 @@ HELD = b"1\n%ds\ni6300ESB timer\n%d\nactive\n" % (RUNTIME, RUNTIME)
 
 def settled(s):
     def files():
-        _, module = vendor.build_module(os.path.join(s.shared.work, "module"), "hang_" + vendor.word(), "hang-module/driver.c")
+        _, module = vendor.build(s.shared.work, "hang_" + vendor.word(), "hang.c")
         return {
             "/var/lib/hang/wish.ko": module,
             "/etc/initramfs-tools/hooks/wish": (HOOK, 0o755),
