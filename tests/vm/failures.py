@@ -21,6 +21,8 @@ panic_timeout = 3
 boot_deadline = 40
 emergency_timeout = 5
 cancel = 1
+[checks]
+pause = 0
 [watch]
 path = /opt
 path = /etc/fstab
@@ -65,7 +67,7 @@ WantedBy=multi-user.target
 def settled(s, final="halt"):
     product = s.shared.get("vendor", vendor.Vendor)
     box = machine.Machine(s.settled("machine-" + final, lambda: CONFIG % final, lambda: files_of(product),
-                                    script="systemctl -q enable stall.service"), s.work, "machine")
+                                    script="systemctl -q enable stall.service", small=True), s.work, "machine")
     return box, product
 
 
