@@ -167,11 +167,12 @@ static int save_and_mark(const struct qmr_guard *guard, struct qmr_state *state,
 int qmr_guard_act(const struct qmr_guard *guard, struct qmr_state *state, const struct qmr_verdict *v, struct qmr_error *err)
 {
 	int bad = v->run.failures + v->run.crashes + (v->rungs == QMR_RUNGS_SIGNED ? v->run.unknowns : 0);
+	uint8_t limit = v->rungs == QMR_RUNGS_SIGNED ? QMR_RUNG_SIGNED_ONLY : 0;
 
 	if (v->recover && guard->config->mode >= QMR_MODE_COLLECT) {
 		state->attempts[0].flags |= QMR_ATTEMPT_RECOVER;
 		state->attempts[0].outcome = QMR_CLEAN_SHUTDOWN; /* left on purpose: it neither counts nor resets */
-		if (qmr_guard_request(state, QMR_REASON_DETECTOR, v->why, err) == 0) {
+		if (qmr_guard_request(state, QMR_REASON_DETECTOR, limit, v->why, err) == 0) {
 			qmr_notice("%d bad boots (%s): switching to the recovery image", bad, v->why);
 			sync();
 			(void)reboot(RB_AUTOBOOT);

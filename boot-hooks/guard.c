@@ -197,7 +197,7 @@ static int find_entry(const struct qmr_state *state, uint16_t *ret_entry, struct
 	return qmr_firmware_find_entry(QMR_SLOT_FIRST, ret_entry, err);
 }
 
-int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, const char *note, struct qmr_error *err)
+int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, uint8_t limit, const char *note, struct qmr_error *err)
 {
 	uint16_t entry;
 	int r = find_entry(state, &entry, err);
@@ -214,8 +214,10 @@ int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, const cha
 		state->final = QMR_END_NONE;
 		state->remediation[0] = '\0';
 	}
-	if (state->stage != QMR_STAGE_SWITCHING)
+	if (state->stage != QMR_STAGE_SWITCHING) {
 		state->reason = (uint8_t)reason;
+		state->rungs = (uint8_t)((state->rungs & ~QMR_RUNG_SIGNED_ONLY) | limit);
+	}
 	state->stage = QMR_STAGE_SWITCHING;
 	state->switches++;
 	qmr_guard_set_note(state, note);

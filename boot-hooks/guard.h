@@ -45,9 +45,10 @@ void qmr_guard_archive(void);
 
 /*
  * Begins a switch to recovery: an incident id and the reason go into the state, which is written and read back, and
- * only then is BootNext set. Does not reboot. Without a boot entry nothing is written (-ENOENT).
+ * only then is BootNext set. limit: 0 or QMR_RUNG_SIGNED_ONLY. Does not reboot. Without a boot entry nothing is written (-ENOENT).
  */
-int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, const char *note, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, uint8_t limit, const char *note,
+		      struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
  * Has the recovery image tested at the next start: QMR_STATE_TEST goes into the state, which is written and read back, and then

@@ -80,7 +80,7 @@ static int request(const struct qmrctl *ctl, struct qmr_state *state, const char
 	}
 	if (ctl->collect_only)
 		state->flags |= QMR_STATE_COLLECT_ONLY;
-	return qmr_guard_request(state, QMR_REASON_REQUESTED, reason, err);
+	return qmr_guard_request(state, QMR_REASON_REQUESTED, 0, reason, err);
 }
 
 int qmrctl_recover(struct qmrctl *ctl, struct qmr_error *err)

@@ -68,6 +68,7 @@ enum qmr_evidence_source {
 
 #define QMR_RUNG_PLAN 0x1   /* bits of rungs */
 #define QMR_RUNG_REVERT 0x2
+#define QMR_RUNG_SIGNED_ONLY 0x4 /* not tried but a limit: without a signed plan nothing may change */
 
 struct qmr_attempt {
 	uint64_t started_unix_s; /* for people only */

@@ -198,6 +198,10 @@ static enum qmr_result revert(struct qmr_recovery *recovery, json_t *applied, in
 		qmr_error_set(err, 0, "no failed boot was counted: nothing is reverted without a signed plan");
 		return QMR_RESULT_NOTHING;
 	}
+	if (recovery->state.rungs & QMR_RUNG_SIGNED_ONLY) {
+		qmr_error_set(err, 0, "boots ended, and little says why: nothing is reverted without a signed plan");
+		return QMR_RESULT_NOTHING;
+	}
 	if (recovery->state.rungs & QMR_RUNG_REVERT) {
 		qmr_error_set(err, 0, "the culprit was reverted before, and that did not help");
 		return QMR_RESULT_NOTHING;
