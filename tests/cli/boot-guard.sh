@@ -117,6 +117,22 @@ before=$(bytes 56 1)
 run start
 check "mode off writes nothing" "$(bytes 56 1)" "$before"
 rm "$work/etc/qmr.conf"
+# Switching: four boots without evidence may look, and change nothing without a signed plan. The reboot itself is refused here.
+python3 - "$work/efi/Boot0007-8be4df61-93ca-11d2-aa0d-00e098032b8c" <<-'END'
+	import sys
+	option = b"\1\0\0\0" + b"\4\0" + "Quick machine recovery\0".encode("utf-16-le") + b"\x7f\xff\4\0"
+	open(sys.argv[1], "wb").write(b"\7\0\0\0" + option)
+END
+chmod a+rw "$work/efi"/*
+printf '[policy]\nmode = automatic\n' >"$work/etc/qmr.conf"
+rm -f "$state"
+for i in 1 2 3 4; do rm -rf "$work/run"; run start; done
+rm -rf "$work/run"
+run start
+check "boots without evidence: recovery may change nothing without a signed plan" "$(bytes 60 3):$(bytes 65 1):$(bytes 67 1)" "1 1 1:4:0"
+rm -f "$state" "$work/etc/qmr.conf" "$work/efi"/Boot*
+rm -rf "$work/run"
+
 # The file that takes over. $work/esp stands for the EFI system partition.
 esp=$work/esp
 mkdir "$esp"
