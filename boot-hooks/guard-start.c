@@ -247,7 +247,7 @@ static int load(const struct qmr_guard *guard, struct qmr_state *ret_state, int 
 	qmr_guard_root_id(guard->config, root);
 	r = qmr_state_load(root, ret_state, err);
 	*ret_is_lost = r < 0 && r != -EBADMSG && r != -ESTALE;
-	if (*ret_is_lost && r != -ENOENT && !guard->late && !guard->dry_run)
+	if (*ret_is_lost && r != -ENOENT && !guard->dry_run && !(guard->late && r == -EOPNOTSUPP))
 		return r;
 	if (r < 0 && r != -ENOENT)
 		qmr_warning("%s; beginning with an empty history", err->text);
@@ -302,7 +302,8 @@ static int count(const struct qmr_guard *guard, struct qmr_error *err)
 	r = qmr_guard_act(guard, &state, &verdict, err);
 	/* What is not counted must not restart for ever. */
 	set_panic(guard->config, r == 0 && should_panics_reboot(&verdict, guard->config));
-	if (r == 0 && is_lost && !guard->late)
+	/* Without its mark root could not tell this boot from another one, and would count it twice. */
+	if (r == 0 && is_lost && !guard->late && qmr_guard_is_own(guard, &state))
 		r = qmr_guard_mark(guard, QMR_MARK_DEFERRED, "no boot state was in the EFI variable", err);
 	return r;
 }

@@ -106,15 +106,26 @@ static int is_refusal(int r)
 	return r == -EBADMSG || r == -ESTALE;
 }
 
-/* What tells most of why there is no state: one that is refused, then that none was written, then the first failure, with the next. */
+/*
+ * What tells most of why there is no state: one that is refused, then a store that should be readable and is not (it may hold one), then that
+ * none was written, then that there is no such store.
+ */
+static int weight(int r)
+{
+	return is_refusal(r) ? 3 : r == -ENOENT ? 1 : r == -EOPNOTSUPP ? 0 : 2;
+}
+
 static void add_why(struct qmr_error *why, const struct qmr_error *more)
 {
 	struct qmr_error first = *why;
+	const struct qmr_error *heavy = !first.code || weight(more->code) > weight(first.code) ? more : &first;
+	const struct qmr_error *light = heavy == more ? &first : more;
 
-	if (!first.code || (!is_refusal(first.code) && (is_refusal(more->code) || more->code == -ENOENT)))
-		*why = *more;
-	else if (!is_refusal(first.code) && first.code != -ENOENT)
-		qmr_error_set(why, first.code, "%.250s; %.250s", first.text, more->text);
+	/* Beside a refusal, or beside "there is none", another failure explains nothing; beside a failure "there is none" does not. */
+	if (!light->code || is_refusal(heavy->code) || heavy->code == -ENOENT || light->code == -ENOENT)
+		*why = *heavy;
+	else
+		qmr_error_set(why, heavy->code, "%.250s; %.250s", heavy->text, light->text);
 }
 
 int qmr_state_load(const uint8_t root[16], struct qmr_state *ret_state, struct qmr_error *err)

@@ -73,7 +73,8 @@ class Guard:
                 file.write(data[:4] + state)
         for name in os.listdir(root + "/run"):
             os.unlink(os.path.join(root, "run", name))
-        for mark, text in (("attempt", f"{len(boots)}\n" if phase else None), ("deferred", "later" if deferred else None)):
+        for mark, text in (("attempt", f"{len(boots)}\n" if phase else None), ("asked", "\n" if phase else None),
+                           ("deferred", "later" if deferred else None)):
             if text:
                 with open(os.path.join(root, "run", mark), "w", encoding="ascii") as file:
                     file.write(text)
@@ -193,7 +194,8 @@ def child_faults(case, paths):
     for path in paths:
         for call, n in case.calls_on(path).items():
             # What the library does when it is loaded, in the parent, is no call of the child.
-            if call in NEVER or (path.endswith("/efi/") and call in ("access", "statfs")):
+            # The parent looks for marks.
+            if call in NEVER or (path.endswith(("/efi/", "/deferred")) and call in ("access", "statfs")):
                 continue
             for i in range(1, n + 1):
                 errors += [f"-f -P {path} {call}:error={error}:when={i}" for error in ERRORS.get(call, ["EIO"])]
@@ -205,6 +207,8 @@ def child_faults(case, paths):
 
 def parent_faults(case):
     calls = {call: span for call, span in case.calls(names=None).items() if call not in NEVER}
+    for call in {"wait4", "poll"} & set(calls):  # how often it looks depends on how busy the machine is
+        calls[call] = (calls[call][0],) * 2
     errors = [f"{call}:error={error}:when={i}" for call, (first, last) in calls.items() for i in range(first, last + 1)
               for error in ERRORS.get(call, ["EIO"])]
     return errors, [f"{call}:signal=KILL:when={i}" for call, (first, last) in calls.items() for i in range(first, last + 1)]
