@@ -15,6 +15,7 @@
 #define NAMES_MAX 4096
 #define GROUPS_MAX 256
 #define RECORD_BYTES 16384
+#define DUMP_S 60 /* efi-pstore gives each part its own time, and writing a dump takes a while: the newest text is in the oldest part */
 
 static int efi_id(const char *name, uint64_t *ret_id)
 {
@@ -152,6 +153,7 @@ void qmr_records_find_new(int dirfd, struct qmr_state *state, struct qmr_evidenc
 	int copy = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_closedir DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
 	struct group groups[GROUPS_MAX];
+	uint64_t newest = 0;
 	int n, look_at;
 
 	if (!dir) {
@@ -162,11 +164,15 @@ void qmr_records_find_new(int dirfd, struct qmr_state *state, struct qmr_evidenc
 	n = read_groups(dir, groups);
 	qsort(groups, (size_t)n, sizeof(*groups), compare_newest_first);
 	look_at = n > QMR_STATE_RECORDS ? 1 : n;
-	for (int i = look_at - 1; i >= 0; i--)
-		if (!is_known(state, groups[i].id)) {
-			ret->panic = 1;
+	for (int i = 0; i < look_at; i++) {
+		if (is_known(state, groups[i].id))
+			continue;
+		if (!ret->panic)
+			newest = groups[i].age;
+		ret->panic = 1;
+		if (newest - groups[i].age <= DUMP_S && groups[i].uptime_s > ret->crash_uptime_s)
 			ret->crash_uptime_s = groups[i].uptime_s;
-		}
+	}
 	for (int i = n < QMR_STATE_RECORDS ? n - 1 : QMR_STATE_RECORDS - 1; i >= 0; i--)
 		remember(state, groups[i].id);
 }

@@ -6,7 +6,7 @@
 
 /*
  * Looks through a pstore folder for crash dumps of a panic that the state has not counted, and remembers them there, so
- * that a record which cannot be deleted counts once. Sets panic and crash_uptime_s of the newest new one in *ret, which is
+ * that a record which cannot be deleted counts once. Sets panic and, if it says more, crash_uptime_s of the newest new one in *ret, which is
  * untouched where there is none or the folder cannot be read. Reads at most 4,096 names and 16 KiB of each file.
  */
 void qmr_records_find_new(int dirfd, struct qmr_state *state, struct qmr_evidence *ret);

@@ -85,7 +85,7 @@ static void uptime(void **unused)
 			fail_msg("'%s'", cases[i].text);
 }
 
-/* The parts of one dump, the newest messages in part 1; an older dump beside it says nothing about this crash. */
+/* The parts of one dump, the newest messages in part 1, whose time is the earliest; an older dump beside it says nothing about this crash. */
 static void uptime_of_the_newest_dump(void **unused)
 {
 	static const struct {
@@ -94,6 +94,7 @@ static void uptime_of_the_newest_dump(void **unused)
 		{"dmesg-efi-179000000001001", "Panic#1 Part1\n<4>[ 500.000000] old\n"},
 		{"dmesg-efi-179000100001002", "Panic#1 Part1\n<4>[  40.000000] end\n"},
 		{"dmesg-efi-179000100002002", "Panic#1 Part2\n<4>[  39.000000] before\n"},
+		{"dmesg-efi-179000100103002", "Panic#1 Part3\n<4>[  38.000000] a second later\n"},
 	};
 	char folder[] = "/tmp/qmr-records-XXXXXX";
 	struct qmr_state s;
