@@ -90,5 +90,4 @@ install: all
 	install -m 0644 $(wildcard $(addprefix boot-hooks/systemd/qmr-*.,service timer path)) $(I)/lib/systemd/system
 	for section in 1 5 8; do for page in docs/man/*.$$section; do \
 		[ ! -f $$page ] || install -D -m 0644 -t $(I)/share/man/man$$section $$page || exit 1; done; done
-	install -D -m 0644 boot-hooks/systemd/qmr-boot-complete.conf $(I)/lib/systemd/system/boot-complete.target.d/qmr.conf
 .PHONY: install

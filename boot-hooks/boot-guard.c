@@ -71,8 +71,8 @@ static const struct command {
 	{"waiting", qmr_guard_waiting, 0, 0, 0, 0},
 	{"healthy", qmr_guard_healthy, 0, 0, 0, 0},
 	{"clean-shutdown", qmr_guard_clean_shutdown, 0, 0, 0, 0},
-	{"hibernate", qmr_guard_hibernate, 0, 0, 0, 0},
-	{"awake", qmr_guard_awake, 0, 0, 0, 0},
+	{"hibernate", qmr_guard_hibernate, 1, 0, 0, 0},
+	{"awake", qmr_guard_awake, 1, 0, 0, 0},
 };
 
 static int64_t now_ms(void)

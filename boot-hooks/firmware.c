@@ -252,8 +252,9 @@ static int place_in_order(uint16_t number, struct qmr_error *err)
 			placed = 1;
 		}
 	}
+	/* Behind entries that are all dead it would come before the firmware's own fallback, and every start would end in recovery. */
 	if (!placed)
-		new_order[used++] = number;
+		return 0;
 	return set_numbers("BootOrder", new_order, used, err);
 }
 

@@ -25,7 +25,7 @@ int qmr_firmware_set_next(uint16_t number, struct qmr_error *err) QMR_MUST_CHECK
 
 /*
  * Creates (or rewrites) the entry of a slot for a file on the ESP and puts the first one into BootOrder directly after the entry that this
- * system was booted by (BootCurrent), or at the end if that one is not in BootOrder. An empty BootOrder stays
+ * system was booted by (BootCurrent); if that one is not in BootOrder, the order stays. An empty BootOrder stays
  * empty: alone in it, recovery would be what is booted every day. disk: "/dev/vda", partition: 1...,
  * path: "\\EFI\\Linux\\x.efi". Writes nothing that is already so.
  */

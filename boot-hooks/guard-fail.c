@@ -19,6 +19,7 @@
 
 #define SYSTEMCTL "/usr/bin/systemctl"
 #define SYSTEMCTL_MS 10000
+#define FIRMWARE_MS 5000
 #define ORDERLY_S 90 /* for an orderly restart; then the kernel is told */
 #define TICK_S 5
 #define BOOT_COMPLETE "boot-complete.target"
@@ -67,11 +68,11 @@ static void __attribute__((noreturn)) restart(const struct failure *failure)
  * An owner's own panic= says two things: restart after so long, and no shell for whoever is there (initramfs-tools(7)). *ret_s: -1 for
  * panic=0, which says halt.
  */
-static int has_own_panic(const struct qmr_guard *guard, int *ret_s)
+static int has_own_panic(int *ret_s)
 {
 	char value[16];
 
-	if (guard->config->panic_added || qmr_guard_cmdline_get("panic=", value, sizeof(value)) < 0 || !*value)
+	if (!qmr_guard_has_own_panic(value, sizeof(value)))
 		return 0;
 	*ret_s = atoi(value) > 0 ? atoi(value) : atoi(value) < 0 ? 0 : -1;
 	return 1;
@@ -123,16 +124,26 @@ static int record(struct qmr_state *state, const struct failure *failure, int is
 	return qmr_state_save(state, err);
 }
 
+static int probe(void *context, void *answer, struct qmr_error *err)
+{
+	struct qmr_state state;
+
+	return qmr_guard_load_own(context, &state, err);
+}
+
 static int fail(const struct qmr_guard *guard, const struct failure *failure, struct qmr_error *err)
 {
 	int timeout_s = guard->config->emergency_timeout_s;
-	int is_forced = !failure->is_orderly && has_own_panic(guard, &timeout_s);
+	int is_forced = !failure->is_orderly && has_own_panic(&timeout_s);
 	struct qmr_state state;
 	int r;
 
 	if (qmr_guard_is_shell_wanted())
 		return 0;
-	r = qmr_guard_load_own(guard, &state, err);
+	/* Firmware that hung once keeps who asks it again in the kernel for ever, and nobody would get a shell. */
+	r = qmr_child_call(probe, (void *)guard, FIRMWARE_MS, NULL, 0, err);
+	if (r == 0)
+		r = qmr_guard_load_own(guard, &state, err);
 	if (r == 0 && state.attempts[0].outcome == QMR_HEALTHY)
 		return 0; /* somebody went to that target on purpose */
 	if (r == 0)

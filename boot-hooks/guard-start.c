@@ -60,12 +60,12 @@ static void set_panic(const struct qmr_config *config, int reboots)
 {
 	cleanup_free char *old = NULL;
 	struct qmr_error err = {0};
-	char text[16];
+	char text[16], own[16];
 	size_t size;
 
 	if (qmr_file_read(AT_FDCWD, "/proc/sys/kernel/panic", 64, &old, &size, &err) == 0 && (atoi(old) != 0) == reboots)
 		return;
-	if (!reboots && !config->panic_added)
+	if (!reboots && qmr_guard_has_own_panic(own, sizeof(own)))
 		return;
 	snprintf(text, sizeof(text), "%d", reboots ? config->panic_timeout_s : 0);
 	if (qmr_file_poke("/proc/sys/kernel/panic", text, &err) < 0)
@@ -221,10 +221,13 @@ static int defer(const struct qmr_guard *guard, const char *why, struct qmr_erro
 	return qmr_guard_mark(guard, QMR_MARK_DEFERRED, why, err);
 }
 
-static int defer_for_resume(const struct qmr_guard *guard, const struct qmr_state *state, struct qmr_error *err)
+static int defer_for_resume(const struct qmr_guard *guard, struct qmr_error *err)
 {
-	if (state->stage != QMR_STAGE_GIVEN_UP && state->stage != QMR_STAGE_FINAL)
-		set_panic(guard->config, 1);
+	struct qmr_error why = {0};
+
+	if (qmr_guard_mark(guard, QMR_MARK_RESUME, "", &why) < 0)
+		qmr_warning("%s; the tries of the boot entry may be renewed under a system that sleeps", why.text);
+	set_panic(guard->config, 0); /* a crash without a record is counted by nobody, and must not restart for ever */
 	return defer(guard, "the system was hibernated and may resume", err);
 }
 
@@ -284,7 +287,7 @@ static int count(const struct qmr_guard *guard, struct qmr_error *err)
 	if (is_resume_expected(&state) && evidence.panic)
 		add_crashed_resume(guard, &state);
 	else if (is_resume_expected(&state) && !guard->late && !guard->dry_run)
-		return defer_for_resume(guard, &state, err);
+		return defer_for_resume(guard, err);
 
 	forget_requests(&state);
 	qmr_state_close_last(&state, &evidence, guard->config->crash_window_s);
@@ -312,8 +315,11 @@ int qmr_guard_start(const struct qmr_guard *guard, struct qmr_error *err)
 {
 	int r = count(guard, err);
 
+	if (r >= 0 || guard->dry_run)
+		return r;
+	set_panic(guard->config, 0); /* not counted (yet) */
 	/* Firmware without variables, or with no room in them: the file that takes over lies on a disk, which is not there yet. */
-	return r < 0 && !guard->late && !guard->dry_run ? defer(guard, err->text, err) : r;
+	return guard->late ? r : defer(guard, err->text, err);
 }
 
 static void wait_for_esp(void)

@@ -90,7 +90,7 @@ int qmr_guard_tries(const struct qmr_guard *guard, struct qmr_error *err)
 
 	if (!tries)
 		return 0;
-	fd = open_esp(guard, 0, folder, err);
+	fd = open_esp(guard, WAIT_MS, folder, err); /* a slow disk with an ESP that nobody mounts */
 	if (fd < 0)
 		return fd;
 	qmr_loader_find_own(1, &own);
@@ -111,7 +111,7 @@ int qmr_guard_last_tries(const struct qmr_guard *guard, struct qmr_error *err)
 	char path[QMR_LOADER_VALUE], folder[PATH_MAX];
 	int left, fd, r;
 
-	if (!guard->config->machine_tries || qmr_guard_is_marked(guard, QMR_MARK_DEFERRED) ||
+	if (!guard->config->machine_tries || qmr_guard_is_marked(guard, QMR_MARK_RESUME) ||
 	    qmr_loader_variable("LoaderBootCountPath", path) < 0)
 		return 0;
 	left = qmr_loader_path_left(path);

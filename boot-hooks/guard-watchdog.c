@@ -155,6 +155,9 @@ int qmr_guard_feed(const struct qmr_guard *guard, struct qmr_error *err)
 	r = qmr_guard_load_own(guard, &state, err);
 	if (r < 0)
 		return r;
+	/* While a resume loads its image nobody pings. */
+	if (qmr_guard_is_marked(guard, QMR_MARK_DEFERRED) || qmr_state_is_hibernated(&state))
+		return 0;
 	load_drivers();
 	if (find(&watchdog, err) < 0) {
 		qmr_info("%s: a kernel that hangs in this boot is not noticed", err->text);

@@ -54,6 +54,23 @@ int qmr_guard_cmdline_get(const char *key, char *ret_value, size_t size)
 	return r;
 }
 
+int qmr_guard_has_own_panic(char *ret_value, size_t size)
+{
+	cleanup_free char *text = read_cmdline();
+	char *place, *token;
+	int is_ours = 0, has_own = 0;
+
+	for (token = text ? strtok_r(text, " \n", &place) : NULL; token; token = strtok_r(NULL, " \n", &place)) {
+		if (!strncmp(token, "panic=", 6)) {
+			has_own = !is_ours && token[6] && strlen(token + 6) < size;
+			if (has_own)
+				strcpy(ret_value, token + 6);
+		}
+		is_ours = !strcmp(token, "qmr.panic");
+	}
+	return has_own;
+}
+
 int qmr_guard_is_shell_wanted(void)
 {
 	/* initramfs-tools(7), systemd(1), kernel-command-line(7); an empty value: any */

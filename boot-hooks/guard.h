@@ -74,6 +74,7 @@ int qmr_guard_is_own(const struct qmr_guard *guard, const struct qmr_state *stat
 /* Marks: small files of the run folder, gone with this boot. */
 #define QMR_MARK_ATTEMPT "attempt"   /* the number of this boot's attempt */
 #define QMR_MARK_ASKED "asked"       /* somebody is asked for a passphrase in the initramfs */
+#define QMR_MARK_RESUME "resume"     /* the system was hibernated and may resume */
 #define QMR_MARK_FEEDER "feeder.pid" /* the process that feeds the watchdog */
 #define QMR_MARK_DEFERRED "deferred" /* why this boot was not counted in init-top, or not for good */
 #define QMR_MARK_IN_FILE "state-in-file" /* the EFI variable does not have the newest boot state */
@@ -86,6 +87,9 @@ int qmr_guard_cmdline_has(const char *word);
 
 /* The value of the last word that begins with key ("panic="), -ENOENT if there is none. */
 int qmr_guard_cmdline_get(const char *key, char *ret_value, size_t size) QMR_MUST_CHECK;
+
+/* 1 if the last panic= of the kernel command line is the owner's: not the one behind qmr.panic, which qmrctl install adds. */
+int qmr_guard_has_own_panic(char *ret_value, size_t size);
 
 /* 1 if somebody asked for a shell instead of a boot: break, rescue, emergency, single ... */
 int qmr_guard_is_shell_wanted(void);

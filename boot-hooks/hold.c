@@ -57,7 +57,8 @@ static int is_user_session(int dirfd, const char *name)
 	size_t size;
 
 	/* "N.ref" beside it is a pipe, which is not read. Greeters and services have sessions too. */
-	return qmr_file_read(dirfd, name, 16384, &text, &size, NULL) == 0 && strstr(text, "\nCLASS=user\n") != NULL;
+	return qmr_file_read(dirfd, name, 16384, &text, &size, NULL) == 0 && 
+	       (strstr(text, "\nCLASS=user\n") || strstr(text, "\nCLASS=user-")); /* user-early: root, from systemd 256 on */
 }
 
 static int has_utmp_user(int root_fd)

@@ -139,8 +139,8 @@ int qmrctl_step_register(struct qmrctl *ctl, struct qmr_error *err)
 		return qmr_error_set(err, -EEXIST, "boot entry %04X is the first of BootOrder: recovery would be booted every day. "
 				     "Put the system's own entry before it (efibootmgr -o), then run this again", now.number);
 	if (now.position == 0)
-		qmr_warning("BootOrder is empty, and stays so: when the system's own entry cannot be started at all, the "
-			    "firmware will not come to recovery by itself");
+		qmr_warning("BootOrder does not hold the entry that this system was booted by, and recovery is not put there: when the system "
+			    "cannot be started at all, the firmware will not come to recovery by itself");
 	else if (!now.after_current)
 		qmr_warning("the entry this system was booted by is not in BootOrder: recovery stands at place %d of %d there",
 			    now.position, now.n_order);

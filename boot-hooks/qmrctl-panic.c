@@ -19,11 +19,6 @@
  */
 
 #define CMDLINE "/etc/kernel/cmdline" /* kernel-install(8) */
-#define GRUB "/etc/default/grub"
-#define GRUB_FOLDER GRUB ".d"
-#define GRUB_CONF GRUB_FOLDER "/50-qmr.cfg"
-#define UPDATE_GRUB "/usr/sbin/update-grub"
-#define UPDATE_GRUB_S 300
 
 /* What is done to a place, or would be. */
 struct pass {
@@ -90,56 +85,15 @@ static int pass_entries(struct pass *p, struct qmr_error *err)
 	return r;
 }
 
-static int has_panic(const char *path)
-{
-	cleanup_free char *text = NULL;
-	size_t size;
-
-	return qmr_file_read(AT_FDCWD, path, QMR_LOADER_TEXT_MAX, &text, &size, NULL) == 0 && strstr(text, "panic=");
-}
-
-/* A file of our own, so that nothing of the owner's is edited. update-grub(8) writes the menu from all of them. */
-static int pass_grub(struct pass *p, struct qmr_error *err)
-{
-	static char *const argv[] = {UPDATE_GRUB, NULL};
-	int is_there = access(GRUB_CONF, F_OK) == 0, r;
-	char text[160];
-
-	if (access(GRUB, F_OK) < 0 || access(UPDATE_GRUB, X_OK) < 0)
-		return 0;
-	p->places++;
-	p->has_own |= p->seconds && !has_panic(GRUB);
-	snprintf(text, sizeof(text), "# Written by qmrctl install, see qmrctl(8)\nGRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX panic=%d\"\n", p->seconds);
-	if (p->seconds && !has_panic(GRUB)) {
-		cleanup_free char *old = NULL;
-		size_t size;
-
-		if (qmr_file_read(AT_FDCWD, GRUB_CONF, 4096, &old, &size, NULL) == 0 && !strcmp(old, text))
-			return 0;
-	} else if (!is_there) {
-		return 0;
-	}
-	p->changed++;
-	snprintf(p->changed_one, sizeof(p->changed_one), "%s", GRUB_CONF);
-	if (p->dry)
-		return 0;
-	if (p->seconds && !has_panic(GRUB))
-		r = qmr_file_mkdirs(AT_FDCWD, GRUB_FOLDER, 0755, err) < 0 ? err->code :
-			    qmr_file_replace(AT_FDCWD, GRUB_CONF, text, strlen(text), 0644, err);
-	else
-		r = unlink(GRUB_CONF) < 0 ? qmr_error_errno(err, -errno, "removing '%s'", GRUB_CONF) : 0;
-	return r < 0 ? r : qmrctl_run_program(argv, UPDATE_GRUB_S, err);
-}
-
+/* GRUB counts nothing: with panic= a machine whose initramfs is cut would restart for ever instead of halting. */
 static int pass(struct pass *p, struct qmr_error *err)
 {
-	struct qmr_error why = {0};
-	int r = pass_text(p, CMDLINE, QMR_OPTIONS_CMDLINE, 0, err);
+	int is_counted = qmrctl_loader_is_used(p->ctl), seconds = p->seconds, r;
 
-	if (r == 0 && qmrctl_loader_is_used(p->ctl))
+	p->seconds = is_counted ? seconds : 0;
+	r = pass_text(p, CMDLINE, QMR_OPTIONS_CMDLINE, 0, err);
+	if (r == 0 && is_counted)
 		r = pass_entries(p, err);
-	if (r == 0 && pass_grub(p, &why) < 0)
-		qmr_warning("%s; GRUB's menu is as it was", why.text);
 	return r;
 }
 

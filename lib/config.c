@@ -64,7 +64,7 @@ static const struct key keys[] = {
 	TEXT("network", "ca", TYPE_PATH, ca, "/etc/qmr/trust/ca.pem"),
 	INT("network", "timeout", network_s, 1, 3600, "60"),
 	INT("network", "transfer_timeout", transfer_s, 1, 86400, "300"),
-	INT("loader", "tries", loader_tries, 0, 10, "3"),
+	INT("loader", "tries", loader_tries, 0, 10, "5"),
 	TEXT("image", "cmdline", TYPE_TEXT, image_cmdline, ""),
 	TEXT("machine", "root_uuid", TYPE_TEXT, root_uuid, ""),
 	TEXT("machine", "root_fstype", TYPE_TEXT, root_fstype, ""),

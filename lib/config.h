@@ -52,7 +52,7 @@ struct qmr_config {
 	int network_s;              /* [network] timeout, deadline for an address, default 60 */
 	int transfer_s;             /* [network] transfer_timeout, deadline for one upload or fetch, default 300 */
 	/* [loader] */
-	int loader_tries;           /* full count of boot counters, default 3, 0: leave counters alone */
+	int loader_tries;           /* full count of boot counters, default 5, 0: leave counters alone */
 	/* [image] */
 	char image_cmdline[512];    /* appended to the recovery image's kernel command line */
 	/* [machine], machine.conf baked into the recovery image */

@@ -193,6 +193,9 @@ static void plan_counting(const struct qmr_loader_entry *entry, const void *cont
 {
 	const struct counting *c = context;
 
+	/* What is used up stays last: a kernel that does not start must not become the everyday one because the counters are taken away or renewed. */
+	if (*left == 0)
+		return;
 	/* Of another full count is what was made by another configuration. */
 	if (qmr_loader_entry_is_own(entry, c->own) && (c->tries == 0 || *left < 0 || *left + *done != c->tries)) {
 		*left = c->tries ? c->tries : -1;

@@ -26,7 +26,7 @@ static int read_state(struct qmr_state *ret_state, struct qmr_error *err)
 
 const char *qmr_state_esp(const struct qmr_recovery *recovery)
 {
-	return recovery->devices.esp[0] && !recovery->devices.suspended && access(QMR_STATE_IN_FILE, F_OK) == 0 ? recovery->devices.esp
+	return recovery->devices.esp[0] && !recovery->devices.suspended && !qmr_state_is_hibernated(&recovery->state) && access(QMR_STATE_IN_FILE, F_OK) == 0 ? recovery->devices.esp
 														 : NULL;
 }
 

@@ -98,8 +98,7 @@ for shell in dash busybox; do
 		run panic
 		check "$shell: panic=${panic%%:*}" "$code:$(called)" "0:boot-guard --run /run/qmr failed initramfs-shell,${panic#*:}"
 	done
-	printf '[machine]\npanic_added = yes\n' >"$root/etc/qmr/machine.conf"
-	echo "panic=5" >"$root/proc/cmdline"
+	echo "ro qmr.panic panic=5" >"$root/proc/cmdline"
 	run panic
 	check "$shell: panic= of the installation's" "$code:$(called)" "0:boot-guard --run /run/qmr failed initramfs-shell,"
 done

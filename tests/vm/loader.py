@@ -18,6 +18,8 @@ menu_timeout = 10
 stability = 5
 panic_timeout = 3
 cancel = 2
+[loader]
+tries = 3
 [watch]
 path = /opt
 [image]
@@ -30,7 +32,14 @@ PROMPT = """#!/bin/sh
 [ "$1" = prereqs ] && exit 0
 case "$(cat /proc/cmdline)" in *test.prompt*) echo "test: the passphrase, please" >/dev/console; sleep 15 ;; esac
 """
-FILES = {"/opt/product/file": "content\n", "/etc/initramfs-tools/scripts/local-top/cryptroot": (PROMPT, 0o755)}
+# What cryptsetup-initramfs leaves where a passphrase will be asked for.
+HOOK = """#!/bin/sh
+[ "$1" = prereqs ] && exit 0
+mkdir -p "$DESTDIR/cryptroot"
+echo "root UUID=0 none luks" >"$DESTDIR/cryptroot/crypttab"
+"""
+FILES = {"/opt/product/file": "content\n", "/etc/initramfs-tools/scripts/local-top/cryptroot": (PROMPT, 0o755),
+         "/etc/initramfs-tools/hooks/prompt": (HOOK, 0o755)}
 
 
 def entries(box):
