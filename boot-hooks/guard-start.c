@@ -159,8 +159,10 @@ static int save_and_mark(const struct qmr_guard *guard, struct qmr_state *state,
 	if (state->attempts[0].phase == QMR_PHASE_WAITING && qmr_guard_mark(guard, QMR_MARK_ASKED, "", &why) < 0)
 		qmr_warning("%s; if this boot ends without a trace, it will not count", why.text);
 	r = qmr_state_save(state, err);
-	if (r == 0)
+	if (r == 0) {
 		qmr_guard_unmark(guard, QMR_MARK_DEFERRED);
+		qmr_guard_unmark(guard, QMR_MARK_RESUME);
+	}
 	return r;
 }
 

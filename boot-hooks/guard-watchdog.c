@@ -156,7 +156,7 @@ int qmr_guard_feed(const struct qmr_guard *guard, struct qmr_error *err)
 	if (r < 0)
 		return r;
 	/* While a resume loads its image nobody pings. */
-	if (qmr_guard_is_marked(guard, QMR_MARK_DEFERRED) || qmr_state_is_hibernated(&state))
+	if (qmr_state_is_hibernated(&state))
 		return 0;
 	load_drivers();
 	if (find(&watchdog, err) < 0) {

@@ -82,7 +82,7 @@ check "hibernate is marked" "$?:$(bytes 86 1)" "0:128"
 before=$(bytes 56 1)
 rm -rf "$work/run"
 run start
-check "a start that may be a resume is not counted" "$(bytes 56 1):$(ls "$work/run")" "$before:deferred"
+check "a start that may be a resume is not counted" "$(bytes 56 1):$(ls "$work/run" | xargs)" "$before:deferred resume"
 run healthy
 check "and nothing is recorded on another's account" "$?:$(bytes 84 1):$(grep -c 'was not counted' "$work/out")" "1:0:1"
 run root
