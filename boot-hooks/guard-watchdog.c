@@ -108,8 +108,8 @@ static void mark_feeder(void *context, int timeout_s)
 	snprintf(number, sizeof(number), "%d\n", (int)getpid());
 	if (qmr_guard_mark(feeder->guard, QMR_MARK_FEEDER, number, &err) < 0)
 		qmr_warning("%s; the watchdog is disarmed at the end of the initramfs", err.text);
-	qmr_info("watchdog '%s' (%s) is armed: it resets this machine %d s after its kernel hangs", feeder->watchdog->identity,
-		 feeder->watchdog->driver, timeout_s);
+	qmr_info("watchdog '%s'%s%s is armed: it resets this machine %d s after its kernel hangs", feeder->watchdog->identity,
+		 feeder->watchdog->driver[0] ? ", driver " : "", feeder->watchdog->driver, timeout_s);
 }
 
 static void feed(const struct qmr_guard *guard, const struct qmr_watchdog *watchdog)

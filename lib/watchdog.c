@@ -18,6 +18,7 @@
 #include "log.h"
 
 #define NAME "watchdog0"
+#define SOFTWARE "Software Watchdog" /* drivers/watchdog/softdog.c */
 #define TIMEOUT_MIN_S 10
 #define PING_MAX_S 10
 #define PING_UNKNOWN_S 1 /* where nobody says what the timeout is */
@@ -49,9 +50,10 @@ int qmr_watchdog_find(int class_fd, struct qmr_watchdog *ret_watchdog, struct qm
 		return qmr_error_set(err, -ENODEV, "there is no watchdog");
 	read_line(class_fd, NAME "/identity", found.identity, sizeof(found.identity));
 	n = readlinkat(class_fd, NAME "/device/driver", target, sizeof(target) - 1);
-	if (n <= 0)
+	target[n > 0 ? n : 0] = '\0';
+	/* Not every hardware's driver says which device it is for: i6300esb does not. */
+	if (n <= 0 && (!found.identity[0] || !strcmp(found.identity, SOFTWARE)))
 		return qmr_error_set(err, -ENODEV, "watchdog '%s' is no hardware", found.identity);
-	target[n] = '\0';
 	slash = strrchr(target, '/');
 	snprintf(found.driver, sizeof(found.driver), "%.63s", slash ? slash + 1 : target);
 	read_line(class_fd, NAME "/bootstatus", number, sizeof(number));

@@ -14,7 +14,7 @@
 /* What sysfs says of watchdog0. */
 struct qmr_watchdog {
 	char identity[64];
-	char driver[64];
+	char driver[64]; /* empty: it does not say */
 	int was_reset;   /* it reset the machine (WDIOF_CARDRESET), as its driver found when it was loaded */
 	int is_held;     /* some program has it open */
 	int is_for_ever; /* nowayout: once armed, it cannot be disarmed */
