@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <efivar/efivar.h>
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "boot-state-store.h"
@@ -10,6 +13,7 @@
 
 #define STATE_NAME "QmrState"
 #define STATE_GUID EFI_GUID(0x3f1c8b6e, 0x6a55, 0x4e0b, 0x9a0c, 0x5a, 0x7d, 0x1c, 0x0d, 0xe9, 0xe4)
+#define STATE_GUID_TEXT "3f1c8b6e-6a55-4e0b-9a0c-5a7d1c0de9e4"
 #define STATE_ATTRIBUTES \
 	(EFI_VARIABLE_NON_VOLATILE | EFI_VARIABLE_BOOTSERVICE_ACCESS | EFI_VARIABLE_RUNTIME_ACCESS)
 #define EFIVARS "/sys/firmware/efi/efivars/"
@@ -29,11 +33,30 @@ static int require_support(const char *what, struct qmr_error *err)
 	return qmr_error_errno(err, -EOPNOTSUPP, "%s EFI variable '%s'", what, STATE_NAME);
 }
 
+static const char *folder(void)
+{
+	const char *path = getenv("EFIVARFS_PATH"); /* libefivar's */
+
+	return path ? path : EFIVARS;
+}
+
+/* Where the firmware refused a new variable, efivarfs keeps an empty file until the next start, which cannot even be removed. */
+static int is_never_written(void)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	return snprintf(path, sizeof(path), "%s/" STATE_NAME "-" STATE_GUID_TEXT, folder()) < (int)sizeof(path) && stat(path, &st) == 0 &&
+	       st.st_size == 0;
+}
+
 static int read_bytes(uint8_t **ret_bytes, size_t *ret_size, struct qmr_error *err)
 {
 	uint32_t attributes;
 	int r = require_support("reading", err);
 
+	if (r == 0 && is_never_written())
+		r = qmr_error_errno(err, -ENOENT, "reading EFI variable '%s'", STATE_NAME);
 	if (r < 0)
 		return r;
 	if (efi_get_variable(STATE_GUID, STATE_NAME, ret_bytes, ret_size, &attributes) < 0) {
@@ -91,10 +114,9 @@ static int delete_variable(struct qmr_error *err)
 /* What the kernel lets be written, since 6.5 (efivarfs_statfs()); before, the file system has no blocks, and it is not known. */
 static int require_room(struct qmr_error *err)
 {
-	const char *folder = getenv("EFIVARFS_PATH"); /* libefivar's */
 	struct statvfs fs;
 
-	if (statvfs(folder ? folder : EFIVARS, &fs) < 0 || fs.f_blocks == 0 ||
+	if (statvfs(folder(), &fs) < 0 || fs.f_blocks == 0 ||
 	    (uint64_t)fs.f_bavail * fs.f_frsize >= FREE_BYTES_MIN)
 		return 0;
 	return qmr_error_set(err, -ENOSPC, "creating EFI variable '%s': only %llu bytes of the firmware's memory are free", STATE_NAME,
@@ -126,7 +148,7 @@ static int write_variable(struct qmr_state *state, struct qmr_error *err)
 	if (r < 0)
 		return r;
 	qmr_state_encode(state, bytes);
-	return read_bytes(&old, &size, NULL) == -ENOENT ? create(bytes, err) : set(bytes, err);
+	return read_bytes(&old, &size, NULL) == 0 ? set(bytes, err) : create(bytes, err);
 }
 
 const struct qmr_state_store qmr_state_variable = {.read = read_variable, .write = write_variable, .clear = delete_variable};

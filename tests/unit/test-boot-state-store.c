@@ -167,6 +167,23 @@ static void the_file_takes_over_and_gives_back(void **unused)
 	assert_int_equal(qmr_state_load(root, &state, &err), -ENOENT);
 }
 
+/* efivarfs leaves an empty file where the firmware had no room for a new variable: that is no state that cannot be read. */
+static void a_variable_that_was_refused(void **unused)
+{
+	struct qmr_state state;
+
+	put(VARIABLE, "", 0);
+	allow(0, 0);
+	assert_int_equal(qmr_state_load(root, &state, &err), -ENOENT);
+	use(0);
+	assert_int_equal(qmr_state_load(root, &state, &err), -ENOENT);
+	make(&state, 0, "x");
+	assert_int_equal(qmr_state_save(&state, &err), 0);
+	assert_int_equal(qmr_state_is_in_file(), 1);
+	use(0);
+	assert_note("x");
+}
+
 static void without_a_place_the_variable_is_all(void **unused)
 {
 	struct qmr_state state;
@@ -368,6 +385,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup(the_file_takes_over_and_gives_back, set_up),
 		cmocka_unit_test_setup(without_a_place_the_variable_is_all, set_up),
 		cmocka_unit_test_setup(a_variable_that_stays, set_up),
+		cmocka_unit_test_setup(a_variable_that_was_refused, set_up),
 		cmocka_unit_test_setup(the_larger_sequence_wins, set_up),
 		cmocka_unit_test_setup(a_cut_at_any_byte_of_a_write, set_up),
 		cmocka_unit_test_setup(an_overwrite_keeps_the_file, set_up),
