@@ -226,6 +226,28 @@ def wrong_clock(s):
     calm.untouched()
 
 
+def clock_without_battery(s):
+    """Its clock begins anew at each boot, and two panics come in the same second of it: they are two panics all the same."""
+    calm = Calm(s, "boot_any() { date -s @1000000 >/dev/null; echo c >/proc/sysrq-trigger; }\n", slow=True)
+    s.same("resets: two panics, the switch", "resets", calm.box.boot(until=scenario.STUCK, max_resets=3).ended)
+    state = calm.box.state()
+    s.same("attempts", ["healthy", "panic", "panic", "clean-shutdown"], state["outcomes"])
+    s.same("stage, reason", ("switching", "detector"), (state["stage"], state["reason"]))
+
+
+def stopped_before_healthy(s):
+    """A watched folder has something new, and the wait for healthy is ended, as `systemctl rescue` ends it too: what was never healthy does
+    not become a restore point."""
+    calm = Calm(s, """boot_any() {
+	echo new >%s/new; until systemctl -q is-active qmr-healthy; do sleep 0.2; done
+	systemctl stop qmr-healthy; until [ -z "$(systemctl list-jobs --no-legend)" ]; do sleep 0.2; done; switch_off
+}
+""" % s.shared.get("fleet", lambda folder: Fleet(folder, s.build)).product.folder, slow=True)
+    s.boot_to_the_end(calm.box)
+    s.same("attempts", ["healthy", "clean-shutdown"], calm.box.state()["outcomes"])
+    s.same("restore points", ["1"], calm.box.disk.list("/var/lib/qmr/restore-points"))
+
+
 UPDATE = {
     "/etc/systemd/system/update.service": "[Unit]\nDefaultDependencies=no\nRequires=sysinit.target\n"
     "After=sysinit.target system-update-pre.target\nBefore=shutdown.target system-update.target\nConflicts=shutdown.target\n"
@@ -252,4 +274,5 @@ def offline_update(s):
 
 if __name__ == "__main__":
     scenario.main(twenty_healthy_boots, wrong_clock, five_orderly_restarts, power_cuts_while_it_starts, reboot_f, survivable_oops,
-                  full_disk, no_network, offline_update, more=(battery_is_empty,))
+                  full_disk, no_network, offline_update,
+                  more=(battery_is_empty, clock_without_battery, stopped_before_healthy))
