@@ -226,6 +226,12 @@ static int parse(int argc, char **argv, struct qmr_guard *guard, const char **pa
 	return -1;
 }
 
+/* Not a clean end for systemd, which would start what follows a healthy boot. */
+static void stop_waiting(int signal)
+{
+	_exit(QMR_EXIT_NOTHING);
+}
+
 int main(int argc, char **argv)
 {
 	static struct qmr_config config;
@@ -254,7 +260,10 @@ int main(int argc, char **argv)
 	}
 	set_place(command, &guard, esp);
 	/* A shutdown within the window ends this process, and the boot is not recorded as healthy. */
-	if (wait_first)
+	if (wait_first) {
+		(void)signal(SIGTERM, stop_waiting);
 		(void)sleep((unsigned int)config.stability_s);
+		(void)signal(SIGTERM, SIG_DFL);
+	}
 	return run(command, &guard);
 }

@@ -76,6 +76,7 @@ int64_t qmr_records_uptime(const char *text)
 
 struct record {
 	int64_t mtime_s, uptime_s;
+	uint32_t text_crc32;
 };
 
 /* An oops that the machine survived is recorded too; only the head "Panic#N PartM" says that this boot ended here. */
@@ -94,6 +95,7 @@ static int is_panic(int dirfd, const char *name, struct record *ret)
 	text[n] = '\0';
 	ret->mtime_s = st.st_mtim.tv_sec;
 	ret->uptime_s = qmr_records_uptime(text);
+	ret->text_crc32 = qmr_crc32(0, text, (size_t)n);
 	return strncmp(text, "Panic#", 6) == 0;
 }
 
@@ -101,6 +103,8 @@ struct group {
 	uint32_t id;
 	uint64_t age; /* larger is newer, within one back end */
 	int64_t uptime_s;
+	uint64_t first; /* the record that is named first, and its text */
+	uint32_t text_crc32;
 };
 
 /* Adds a group, if it is new to the list; the newest of its messages tells when it crashed. */
@@ -110,11 +114,27 @@ static int add_group(struct group *groups, int n, const struct group *group)
 		if (groups[i].id == group->id) {
 			if (group->uptime_s > groups[i].uptime_s)
 				groups[i].uptime_s = group->uptime_s;
+			if (group->first < groups[i].first) {
+				groups[i].first = group->first;
+				groups[i].text_crc32 = group->text_crc32;
+			}
 			return n;
 		}
 	if (n < GROUPS_MAX)
 		groups[n++] = *group;
 	return n;
+}
+
+/*
+ * A clock without a battery begins anew at each boot, and a loop that panics at the same second makes the same names again and again: what the
+ * record says, time stamps among it, tells them apart.
+ */
+static void add_texts(struct group *groups, int n)
+{
+	for (int i = 0; i < n; i++) {
+		groups[i].id = qmr_crc32(groups[i].id, &groups[i].text_crc32, sizeof(groups[i].text_crc32));
+		groups[i].id += groups[i].id == 0; /* 0 is none */
+	}
 }
 
 static int read_groups(DIR *dir, struct group *groups)
@@ -131,9 +151,10 @@ static int read_groups(DIR *dir, struct group *groups)
 			continue;
 		if (!efi_id(entry->d_name, &id))
 			id = record.mtime_s > 0 ? (uint64_t)record.mtime_s * 100000 : 0;
-		group = (struct group){qmr_records_group(entry->d_name, record.mtime_s), id / 100000, record.uptime_s};
+		group = (struct group){qmr_records_group(entry->d_name, record.mtime_s), id / 100000, record.uptime_s, id, record.text_crc32};
 		n = add_group(groups, n, &group);
 	}
+	add_texts(groups, n);
 	return n;
 }
 

@@ -15,7 +15,8 @@ void qmr_records_find_new(int dirfd, struct qmr_state *state, struct qmr_evidenc
 int64_t qmr_records_uptime(const char *text);
 
 /*
- * The number that stands for the dump which a record is part of. EFI record ids are (time * 100 + part) * 1000 + count
+ * The number that stands for the dump which a record is part of, by its name alone (the state remembers it mixed with the text of the first
+ * part). EFI record ids are (time * 100 + part) * 1000 + count
  * (Linux, drivers/firmware/efi/efi-pstore.c), so the parts of one dump share time and count; other
  * back ends number their files anew after each reset, and the file's time tells them apart. Never 0.
  */

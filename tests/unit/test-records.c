@@ -69,6 +69,28 @@ static void records_that_stay_are_counted_once(void **unused)
 	assert_int_equal(again, 0);
 }
 
+/* A clock without a battery: the same name at each boot, another text. */
+static void the_same_name_again(void **unused)
+{
+	static const char *const texts[] = {"Panic#1 Part1\n<4>[   12.000001] a\n", "Panic#1 Part1\n<4>[   12.000002] a\n"};
+	char folder[] = "/tmp/qmr-records-XXXXXX";
+	int dir, found[4];
+	struct qmr_state s;
+
+	qmr_state_init(&s, NULL);
+	assert_non_null(mkdtemp(folder));
+	dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(qmr_file_replace(dir, "dmesg-efi-000000100001001", texts[i], strlen(texts[i]), 0600, NULL), 0);
+		found[2 * i] = find_new(dir, &s);
+		found[2 * i + 1] = find_new(dir, &s);
+	}
+	close(dir);
+	assert_int_equal(qmr_file_remove_tree(AT_FDCWD, folder, NULL), 0);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(found[i], i % 2 == 0);
+}
+
 static void uptime(void **unused)
 {
 	static const struct {
@@ -117,6 +139,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(records_count_once),
 		cmocka_unit_test(records_that_stay_are_counted_once),
+		cmocka_unit_test(the_same_name_again),
 		cmocka_unit_test(uptime),
 		cmocka_unit_test(uptime_of_the_newest_dump),
 	};
