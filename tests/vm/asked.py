@@ -59,13 +59,13 @@ def a_test_and_collect_only(s):
     test = box.disk.json("/var/lib/qmr/last-test.json")
     s.same("the test", ("ok", None), (test["result"], test["failed"]))
     results = {step["step"]: step["result"] for step in test["steps"]}
-    s.same("what it tried", {"variables", "acknowledge", "devices", "announce", "mount-root-ro", "check-root"},
+    s.same("what it tried", {"variables", "acknowledge", "watchdog", "devices", "announce", "mount-root-ro", "check-root"},
            {name for name, result in results.items() if result == "ok"})
     s.same("what it left out", {"skipped"}, {result for name, result in results.items() if result != "ok"})
     seen = box.disk.json("/var/out/tested")
     s.same("the running system knows", ("ok", "none"), (seen["test"]["result"], seen["stage"]))
     check = {c["name"]: c["result"] for c in box.disk.json("/var/out/check")["checks"]}
-    s.same("nothing is wrong with this machine", (17, {}), (len(check), {name: r for name, r in check.items() if r != "ok"}))
+    s.same("nothing is wrong with this machine", (19, {}), (len(check), {name: r for name, r in check.items() if r != "ok"}))
     incidents = [box.disk.json("/var/lib/qmr/incidents/%s/incident.json" % i) for i in box.disk.list("/var/lib/qmr/incidents")]
     s.same("one incident, that of the second request", [("requested", "manual")], [(i["reason"], i["kind"]) for i in incidents])
     runs = box.disk.json("/var/lib/qmr/incidents/%s/timeline.json" % incidents[0]["id"])["runs"]
