@@ -63,6 +63,30 @@ run_scripts() {
 	done
 }
 
+# Whole machines under emulation keep a core busy each: two scripts at a time, one machine each, whichever is free takes the next. What a script
+# printed is shown when it has ended.
+run_vm() {
+	local script pid folder names=()
+
+	folder=$(mktemp -d)
+	finish() {
+		wait -n -p pid
+		status=$?
+		cp "$folder/${names[$pid]##*/}" "$log"
+		cat "$log"
+		count "$status" "${names[$pid]}" '^ok ' '^not ok '
+	}
+	for script in tests/vm/*.py; do
+		[ -x "$script" ] || continue
+		[ "$(jobs -rp | wc -l)" -lt 2 ] || finish
+		QMR_VM_AT_A_TIME=1 timeout 3600 "$script" -B "$1" >"$folder/${script##*/}" 2>&1 &
+		names[$!]=$script
+		echo "# $script begins"
+	done
+	while [ -n "$(jobs -p)" ]; do finish; done
+	rm -r "$folder"
+}
+
 # The unit and net tests once more, with AddressSanitizer and UndefinedBehaviorSanitizer.
 run_sanitize() {
 	if ! make -s -j2 B="$build-san" SAN=address,undefined WERROR=1 check-build; then
@@ -80,7 +104,8 @@ for group in "$@"; do
 	case $group in
 	unit) run_unit "$build" ;;
 	fuzz) run_fuzz "$build" ;;
-	cli | net | vm) run_scripts "$group" "$build" ;;
+	cli | net) run_scripts "$group" "$build" ;;
+	vm) run_vm "$build" ;;
 	sanitize) run_sanitize ;;
 	*) echo "run.sh: unknown group '$group'" >&2; exit 2 ;;
 	esac

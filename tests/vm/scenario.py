@@ -15,7 +15,7 @@ import traceback
 
 import machine
 
-AT_A_TIME = 2
+AT_A_TIME = int(os.environ.get("QMR_VM_AT_A_TIME", "2"))
 # Where a machine stays: the kernel's last line where panic is 0, and the firmware's setup.
 PANIC_HALT = r"end Kernel panic - not syncing"
 STUCK = PANIC_HALT + r'|starting Boot\w+ "UiApp"'
