@@ -45,6 +45,7 @@ HOOK = """#!/bin/sh
 . /usr/share/initramfs-tools/hook-functions
 copy_exec /usr/bin/chattr
 copy_exec /usr/bin/tail
+copy_exec /usr/bin/rm
 cp /var/lib/hang/wish.ko "$DESTDIR/wish.ko"
 """
 # Whether systemd (PID 1) holds the device, and with which timeout.
