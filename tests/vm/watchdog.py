@@ -83,7 +83,7 @@ boot_2() { holder; healthy; switch_off; }
     s.same("one incident", 1, len(incidents))
     report = box.disk.json("/var/lib/qmr/incidents/%s/incident.json" % incidents[0]) or {}
     s.same("its reason", "detector", report.get("reason"))
-    steps = {step["name"]: step for step in box.disk.json("/var/lib/qmr/incidents/%s/timeline.json" % incidents[0])["steps"]}
+    steps = {step["step"]: step for step in box.disk.json("/var/lib/qmr/incidents/%s/timeline.json" % incidents[0])["runs"][0]["steps"]}
     s.same("the watchdog in recovery", "ok", steps["watchdog"]["result"])
     s.same("in the first boot PID 1 held it", HELD, box.disk.read("/var/holder-1"))
     s.same("in the last boot nobody did", [b"0", b"0", b"inactive"], [(box.disk.read("/var/holder") or b"").split(b"\n")[i] for i in (0, 1, 4)])
