@@ -75,4 +75,4 @@ def a_test_and_collect_only(s):
 
 
 if __name__ == "__main__":
-    scenario.main(menu_bootnext_and_qmrctl, a_test_and_collect_only)
+    scenario.main(menu_bootnext_and_qmrctl, more=(a_test_and_collect_only,))

@@ -95,4 +95,4 @@ boot_2() { healthy; chattr -i /sys/firmware/efi/efivars/Fill* 2>/dev/null; rm -f
 
 
 if __name__ == "__main__":
-    scenario.main(memory_full, no_variables, more=(room_again,))
+    scenario.main(memory_full, more=(no_variables, room_again))

@@ -105,4 +105,4 @@ boot_2() { holder; healthy; sleep %d; switch_off; }
 
 
 if __name__ == "__main__":
-    scenario.main(hangs, slow_but_healthy)
+    scenario.main(hangs, more=(slow_but_healthy,))
