@@ -95,4 +95,4 @@ boot_2() { healthy; chattr -i /sys/firmware/efi/efivars/Fill* 2>/dev/null; rm -f
 
 
 if __name__ == "__main__":
-    scenario.main(memory_full, more=(no_variables, room_again))
+    scenario.main(no_variables, more=(memory_full, room_again))
