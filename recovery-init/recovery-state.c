@@ -338,7 +338,9 @@ static int run(const char *command, const char *config_path, const struct ending
 	else
 		r = qmr_error_set(&err, -EINVAL, "unknown command '%s'", command);
 	if (r < 0)
-		qmr_error_log("%s; the next boot will not know of this", err.text);
+		qmr_error_log("%s; %s", err.text, !strcmp(command, "acknowledge") && !qmr_state_get_place()
+							  ? "the file on the disk is looked at later"
+							  : "the next boot will not know of this");
 	return r == -EINVAL ? QMR_EXIT_USAGE : r < 0 ? QMR_EXIT_FAILURE : QMR_EXIT_OK;
 }
 

@@ -22,18 +22,22 @@ path = /opt
 [image]
 cmdline = console=ttyS0
 """
-# Fills the firmware's memory until the kernel refuses (efi_query_variable_store(), 5 KiB of reserve on x86). One write(2) is one variable.
+# Fills the firmware's memory until the kernel refuses (efi_query_variable_store(), 5 KiB of reserve on x86). One write(2) is one variable. EDK II gives
+# the room of what was overwritten or deleted back at its next start, so a memory is full for one boot only: each fills it anew. $1: the boot
 FILL = """fill() {
-	n=100
+	k=${1}00
 	for size in 32000 8000 1000; do
 		while { printf '\\007\\000\\000\\000'; head -c $size /dev/urandom; } >/run/fill &&
-			dd if=/run/fill of=/sys/firmware/efi/efivars/Fill$n-5b1a3c1e-0000-4000-8000-000000000001 bs=64k 2>/dev/null; do
-			n=$((n + 1))
+			dd if=/run/fill of=/sys/firmware/efi/efivars/Fill$k-5b1a3c1e-0000-4000-8000-000000000001 bs=64k 2>/dev/null; do
+			k=$((k + 1))
 		done
-		n=$((n + 1)) # what failed leaves an empty file that cannot be opened again
+		k=$((k + 1)) # what failed leaves an empty file that cannot be opened again
 	done
-	say filled $((n - 103))
+	say filled $((k - ${1}03))
 }
+# Before it is healthy.
+fill_early() { systemctl stop qmr-healthy.timer qmr-healthy.service; fill $1; }
+healthy_now() { systemctl start qmr-healthy.service; healthy; }
 """
 RECOVER, RECOVERED = 1, 8  # flags of an attempt
 
@@ -65,9 +69,11 @@ boot_3() { restart; }
 
 def memory_full(s):
     """No room for the state: two boots fail, are counted in the file, and recovery comes by BootNext, knows it, and goes back."""
-    box = machine.Machine(settled(s), s.work, "machine", FILL + """boot_1() { healthy; fill; restart; }
-boot_2() { systemctl stop qmr-healthy.timer qmr-healthy.service; /usr/lib/qmr/boot-guard failed required-check; sleep 100; }
-boot_3() { boot_2; }
+    box = machine.Machine(settled(s), s.work, "machine", FILL + """boot_1() { healthy; fill 1; restart; }
+fails() { fill_early $n; /usr/lib/qmr/boot-guard failed required-check; sleep 100; }
+boot_2() { fails; }
+boot_3() { fails; }
+boot_4() { fill_early 4; healthy_now; switch_off; }
 """)
     done = s.boot_to_the_end(box)
     s.same("resets: after filling, two failures, the switch, the way back", 5, done.resets)
@@ -84,10 +90,16 @@ boot_3() { boot_2; }
 
 def room_again(s):
     """Full memory, then room: the state moves back into the variable when a boot is healthy."""
-    box = machine.Machine(settled(s), s.work, "machine", FILL + """boot_1() { healthy; fill; restart; }
-boot_2() { healthy; chattr -i /sys/firmware/efi/efivars/Fill* 2>/dev/null; rm -f /sys/firmware/efi/efivars/Fill*; restart; }
+    box = machine.Machine(settled(s), s.work, "machine", FILL + """boot_1() { healthy; fill 1; restart; }
+boot_2() {
+	fill_early 2; healthy_now
+	cp /efi/EFI/qmr/state-* /var/lib/director
+	chattr -i /sys/firmware/efi/efivars/Fill*; rm -f /sys/firmware/efi/efivars/Fill*; restart
+}
 """)
     s.boot_to_the_end(box)
+    raw = [box.disk.read("/var/lib/director/state-" + name) for name in "ab"]
+    s.true("it was in the file", any(r and any(r[16:24]) for r in raw), raw)
     state = box.state()
     s.need("a state in the variable", state and state["valid"], state)
     s.same("attempts", ["healthy"] * 4, state["outcomes"])
