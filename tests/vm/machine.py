@@ -306,7 +306,7 @@ class Machine:
     """A copy of a system's disk with a firmware of its own, or of another machine at rest with its firmware. scenario: shell
     functions boot_1, boot_2 … and boot_any for the director. hardware: more arguments for QEMU. clock: what its hardware clock shows when it
     is switched on (UTC, as 2036-01-01T00:00:00), None for the right time."""
-    clock = None
+    clock, hardware = None, ()
 
     def __init__(self, origin, work, name, scenario="", hardware=()):
         self.nonce, self.hardware = os.urandom(6).hex(), hardware
