@@ -179,25 +179,33 @@ static int write_output(const char *path, const void *data, size_t size, struct 
 	return r == 0 ? qmr_file_replace(AT_FDCWD, path, data, size, 0644, err) : r;
 }
 
+/* What both building and listing begin with. The configuration is the caller's to free, after a failure too. */
+static int prepare(const struct options *options, int root_fd, char release[QMR_RELEASE_BYTES], struct qmr_config **ret_config,
+		   struct qmr_error *err)
+{
+	int r;
+
+	if (root_fd < 0)
+		return qmr_error_errno(err, -errno, "opening the root '%s'", options->root);
+	*ret_config = calloc(1, sizeof(**ret_config));
+	if (!*ret_config)
+		return qmr_error_set(err, -ENOMEM, "out of memory");
+	r = choose_release(options, root_fd, release, err);
+	return r == 0 ? load_config(options, release, *ret_config, err) : r;
+}
+
 static int build(const struct options *options, struct totals *totals, size_t *ret_bytes, char *release,
 		 struct qmr_error *err)
 {
 	QMR_CLEANUP(qmr_cleanup_compress) struct qmr_compress *compress = NULL;
 	cleanup_close int root_fd = open(options->root ? options->root : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_free struct qmr_config *config = calloc(1, sizeof(*config));
+	cleanup_free struct qmr_config *config = NULL;
 	cleanup_free char *kernel = NULL;
 	cleanup_free uint8_t *image = NULL;
 	char cmdline[QMR_CMDLINE_BYTES];
 	struct qmr_uki uki = {.release = release, .cmdline = cmdline};
-	int r;
+	int r = prepare(options, root_fd, release, &config, err);
 
-	if (root_fd < 0)
-		return qmr_error_errno(err, -errno, "opening the root '%s'", options->root);
-	if (!config)
-		return qmr_error_set(err, -ENOMEM, "out of memory");
-	r = choose_release(options, root_fd, release, err);
-	if (r == 0)
-		r = load_config(options, release, config, err);
 	if (r == 0)
 		r = format_cmdline(options, config, cmdline, err);
 	if (r == 0)
@@ -220,18 +228,11 @@ static int list(const struct options *options, struct qmr_error *err)
 {
 	cleanup_close int root_fd = open(options->root ? options->root : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	QMR_CLEANUP(qmr_image_done) struct qmr_image image = {.root_fd = root_fd};
-	cleanup_free struct qmr_config *config = calloc(1, sizeof(*config));
+	cleanup_free struct qmr_config *config = NULL;
 	char release[QMR_RELEASE_BYTES];
 	struct totals totals = {0};
-	int r;
+	int r = prepare(options, root_fd, release, &config, err);
 
-	if (root_fd < 0)
-		return qmr_error_errno(err, -errno, "opening the root '%s'", options->root);
-	if (!config)
-		return qmr_error_set(err, -ENOMEM, "out of memory");
-	r = choose_release(options, root_fd, release, err);
-	if (r == 0)
-		r = load_config(options, release, config, err);
 	if (r == 0)
 		r = fill(options, config, release, &image, &totals, err);
 	for (size_t i = 0; r == 0 && i < image.n_entries; i++)
