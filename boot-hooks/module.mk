@@ -12,13 +12,13 @@ test-history_SRCS := tests/unit/test-history.c boot-hooks/history.c boot-hooks/h
 test-history_LIBS := cmocka jansson
 
 UNIT_TESTS += test-hold
-test-hold_SRCS := tests/unit/test-hold.c boot-hooks/hold.c
+test-hold_SRCS := tests/unit/test-hold.c tests/unit/tree.c boot-hooks/hold.c
 test-hold_LIBS := cmocka
 
 FUZZERS += fuzz-crypttab
 fuzz-crypttab_SRCS := tests/fuzz/fuzz-crypttab.c tests/fuzz/main.c boot-hooks/hold.c
 UNIT_TESTS += test-systemd-conf
-test-systemd-conf_SRCS := tests/unit/test-systemd-conf.c boot-hooks/systemd-conf.c
+test-systemd-conf_SRCS := tests/unit/test-systemd-conf.c tests/unit/tree.c boot-hooks/systemd-conf.c
 test-systemd-conf_LIBS := cmocka
 
 PROGRAMS += boot-guard

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,46 +12,15 @@
 
 #include "file.h"
 #include "hold.h"
-
-static char folder[64];
-static int root_fd;
-
-static int make_root(void **unused)
-{
-	strcpy(folder, "/tmp/qmr-hold-XXXXXX");
-	if (!mkdtemp(folder))
-		return -1;
-	root_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return root_fd < 0 ? -1 : 0;
-}
-
-static int remove_root(void **unused)
-{
-	close(root_fd);
-	return qmr_file_remove_tree(AT_FDCWD, folder, NULL);
-}
-
-static void put(const char *path, const void *data, size_t size)
-{
-	char parent[256];
-
-	snprintf(parent, sizeof(parent), "%.*s", (int)(strrchr(path, '/') - path), path);
-	assert_int_equal(qmr_file_mkdirs(root_fd, parent, 0755, NULL), 0);
-	assert_int_equal(qmr_file_replace(root_fd, path, data, size, 0600, NULL), 0);
-}
-
-static void put_text(const char *path, const char *text)
-{
-	put(path, text, strlen(text));
-}
+#include "tree.h"
 
 static void nothing_speaks_against_it(void **unused)
 {
 	assert_null(qmr_hold_find(root_fd));
-	put_text("run/systemd/ask-password/sck.1", "");
-	put_text("run/systemd/sessions/c1", "UID=0\nCLASS=greeter\n");
-	put_text("proc/12/comm", "fscker\n");
-	put_text("proc/self/comm", "fsck\n"); /* a link to a number in the real one */
+	put("run/systemd/ask-password/sck.1", "");
+	put("run/systemd/sessions/c1", "UID=0\nCLASS=greeter\n");
+	put("proc/12/comm", "fscker\n");
+	put("proc/self/comm", "fsck\n"); /* a link to a number in the real one */
 	assert_int_equal(mkdirat(root_fd, "run/systemd/generator.early", 0755), 0);
 	assert_int_equal(symlinkat("/lib/systemd/system/multi-user.target", root_fd, "run/systemd/generator.early/default.target"), 0);
 	assert_null(qmr_hold_find(root_fd));
@@ -62,7 +29,7 @@ static void nothing_speaks_against_it(void **unused)
 
 static void a_question(void **unused)
 {
-	put_text("run/systemd/ask-password/ask.xyz", "[Ask]\n");
+	put("run/systemd/ask-password/ask.xyz", "[Ask]\n");
 	assert_int_equal(qmr_hold_is_asked(root_fd), 1);
 	assert_string_equal(qmr_hold_find(root_fd), "somebody is asked for a passphrase");
 	assert_null(qmr_hold_find_person(root_fd));
@@ -70,7 +37,7 @@ static void a_question(void **unused)
 
 static void a_session(void **unused)
 {
-	put_text("run/systemd/sessions/3", "UID=1000\nACTIVE=1\nCLASS=user\nTYPE=tty\n");
+	put("run/systemd/sessions/3", "UID=1000\nACTIVE=1\nCLASS=user\nTYPE=tty\n");
 	assert_int_equal(mkfifoat(root_fd, "run/systemd/sessions/3.ref", 0600), 0);
 	assert_string_equal(qmr_hold_find_person(root_fd), "somebody is logged in");
 	assert_string_equal(qmr_hold_find(root_fd), "somebody is logged in");
@@ -80,9 +47,9 @@ static void somebody_in_utmp(void **unused)
 {
 	struct utmp entries[2] = {{.ut_type = BOOT_TIME}, {.ut_type = USER_PROCESS}};
 
-	put("run/utmp", entries, sizeof(entries[0]));
+	put_bytes("run/utmp", entries, sizeof(entries[0]));
 	assert_null(qmr_hold_find_person(root_fd));
-	put("run/utmp", entries, sizeof(entries));
+	put_bytes("run/utmp", entries, sizeof(entries));
 	assert_non_null(qmr_hold_find_person(root_fd));
 	/* systemd-logind knows better. */
 	assert_int_equal(qmr_file_mkdirs(root_fd, "run/systemd/sessions", 0755, NULL), 0);
@@ -94,7 +61,7 @@ static void repairs(void **unused)
 	static const char *const names[] = {"fsck\n", "e2fsck\n", "fsck.vfat\n", "xfs_repair\n", "fsck.ext4"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		put_text("proc/123/comm", names[i]);
+		put("proc/123/comm", names[i]);
 		assert_string_equal(qmr_hold_find(root_fd), "a file system is checked");
 	}
 }
@@ -127,7 +94,7 @@ static void crypttab(void **unused)
 	}
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, make_root, remove_root)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, make_folder, remove_folder)
 
 int main(void)
 {

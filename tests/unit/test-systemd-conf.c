@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,36 +12,7 @@
 
 #include "file.h"
 #include "systemd-conf.h"
-
-static char folder[64];
-static int root_fd;
-
-static void put(const char *path, const char *text)
-{
-	char parent[PATH_MAX];
-
-	snprintf(parent, sizeof(parent), "%s", path);
-	if (strrchr(parent, '/')) {
-		*strrchr(parent, '/') = '\0';
-		assert_int_equal(qmr_file_mkdirs(root_fd, parent, 0755, NULL), 0);
-	}
-	assert_int_equal(qmr_file_replace(root_fd, path, text, strlen(text), 0644, NULL), 0);
-}
-
-static int make_folder(void **state)
-{
-	strcpy(folder, "/tmp/qmr-systemd-XXXXXX");
-	if (!mkdtemp(folder))
-		return -1;
-	root_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return root_fd < 0;
-}
-
-static int remove_folder(void **state)
-{
-	close(root_fd);
-	return qmr_file_remove_tree(AT_FDCWD, folder, NULL);
-}
+#include "tree.h"
 
 static void test_systemd_values(void **state)
 {

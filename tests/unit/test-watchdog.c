@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -18,37 +17,8 @@
 #include <cmocka.h>
 
 #include "file.h"
+#include "tree.h"
 #include "watchdog.h"
-
-static char folder[64];
-static int root_fd;
-
-static void put(const char *path, const char *text)
-{
-	char parent[PATH_MAX];
-
-	snprintf(parent, sizeof(parent), "%s", path);
-	if (strrchr(parent, '/')) {
-		*strrchr(parent, '/') = '\0';
-		assert_int_equal(qmr_file_mkdirs(root_fd, parent, 0755, NULL), 0);
-	}
-	assert_int_equal(qmr_file_replace(root_fd, path, text, strlen(text), 0644, NULL), 0);
-}
-
-static int make_folder(void **state)
-{
-	strcpy(folder, "/tmp/qmr-watchdog-XXXXXX");
-	if (!mkdtemp(folder))
-		return -1;
-	root_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return root_fd < 0;
-}
-
-static int remove_folder(void **state)
-{
-	close(root_fd);
-	return qmr_file_remove_tree(AT_FDCWD, folder, NULL);
-}
 
 static void put_device(const char *bootstatus, const char *held, const char *nowayout)
 {
