@@ -176,11 +176,12 @@ int qmr_firmware_set_next(uint16_t number, struct qmr_error *err)
 	uint16_t back[ENTRIES_MAX];
 	int r = set_numbers("BootNext", &number, 1, err);
 
-	if (r < 0)
-		return r;
-	r = get_numbers("BootNext", back, err);
+	if (r == 0)
+		r = get_numbers("BootNext", back, err);
 	if (r >= 0 && (r != 1 || back[0] != number))
 		r = qmr_error_set(err, -EIO, "BootNext reads back other than it was written");
+	if (r < 0)
+		(void)!qmr_firmware_clear_next(number, NULL); /* nobody expects that switch any more; the first error is reported */
 	return r < 0 ? r : 0;
 }
 

@@ -20,7 +20,7 @@ int qmr_firmware_has_secure_boot(void);
 /* Finds the Boot#### entry of a slot by its description; -ENOENT if there is none. */
 int qmr_firmware_find_entry(enum qmr_slot slot, uint16_t *ret_number, struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Sets BootNext and reads it back. */
+/* Sets BootNext and reads it back. After a failure BootNext does not name that entry, as far as the firmware still does what it is told. */
 int qmr_firmware_set_next(uint16_t number, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*

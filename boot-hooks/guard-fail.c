@@ -124,6 +124,7 @@ static int record(struct qmr_state *state, const struct failure *failure, int is
 	return qmr_state_save(state, err);
 }
 
+/* Only whether the firmware answers: where the state was found is known to the process that loaded it, so the parent loads it again. */
 static int probe(void *context, void *answer, struct qmr_error *err)
 {
 	struct qmr_state state;

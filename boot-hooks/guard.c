@@ -28,45 +28,65 @@ static char *read_cmdline(void)
 	return qmr_file_read(AT_FDCWD, "/proc/cmdline", CMDLINE_MAX, &text, &size, NULL) < 0 ? NULL : text;
 }
 
-int qmr_guard_cmdline_has(const char *word)
+/* The length of the next word of text, which is moved to it; 0 at the end. */
+static size_t next_word(const char **text)
 {
-	cleanup_free char *text = read_cmdline();
-	char *place, *token;
+	*text += strspn(*text, " \n");
+	return strcspn(*text, " \n");
+}
 
-	for (token = text ? strtok_r(text, " \n", &place) : NULL; token; token = strtok_r(NULL, " \n", &place))
-		if (!strcmp(token, word))
+static int has_word(const char *text, const char *word)
+{
+	size_t length = strlen(word), n;
+
+	for (; (n = next_word(&text)) > 0; text += n)
+		if (n == length && !memcmp(text, word, n))
 			return 1;
 	return 0;
 }
 
-int qmr_guard_cmdline_get(const char *key, char *ret_value, size_t size)
+/* Of the last word that begins with key and fits. */
+static int find_value(const char *text, const char *key, char *ret_value, size_t size)
 {
-	cleanup_free char *text = read_cmdline();
-	size_t length = strlen(key);
-	char *place, *token;
+	size_t length = strlen(key), n;
 	int r = -ENOENT;
 
-	for (token = text ? strtok_r(text, " \n", &place) : NULL; token; token = strtok_r(NULL, " \n", &place))
-		if (!strncmp(token, key, length) && strlen(token + length) < size) {
-			strcpy(ret_value, token + length);
+	for (; (n = next_word(&text)) > 0; text += n)
+		if (n >= length && !memcmp(text, key, length) && n - length < size) {
+			snprintf(ret_value, size, "%.*s", (int)(n - length), text + length);
 			r = 0;
 		}
 	return r;
 }
 
-int qmr_guard_has_own_panic(char *ret_value, size_t size)
+int qmr_guard_cmdline_has(const char *word)
 {
 	cleanup_free char *text = read_cmdline();
-	char *place, *token;
-	int is_ours = 0, has_own = 0;
 
-	for (token = text ? strtok_r(text, " \n", &place) : NULL; token; token = strtok_r(NULL, " \n", &place)) {
-		if (!strncmp(token, "panic=", 6)) {
-			has_own = !is_ours && token[6] && strlen(token + 6) < size;
+	return text && has_word(text, word);
+}
+
+int qmr_guard_cmdline_get(const char *key, char *ret_value, size_t size)
+{
+	cleanup_free char *text = read_cmdline();
+
+	return text ? find_value(text, key, ret_value, size) : -ENOENT;
+}
+
+int qmr_guard_has_own_panic(char *ret_value, size_t size)
+{
+	cleanup_free char *all = read_cmdline();
+	const char *text = all ? all : "";
+	int is_ours = 0, has_own = 0;
+	size_t n;
+
+	for (; (n = next_word(&text)) > 0; text += n) {
+		if (n >= 6 && !memcmp(text, "panic=", 6)) {
+			has_own = !is_ours && n > 6 && n - 6 < size;
 			if (has_own)
-				strcpy(ret_value, token + 6);
+				snprintf(ret_value, size, "%.*s", (int)(n - 6), text + 6);
 		}
-		is_ours = !strcmp(token, "qmr.panic");
+		is_ours = n == 9 && !memcmp(text, "qmr.panic", 9);
 	}
 	return has_own;
 }
@@ -83,13 +103,14 @@ int qmr_guard_is_shell_wanted(void)
 		{"rd.systemd.unit=", "rescue.target"},   {"rd.systemd.unit=", "emergency.target"},
 		{"init=", "/bin/sh"}, {"init=", "/bin/bash"}, {"init=", "/bin/dash"}, {"rdinit=", "/bin/sh"},
 	};
+	cleanup_free char *text = read_cmdline();
 
-	for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
+	for (size_t i = 0; text && i < sizeof(wanted) / sizeof(*wanted); i++) {
 		char value[64];
 
-		if (!wanted[i].value && qmr_guard_cmdline_has(wanted[i].word))
+		if (!wanted[i].value && has_word(text, wanted[i].word))
 			return 1;
-		if (wanted[i].value && qmr_guard_cmdline_get(wanted[i].word, value, sizeof(value)) == 0 &&
+		if (wanted[i].value && find_value(text, wanted[i].word, value, sizeof(value)) == 0 &&
 		    (!*wanted[i].value || !strcmp(value, wanted[i].value)))
 			return 1;
 	}
@@ -168,11 +189,16 @@ static int read_number(const struct qmr_guard *guard, uint32_t *ret_number, stru
 	return r;
 }
 
+static int is_attempt(const struct qmr_state *state, uint32_t number)
+{
+	return state->n_attempts > 0 && state->attempts[0].number == number;
+}
+
 int qmr_guard_is_own(const struct qmr_guard *guard, const struct qmr_state *state)
 {
 	uint32_t number;
 
-	return read_number(guard, &number, NULL) == 0 && state->n_attempts > 0 && state->attempts[0].number == number;
+	return read_number(guard, &number, NULL) == 0 && is_attempt(state, number);
 }
 
 int qmr_guard_load_own(const struct qmr_guard *guard, struct qmr_state *ret_state, struct qmr_error *err)
@@ -188,7 +214,7 @@ int qmr_guard_load_own(const struct qmr_guard *guard, struct qmr_state *ret_stat
 	r = qmr_state_load(root, &state, err);
 	if (r < 0)
 		return r;
-	if (!qmr_guard_is_own(guard, &state))
+	if (!is_attempt(&state, number))
 		return qmr_error_set(err, -ESRCH, "the newest attempt of the boot state is not this boot's");
 	*ret_state = state;
 	return 0;
@@ -239,12 +265,7 @@ int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, uint8_t l
 	state->switches++;
 	qmr_guard_set_note(state, note);
 	r = qmr_state_save(state, err);
-	if (r < 0)
-		return r;
-	r = qmr_firmware_set_next(entry, err);
-	if (r < 0)
-		(void)!qmr_firmware_clear_next(entry, NULL); /* written, but not read back: nobody expects that switch any more */
-	return r;
+	return r < 0 ? r : qmr_firmware_set_next(entry, err);
 }
 
 int qmr_guard_request_test(struct qmr_state *state, struct qmr_error *err)
