@@ -24,8 +24,10 @@ struct qmr_greenboot_names {
 int qmr_greenboot_conf_parse(const char *name, const char *text, struct qmr_greenboot_names *ret_names,
 			     struct qmr_error *err) QMR_MUST_CHECK;
 
+/* 1 if the file name is one of them. */
 int qmr_greenboot_names_has(const struct qmr_greenboot_names *names, const char *name);
 
+/* Frees what names holds and leaves it empty. */
 void qmr_greenboot_names_done(struct qmr_greenboot_names *names);
 
 #endif

@@ -78,8 +78,14 @@ int qmr_guard_is_own(const struct qmr_guard *guard, const struct qmr_state *stat
 #define QMR_MARK_FEEDER "feeder.pid" /* the process that feeds the watchdog */
 #define QMR_MARK_DEFERRED "deferred" /* why this boot was not counted in init-top, or not for good */
 #define QMR_MARK_IN_FILE "state-in-file" /* the EFI variable does not have the newest boot state */
+
+/* Sets a mark, with text in it, in place of an older one. The run folder is made if it is missing. */
 int qmr_guard_mark(const struct qmr_guard *guard, const char *name, const char *text, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* 1 if the mark is there. */
 int qmr_guard_is_marked(const struct qmr_guard *guard, const char *name);
+
+/* Takes the mark away; none is fine, and so is failure. */
 void qmr_guard_unmark(const struct qmr_guard *guard, const char *name);
 
 /* 1 if the kernel command line has this word. */

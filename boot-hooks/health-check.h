@@ -47,6 +47,7 @@ struct qmr_checks {
 int qmr_checks_find(const char *root, const struct qmr_greenboot_names *disabled, struct qmr_checks *ret_checks,
 		    struct qmr_error *err) QMR_MUST_CHECK;
 
+/* Frees what checks holds and leaves it empty. */
 void qmr_checks_done(struct qmr_checks *checks);
 
 /* It counts: a required check that did not pass and was not switched off. */

@@ -22,6 +22,7 @@ struct qmr_options_panic {
 	int other; /* somebody else's is there */
 };
 
+/* Whose panic= are in the text. */
 void qmr_options_find_panic(const char *text, enum qmr_options_form form, struct qmr_options_panic *ret_panic);
 
 /*

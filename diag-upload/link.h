@@ -24,9 +24,14 @@ struct qmr_linker;
  * linked. module and module_file (NULL: not known) are kept by reference. NULL when out of memory, which links nothing.
  */
 struct qmr_linker *qmr_linker_new(int root_fd, const char *module, const char *module_file, json_t *notes);
+
+/* NULL is fine. */
 void qmr_linker_free(struct qmr_linker *linker);
 
+/* 1 if there is a culprit. */
 int qmr_linker_has_module(const struct qmr_linker *linker);
+
+/* Its file, NULL: not known; kept by the caller of qmr_linker_new(). */
 const char *qmr_linker_module_file(const struct qmr_linker *linker);
 
 /* Never QMR_LINK_SOLE_CHANGE or QMR_LINK_PACKAGE_FILE: these are not to be seen from a path. */

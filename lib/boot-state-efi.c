@@ -111,7 +111,10 @@ static int delete_variable(struct qmr_error *err)
 	return 0;
 }
 
-/* What the kernel lets be written (efivarfs_statfs(), 6.5 and stable kernels since then); before, the file system has no blocks, and it is not known. */
+/*
+ * What the kernel lets be written (efivarfs_statfs(), 6.5 and stable kernels since then); before, the file system has no blocks, and it is
+ * not known.
+ */
 static int require_room(struct qmr_error *err)
 {
 	struct statvfs fs;

@@ -147,8 +147,8 @@ int qmr_state_is_in_file(void);
 int qmr_state_load(const uint8_t root[16], struct qmr_state *ret_state, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Adds at least 1 to the sequence and writes the EFI variable, which is read back and compared (-EIO if it differs), else the file. Durable. If it
- * goes from one to the other, it is taken away where it was.
+ * Adds at least 1 to the sequence and writes the EFI variable, which is read back and compared (-EIO if it differs), else the file. Durable.
+ * If it goes from one to the other, it is taken away where it was.
  */
 int qmr_state_save(struct qmr_state *state, struct qmr_error *err) QMR_MUST_CHECK;
 
@@ -182,6 +182,8 @@ void qmr_state_close_last(struct qmr_state *state, const struct qmr_evidence *ev
  * since. Recovery writes nothing under it.
  */
 int qmr_state_is_hibernated(const struct qmr_state *state);
+
+/* From here on it is not: a boot uses the swap space again. */
 void qmr_state_forget_hibernation(struct qmr_state *state);
 
 /* The run of attempts that ends with the newest and has no good boot in it; on probation only those since the remediation. */

@@ -29,6 +29,7 @@ int qmr_loader_variable(const char *name, char ret_value[QMR_LOADER_VALUE]) QMR_
 /* Fills machine_id from /etc/machine-id and booted from the firmware; what cannot be found stays empty. Needs libefivar. */
 void qmr_loader_find_own(int has_variables, struct qmr_loader_own *ret_own);
 
+/* 1 if it is a recovery image, by its name. */
 int qmr_loader_entry_is_recovery(const struct qmr_loader_entry *entry);
 
 /* Type 1 with our machine-id, or the entry that was booted; never the recovery image. */

@@ -30,6 +30,7 @@ extern const unsigned int n_ways;
 /* Fails the test if there is none. */
 const struct way *way_of(char letter);
 
+/* A machine that was never started. */
 void begin(struct qmr_state *state);
 
 /* A boot is started, goes that way, and the next start closes it. */
