@@ -10,7 +10,8 @@ shift 2
 passed=0
 failed=0
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+wrong=$(mktemp)
+trap 'rm -f "$log" "$wrong"' EXIT
 
 # $1: exit status, $2: name of the program, $3: pattern of a pass, $4: pattern of a failure. Reads $log.
 count() {
@@ -18,10 +19,11 @@ count() {
 
 	good=$(grep -c -E "$3" "$log")
 	bad=$(grep -c -E "$4" "$log")
+	grep -E "$4" "$log" | sed "s|^|$2: |" >>"$wrong"
 	# A program that died, or ran nothing, is a failure whatever it printed.
 	if [ "$bad" = 0 ] && { [ "$1" != 0 ] || [ "$good" = 0 ]; }; then
 		bad=1
-		echo "not ok $2: exit status $1, $good tests passed"
+		echo "not ok $2: exit status $1, $good tests passed" | tee -a "$wrong"
 	fi
 	passed=$((passed + good))
 	failed=$((failed + bad))
@@ -90,7 +92,7 @@ run_vm() {
 # The unit and net tests once more, with AddressSanitizer and UndefinedBehaviorSanitizer.
 run_sanitize() {
 	if ! make -s -j2 B="$build-san" SAN=address,undefined WERROR=1 check-build; then
-		echo "not ok sanitize: the build failed"
+		echo "not ok sanitize: the build failed" | tee -a "$wrong"
 		failed=$((failed + 1))
 		return
 	fi
@@ -110,5 +112,6 @@ for group in "$@"; do
 	*) echo "run.sh: unknown group '$group'" >&2; exit 2 ;;
 	esac
 done
+[ "$failed" = 0 ] || { echo "# what failed"; cat "$wrong"; }
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
