@@ -75,9 +75,10 @@ PREFIX := /usr
 I = $(DESTDIR)$(PREFIX)
 install: all
 	install -d $(I)/lib/qmr
-	install -m 0755 $(addprefix $(B)/,$(filter-out qmrctl qmr-publish,$(PROGRAMS))) $(I)/lib/qmr
+	install -m 0755 $(addprefix $(B)/,$(filter-out qmrctl qmr-publish qmr-generator,$(PROGRAMS))) $(I)/lib/qmr
 	install -D -m 0755 -t $(I)/sbin $(B)/qmrctl
 	install -D -m 0755 -t $(I)/bin $(B)/qmr-publish
+	install -D -m 0755 -t $(I)/lib/systemd/system-generators $(B)/qmr-generator
 	install -D -m 0755 boot-hooks/initramfs-tools/hook $(I)/share/initramfs-tools/hooks/qmr
 	install -D -m 0755 boot-hooks/initramfs-tools/init-top $(I)/share/initramfs-tools/scripts/init-top/00-qmr
 	install -D -m 0755 boot-hooks/initramfs-tools/init-bottom $(I)/share/initramfs-tools/scripts/init-bottom/qmr

@@ -18,12 +18,12 @@ test-hold_LIBS := cmocka
 FUZZERS += fuzz-crypttab
 fuzz-crypttab_SRCS := tests/fuzz/fuzz-crypttab.c tests/fuzz/main.c boot-hooks/hold.c
 UNIT_TESTS += test-systemd-conf
-test-systemd-conf_SRCS := tests/unit/test-systemd-conf.c tests/unit/tree.c boot-hooks/systemd-conf.c
+test-systemd-conf_SRCS := tests/unit/test-systemd-conf.c tests/unit/tree.c boot-hooks/systemd-conf.c boot-hooks/systemd-files.c
 test-systemd-conf_LIBS := cmocka
 
 PROGRAMS += boot-guard
 boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-start.c guard-tries.c guard-wait.c \
-	guard-watchdog.c assess.c firmware.c healthy.c history.c hold.c systemd-conf.c)
+	guard-watchdog.c assess.c firmware.c healthy.c history.c hold.c systemd-conf.c systemd-files.c)
 boot-guard_LIBS := efivar efiboot inih
 include boot-hooks/qmrctl.mk
 
@@ -41,3 +41,11 @@ test-greenboot-conf_LIBS := cmocka
 
 FUZZERS += fuzz-greenboot-conf
 fuzz-greenboot-conf_SRCS := tests/fuzz/fuzz-greenboot-conf.c tests/fuzz/main.c boot-hooks/greenboot-conf.c
+
+# qmr-generator: keeps boot-complete.target behind multi-user.target without a cycle.
+PROGRAMS += qmr-generator
+qmr-generator_SRCS := $(addprefix boot-hooks/,qmr-generator.c unit-order.c systemd-files.c)
+
+UNIT_TESTS += test-unit-order
+test-unit-order_SRCS := tests/unit/test-unit-order.c tests/unit/tree.c boot-hooks/unit-order.c boot-hooks/systemd-files.c
+test-unit-order_LIBS := cmocka

@@ -3,7 +3,7 @@ PROGRAMS += qmrctl
 qmrctl_SRCS := $(addprefix boot-hooks/,qmrctl.c qmrctl-check.c qmrctl-check-machine.c qmrctl-check-modules.c \
 	qmrctl-check-trust.c qmrctl-healthy.c qmrctl-history.c qmrctl-image.c qmrctl-initramfs.c qmrctl-install.c qmrctl-keys.c \
 	qmrctl-loader.c qmrctl-machine.c qmrctl-panic.c qmrctl-paths.c qmrctl-status.c qmrctl-switch.c qmrctl-test.c qmrctl-tries.c \
-	qmrctl-uninstall.c qmrctl-units.c qmrctl-watchdog.c esp.c firmware.c guard.c history-read.c kernel-options.c luks.c systemd-conf.c)
+	qmrctl-uninstall.c qmrctl-units.c qmrctl-watchdog.c esp.c firmware.c guard.c history-read.c kernel-options.c luks.c systemd-conf.c systemd-files.c)
 qmrctl_LIBS := efivar efiboot blkid inih jansson
 
 UNIT_TESTS += test-firmware test-kernel-options test-loader-entries test-esp test-luks
@@ -19,7 +19,7 @@ test-luks_SRCS := tests/unit/test-luks.c boot-hooks/luks.c
 test-luks_LIBS := cmocka jansson
 
 FUZZERS += fuzz-systemd-conf
-fuzz-systemd-conf_SRCS := tests/fuzz/fuzz-systemd-conf.c tests/fuzz/main.c boot-hooks/systemd-conf.c
+fuzz-systemd-conf_SRCS := tests/fuzz/fuzz-systemd-conf.c tests/fuzz/main.c boot-hooks/systemd-conf.c boot-hooks/systemd-files.c
 
 FUZZERS += fuzz-history fuzz-kernel-options fuzz-loader-entry fuzz-luks fuzz-mount-table fuzz-uki-section
 fuzz-kernel-options_SRCS := tests/fuzz/fuzz-kernel-options.c tests/fuzz/main.c boot-hooks/kernel-options.c

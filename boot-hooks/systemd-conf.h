@@ -16,13 +16,7 @@ struct qmr_systemd_watchdog {
 /* Takes one setting as systemd would; what it would ignore is ignored. */
 void qmr_systemd_set(struct qmr_systemd_watchdog *watchdog, const char *key, const char *value);
 
-/* Takes the settings of [Manager] in one file's text, which is NUL-terminated; the last one counts. */
-void qmr_systemd_parse(const char *text, struct qmr_systemd_watchdog *watchdog);
-
-/*
- * Reads system.conf and system.conf.d of a root, /run left out: that is another one after the initramfs. At most 64 drop-ins (-E2BIG) of at
- * most 64 KiB. Untouched on failure.
- */
+/* Reads system.conf and its drop-ins of a root; the last setting counts. Untouched on failure. */
 int qmr_systemd_read(int root_fd, struct qmr_systemd_watchdog *ret_watchdog, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* A unit that is enabled and opens the watchdog itself, static text; NULL if there is none that is known. */

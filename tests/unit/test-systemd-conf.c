@@ -37,12 +37,17 @@ static void test_systemd_values(void **state)
 		{"[Manager]\nRuntimeWatchdogSec=off\nRuntimeWatchdogSec=5\n", QMR_SYSTEMD_ON, 0},
 		{"[Manager]\nWatchdogDevice=/dev/watchdog1\n", QMR_SYSTEMD_UNSET, 1},
 		{"[Manager]\nWatchdogDevice=/dev/watchdog\n", QMR_SYSTEMD_UNSET, 0},
+		{"[Manager]\nRuntimeWatchdogSec=\\\n# why\n ; and more\n  30\n", QMR_SYSTEMD_ON, 0},
+		{"[Manager]\n# RuntimeWatchdogSec=\\\nRuntimeWatchdogSec=30\\", QMR_SYSTEMD_ON, 0},
+		{"[Manager]\nRuntimeWatchdogSec=30\\\n# the end", QMR_SYSTEMD_ON, 0},
+		{"[Manager\nWatchdogDevice=/dev/watchdog1\n=\n[", QMR_SYSTEMD_UNSET, 1},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		struct qmr_systemd_watchdog w = {0};
 
-		qmr_systemd_parse(cases[i].text, &w);
+		put("etc/systemd/system.conf", cases[i].text);
+		assert_int_equal(qmr_systemd_read(root_fd, &w, NULL), 0);
 		assert_int_equal(w.runtime, cases[i].runtime);
 		assert_int_equal(w.other_device, cases[i].other_device);
 	}
@@ -115,7 +120,7 @@ static void test_init(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_systemd_values),
+		cmocka_unit_test_setup_teardown(test_systemd_values, make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(test_systemd_files, make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(test_rivals, make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(test_init, make_folder, remove_folder),

@@ -82,5 +82,30 @@ def switched_off_by_qmr_off(s):
     s.same("archive of crash records", [], box.disk.list("/var/lib/qmr/pstore"))
 
 
+def services_behind_boot_complete(s):
+    """Services in the way of rauc-mark-good.service and greenboot-status.service: wanted by multi-user.target and ordered after
+    boot-complete.target. They run after it, systemd finds no cycle, and the boot is healthy."""
+    unit = "[Unit]\nAfter=%s\nRequires=boot-complete.target\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=systemctl is-active %s\n"
+    names = {"mark-good.service": unit % ("boot-complete.target", "boot-complete.target multi-user.target"),
+             "tell.service": unit % ("mark-good.service", "mark-good.service")}
+    template = s.settled("behind", lambda: CONFIG, lambda: {"/usr/lib/systemd/system/" + n: text for n, text in names.items()},
+                         script="for u in %s; do systemctl -q add-wants multi-user.target $u; done" % " ".join(names), small=True)
+    box = machine.Machine(template, s.work, "machine", """boot_1() {
+        healthy
+        for u in mark-good.service tell.service multi-user.target; do
+            until [ "$(systemctl is-active $u)" = active ]; do sleep 1; done
+            echo "$u" >>/var/lib/director/active
+        done
+        journalctl -b -o cat _PID=1 | grep -c -i 'ordering cycle' >/var/lib/director/cycles
+        switch_off
+    }
+""")
+    s.boot_to_the_end(box)
+    s.quiet(box.state())
+    s.same("attempts", ["healthy", "healthy"], box.state()["outcomes"])
+    s.same("active", [*names, "multi-user.target"], (box.disk.read("/var/lib/director/active") or b"").decode().split())
+    s.same("cycles", b"0\n", box.disk.read("/var/lib/director/cycles"))
+
+
 if __name__ == "__main__":
-    scenario.main(reset_at_random_moments, two_resets_by_hand, switched_off_by_qmr_off)
+    scenario.main(reset_at_random_moments, two_resets_by_hand, switched_off_by_qmr_off, services_behind_boot_complete)
