@@ -29,6 +29,7 @@ TEMPORARY = os.environ.get("TMPDIR", "/var/tmp")
 MIB = 1 << 20
 ESP_MIB, ROOT_MIB = 256, 1536
 LIMIT_S = 1200  # the last resort: software emulation on a busy machine
+EXAMINE_S = 10  # what QEMU has to tell about a machine that came to it
 
 # A small Debian with what qmr's programs link and what goes into the recovery image.
 PACKAGES = ("systemd", "systemd-sysv", "udev", "kmod", "dbus", "linux-image-amd64", "initramfs-tools", "zstd", "mount",
@@ -297,6 +298,11 @@ class Run:
             user, system = f.read().rsplit(")", 1)[1].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
+    def examine(self):
+        """Where the processor of a machine that does not get on is, twice; the answers go into the console's log."""
+        for request in ("info status", "info registers", "info lapic", "info pic", "x/32gx $rsp", "info registers"):
+            self.qmp.sendall(json.dumps({"execute": "human-monitor-command", "arguments": {"command-line": request}}).encode() + b"\n")
+
     def stop(self, why):
         self.ended = self.ended or why
         self.process.kill()
@@ -419,13 +425,17 @@ def connect(folder, process):
 
 def follow(run_, until, max_resets, watch, limit):
     """Reads the console and QEMU's events till the end."""
-    serial, events = b"", b""
+    serial, events, examined = b"", b"", False
     with selectors.DefaultSelector() as selector:
         selector.register(run_.process.stdout, selectors.EVENT_READ)
         selector.register(run_.qmp, selectors.EVENT_READ)
         while run_.ended is None or selector.get_map():
-            if time.monotonic() > limit:
-                run_.stop("limit")
+            if time.monotonic() > limit and run_.ended is None:
+                if not examined:
+                    run_.examine()
+                elif time.monotonic() > limit + EXAMINE_S:
+                    run_.stop("limit")
+                examined = True
             ready = selector.select(0.2)
             if not ready:
                 watch(run_, "tick", "")
@@ -453,6 +463,8 @@ def take_event(run_, event, max_resets, watch):
         watch(run_, "reset", event["data"]["reason"])
         if max_resets and run_.resets >= max_resets:
             run_.stop("resets")
+    elif event.get("return"):  # of examine()
+        run_.log.write(str(event["return"]).replace("\r", "").encode())
     elif event.get("event") == "SHUTDOWN" and event["data"]["guest"]:
         run_.ended = "shutdown"
 

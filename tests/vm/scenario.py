@@ -116,7 +116,7 @@ class Scenario:
 PROGRESS = re.compile(r"^\[.{0,12}  OK  |^ {9}(Start|Mount|Stopp|Unmount)ing ")
 
 
-def show(scenario, lines=60):
+def show(scenario, lines=160):
     path = scenario.machine and os.path.join(scenario.machine.folder, "console.log")
     if not path or not os.path.exists(path):
         return
