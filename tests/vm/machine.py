@@ -299,8 +299,9 @@ class Run:
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def examine(self):
-        """Where the processor of a machine that does not get on is, twice; the answers go into the console's log."""
-        for request in ("info status", "info registers", "info lapic", "info pic", "x/32gx $rsp", "info registers"):
+        """Where the processor of a machine that does not get on is, twice; the answers go into the console's log. A kernel that still lives
+        says there that it had an NMI."""
+        for request in ("info status", "info registers", "info lapic", "info pic", "x/32gx $rsp", "info registers", "nmi"):
             self.qmp.sendall(json.dumps({"execute": "human-monitor-command", "arguments": {"command-line": request}}).encode() + b"\n")
 
     def stop(self, why):
