@@ -264,8 +264,9 @@ int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, uint8_t l
 		state->reason = (uint8_t)reason;
 		state->rungs = (uint8_t)((state->rungs & ~QMR_RUNG_SIGNED_ONLY) | limit);
 	}
+	/* Whoever asks again in the running system replaces a request that had not begun. */
+	state->switches = reason == QMR_REASON_DETECTOR ? (uint8_t)(state->switches + 1) : 1;
 	state->stage = QMR_STAGE_SWITCHING;
-	state->switches++;
 	qmr_guard_set_note(state, note);
 	r = qmr_state_save(state, err);
 	return r < 0 ? r : qmr_firmware_set_next(entry, err);
