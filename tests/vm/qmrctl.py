@@ -41,6 +41,8 @@ boot_1() {
 }
 boot_2() {
 	step recover-later qmrctl --next --reason "a test" recover
+	step recover-instead qmrctl --next --reason "another" recover
+	step requested qmrctl --json status
 	step next ls $next
 	step cancel qmrctl cancel
 	step cancelled ls $next
@@ -55,7 +57,7 @@ boot_3() {
 }
 """
 EXITS = {"pending": 2, "first": 0, "uninstall": 0, "left": 1, "install": 0, "install-again": 0, "check": 0, "status": 0,
-         "recover-later": 0, "next": 0, "cancel": 0, "cancelled": 2, "cancel-again": 3, "recover": 0, "healthy": 0,
+         "recover-later": 0, "recover-instead": 0, "requested": 0, "next": 0, "cancel": 0, "cancelled": 2, "cancel-again": 3, "recover": 0, "healthy": 0,
          "history": 0}
 
 
@@ -88,6 +90,12 @@ def qmrctl(s):
     for name in ("first", "status"):
         entry = entry_of(printed[name])
         s.same(name + ": the place in BootOrder", [place + 1, True], [entry["boot_order_place"], entry["after_current"]])
+
+    asked = json.loads(printed["requested"].rsplit("exit", 1)[0])
+    s.same("a request in place of another is one switch", ("switching", 1, True),
+           (asked["stage"], asked["state"]["switches"], asked["entry"]["boot_next"]))
+    s.same("qmrctl knows both images", ["/efi/EFI/Linux/qmr-recovery.efi", "/efi/EFI/qmr/qmr-recovery-2.efi"],
+           [asked[name]["path"] for name in ("image", "second_image")])
 
     state = box.state()
     s.same("recovery learnt why it was started", ("requested", 1), (state["reason"], state["recovery_runs"]))
