@@ -328,6 +328,27 @@ order=$(printf '[image]\ncmdline = both\n' >"$root/etc/qmr/conf.d/60-image.conf"
 	sed -nE 's/^openat.*qmr-recovery(-2)?.efi.qmr-new.*O_CREAT.*/new\1/p; s/^rename.*qmr-recovery(-2)?.efi".*/rename\1/p
 		s/^fsync.*qmr-recovery(-2)?.efi>.*/entry\1/p' "$root/tmp/trace" | xargs)
 ok "the first image, then the second" "$order" "new rename entry new-2 rename-2 entry-2"
+# Ended before each call that changes something about them: both are whole, the old one or the new one, and never is only the second one new.
+cp "$root/$image" "$work/new"
+cut() { # $1: system call, $2: which of them; strace counts each on its own
+	local places=()
+	for path in "$image" "$second" "$image.qmr-new" "$second.qmr-new"; do places+=(-P "$root/$path" -P "/$path"); done
+	rm -f "$root"/{"$image","$second"}.qmr-new
+	cp "$work/image" "$root/$image" && cp "$work/image" "$root/$second"
+	env -i PATH=/usr/sbin:/usr/bin LC_ALL=C strace -f -qq "${places[@]}" -e "inject=$1:signal=KILL:when=$2" \
+		-o /dev/null chroot "$root" /usr/sbin/qmrctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 install >"$root/tmp/out" 2>&1
+}
+which() { cmp -s "$1" "$work/image" && echo old || { cmp -s "$1" "$work/new" && echo new || echo broken; }; }
+found=
+for call in write fsync rename renameat renameat2 unlink; do
+	for n in $(seq 10); do
+		cut $call "$n" && break
+		found+="$(which "$root/$image")-$(which "$root/$second") "
+	done
+done
+ok "a cut at each call: both whole, the first renewed before the second" \
+	"$(printf '%s\n' $found | sort -u | xargs) $(($(wc -w <<<"$found") >= 8))" "new-new new-old old-old 1"
+ok "and the next install finds its way" "$(install_built) $(which "$root/$image") $(which "$root/$second") $(find "$root/efi" -name '*.qmr-new')" "0 new new "
 rm "$root/etc/qmr/conf.d/60-image.conf"
 
 # Room: 3.6 MB. An image of 1.3 MB has no second one beside it, since as much again has to stay free.
