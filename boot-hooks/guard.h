@@ -46,8 +46,8 @@ void qmr_guard_archive(void);
 
 /*
  * Begins a switch to recovery: an incident id and the reason go into the state, which is written and read back, and
- * only then is BootNext set: to the second image if reason is the detector's and the first did not come to its end, else to the first. limit: 0 or
- * QMR_RUNG_SIGNED_ONLY. Does not reboot. Without a boot entry nothing is written (-ENOENT).
+ * only then is BootNext set: to the second image if reason is the detector's and the first did not come to its end, else to the first.
+ * limit: 0 or QMR_RUNG_SIGNED_ONLY. Does not reboot. Without a boot entry nothing is written (-ENOENT).
  */
 int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, uint8_t limit, const char *note,
 		      struct qmr_error *err) QMR_MUST_CHECK;

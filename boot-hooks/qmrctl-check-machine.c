@@ -34,8 +34,8 @@ void qmrctl_check_space(struct qmrctl *ctl, struct qmrctl_finding *f)
 		return qmrctl_find(f, QMRCTL_UNKNOWN, NULL, "%s", err.text);
 	free_mb = (double)free_bytes / 1e6;
 	if (free_bytes + second < bytes)
-		return qmrctl_find(f, QMRCTL_WARNING, advice, "'%s' has %.1f MB free: a new recovery image (%.1f MB) does not fit beside the old "
-				   "one, so that it cannot be renewed", ctl->machine.esp_path, free_mb, (double)bytes / 1e6);
+		return qmrctl_find(f, QMRCTL_WARNING, advice, "'%s' has %.1f MB free: a new recovery image (%.1f MB) does not fit beside "
+				   "the old one, so that it cannot be renewed", ctl->machine.esp_path, free_mb, (double)bytes / 1e6);
 	if (free_bytes < bytes)
 		return qmrctl_find(f, QMRCTL_WARNING, advice, "'%s' has %.1f MB free: for a new recovery image (%.1f MB) the second one would "
 				   "have to make way", ctl->machine.esp_path, free_mb, (double)bytes / 1e6);

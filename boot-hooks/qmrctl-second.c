@@ -27,8 +27,8 @@ int qmrctl_second_require_room(const struct qmrctl *ctl, uint64_t bytes, struct 
 }
 
 /*
- * The kernel of the present second image was a good one when it was chosen, and the boot state may have forgotten that. A system that is being built
- * has run on none.
+ * The kernel of the present second image was a good one when it was chosen, and the boot state may have forgotten that. A system that is
+ * being built has run on none.
  */
 static void find_kernel(const struct qmrctl *ctl, const char *first, char ret_kernel[QMRCTL_RELEASE])
 {

@@ -176,8 +176,8 @@ static int print_status_json(const struct qmrctl *ctl, const struct status *s, s
 		"{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:{s:i, s:I}, s:i, s:o, s:o, s:o}", "schema", 1, "mode",
 		qmr_mode_name(ctl->config.mode), "stage", qmr_stage_name(s->state.stage), "stage_text",
 		stage_words[s->state.stage], "state", qmr_state_to_json(&s->state), "image", image_json(ctl, s, QMR_SLOT_FIRST),
-		"second_image", image_json(ctl, s, QMR_SLOT_SECOND), "entry", entry_json(s), "restore_point", point_json(s), "spool", "bundles", s->spooled, "bytes",
-		(json_int_t)s->spooled_bytes, "incidents", s->incidents, "test", test_json(&s->tests[QMR_SLOT_FIRST]),
+		"second_image", image_json(ctl, s, QMR_SLOT_SECOND), "entry", entry_json(s), "restore_point", point_json(s),
+		"spool", "bundles", s->spooled, "bytes", (json_int_t)s->spooled_bytes, "incidents", s->incidents, "test", test_json(&s->tests[QMR_SLOT_FIRST]),
 		"second_test", test_json(&s->tests[QMR_SLOT_SECOND]), "errors", errors);
 
 	return qmrctl_print_json(json, err);

@@ -140,14 +140,15 @@ int qmrctl_image_compare(const struct qmrctl *ctl, enum qmr_slot slot, const cha
 int qmrctl_image_build(const struct qmrctl *ctl, const char *kernel, struct qmr_error *err) QMR_MUST_CHECK;
 #define QMRCTL_BUILT QMRCTL_STATE_FOLDER "/recovery-image.new"
 /*
- * Durably makes the slot's image the same as the file source. 1 if it was already, 0 if it was written. Where there is no room for it beside the
- * old one, the second image makes way, whichever slot it is for. On any failure the old one stays, if it is the first.
+ * Durably makes the slot's image the same as the file source. 1 if it was already, 0 if it was written. Where there is no room for it beside
+ * the old one, the second image makes way, whichever slot it is for, if there is a first one. On any failure the old first one stays.
  */
 int qmrctl_image_put(const struct qmrctl *ctl, enum qmr_slot slot, const char *source, struct qmr_error *err) QMR_MUST_CHECK;
 /* Removes the slot's image and what a power cut left of writing it: 1 if there was one, 0 if not. */
 int qmrctl_image_remove(const struct qmrctl *ctl, enum qmr_slot slot, struct qmr_error *err) QMR_MUST_CHECK;
 /* Bytes of the slot's image, 0 if there is none. */
 uint64_t qmrctl_image_bytes(const struct qmrctl *ctl, enum qmr_slot slot);
+/* Bytes that are free on the EFI system partition. */
 int qmrctl_esp_free(const struct qmrctl *ctl, uint64_t *ret_bytes, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* qmrctl-install.c: 1 if that boot entry starts the slot's image, 0 if something else. */

@@ -66,8 +66,8 @@ void qmr_test_record(struct qmr_recovery *recovery, const struct qmr_timeline *t
 	qmr_test_judge(recovery, timeline, failed, sizeof(failed));
 	if (!gmtime_r(&now, &tm) || !strftime(when, sizeof(when), "%Y-%m-%dT%H:%MZ", &tm))
 		strcpy(when, "?");
-	used = (size_t)snprintf(recovery->note, sizeof(recovery->note), "%s%s: ", is_second(recovery) ? QMR_NOTE_TESTED_SECOND : QMR_NOTE_TESTED,
-				when); /* fits */
+	used = (size_t)snprintf(recovery->note, sizeof(recovery->note), "%s%s: ",
+				is_second(recovery) ? QMR_NOTE_TESTED_SECOND : QMR_NOTE_TESTED, when); /* fits */
 	snprintf(recovery->note + used, sizeof(recovery->note) - used, "%s", *failed ? failed : "ok"); /* cut */
 	if (save_on_root(recovery, timeline, failed, &err) == 0)
 		return;

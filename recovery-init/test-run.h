@@ -14,8 +14,8 @@
 void qmr_test_judge(const struct qmr_recovery *recovery, const struct qmr_timeline *timeline, char *ret_failed, size_t size);
 
 /*
- * Leaves the result where the running system sees it: in the file of the image that runs, or where the root is not mounted for writing, in the note of the
- * boot state, of which nothing else is changed. One line of it goes into the run's note. What fails is logged.
+ * Leaves the result where the running system sees it: in the file of the image that runs, or where the root is not mounted for writing, in
+ * the note of the boot state, of which nothing else is changed. One line of it goes into the run's note. What fails is logged.
  */
 void qmr_test_record(struct qmr_recovery *recovery, const struct qmr_timeline *timeline);
 
