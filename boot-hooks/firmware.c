@@ -324,7 +324,7 @@ int qmr_firmware_clear_next(uint16_t number, struct qmr_error *err)
 	return r < 0 ? r : 1;
 }
 
-static int unregister(enum qmr_slot slot, struct qmr_error *err)
+int qmr_firmware_unregister(enum qmr_slot slot, struct qmr_error *err)
 {
 	uint16_t order[ENTRIES_MAX], number;
 	char name[9];
@@ -347,16 +347,6 @@ static int unregister(enum qmr_slot slot, struct qmr_error *err)
 	if (r < 0)
 		return r;
 	format_name(number, name);
-	return delete_variable(name, err);
-}
-
-int qmr_firmware_unregister(struct qmr_error *err)
-{
-	for (int slot = 0; slot < QMR_SLOTS; slot++) {
-		int r = unregister((enum qmr_slot)slot, err);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	r = delete_variable(name, err);
+	return r < 0 ? r : 1;
 }

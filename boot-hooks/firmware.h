@@ -50,7 +50,7 @@ int qmr_firmware_entry_starts(enum qmr_slot slot, uint16_t number, const char *d
 /* Deletes BootNext if it names that entry. Returns 1 if it did, 0 if not. */
 int qmr_firmware_clear_next(uint16_t number, struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Takes our entries out of BootOrder and BootNext and deletes them; none is fine. */
-int qmr_firmware_unregister(struct qmr_error *err) QMR_MUST_CHECK;
+/* Takes the entry of a slot out of BootOrder and BootNext and deletes it; none is fine. Returns 1 if there was one, 0 if not. */
+int qmr_firmware_unregister(enum qmr_slot slot, struct qmr_error *err) QMR_MUST_CHECK;
 
 #endif

@@ -262,9 +262,7 @@ static int load(const struct qmr_guard *guard, struct qmr_state *ret_state, int 
 /* Of a run of recovery that did not come: a later one, which may be needed, must not be a test by it, or do less than it could. */
 static void forget_requests(struct qmr_state *state)
 {
-	state->flags &= ~(uint32_t)QMR_STATE_TEST;
-	if (state->stage != QMR_STAGE_SWITCHING)
-		state->flags &= ~(uint32_t)QMR_STATE_COLLECT_ONLY;
+	state->flags &= ~(state->stage == QMR_STAGE_SWITCHING ? QMR_STATE_REQUESTS & ~(uint32_t)QMR_STATE_COLLECT_ONLY : QMR_STATE_REQUESTS);
 }
 
 static int count(const struct qmr_guard *guard, struct qmr_error *err)

@@ -230,12 +230,15 @@ void qmr_guard_set_note(struct qmr_state *state, const char *text)
 	snprintf(state->note, sizeof(state->note), "%s", text);
 }
 
-/* The first image was asked for once, and did not start: the second one, if there is one. */
-static int find_entry(const struct qmr_state *state, uint16_t *ret_entry, struct qmr_error *err)
+/*
+ * The second image, if there is one, where the first was asked for and did not start, or started and did not record how it ended. Only the
+ * detector, at the start of a boot, can know that: for whoever asks in the running system a switch is still to come.
+ */
+static int find_entry(const struct qmr_state *state, enum qmr_reason reason, uint16_t *ret_entry, struct qmr_error *err)
 {
-	int is_repeated = state->stage == QMR_STAGE_SWITCHING && state->switches > 0;
+	int has_failed = (state->stage == QMR_STAGE_SWITCHING && state->switches > 0) || state->stage == QMR_STAGE_RECOVERING;
 
-	if (is_repeated && qmr_firmware_find_entry(QMR_SLOT_SECOND, ret_entry, NULL) == 0)
+	if (reason == QMR_REASON_DETECTOR && has_failed && qmr_firmware_find_entry(QMR_SLOT_SECOND, ret_entry, NULL) == 0)
 		return 0;
 	return qmr_firmware_find_entry(QMR_SLOT_FIRST, ret_entry, err);
 }
@@ -243,7 +246,7 @@ static int find_entry(const struct qmr_state *state, uint16_t *ret_entry, struct
 int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, uint8_t limit, const char *note, struct qmr_error *err)
 {
 	uint16_t entry;
-	int r = find_entry(state, &entry, err);
+	int r = find_entry(state, reason, &entry, err);
 
 	if (r < 0)
 		return r;
@@ -261,23 +264,24 @@ int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, uint8_t l
 		state->reason = (uint8_t)reason;
 		state->rungs = (uint8_t)((state->rungs & ~QMR_RUNG_SIGNED_ONLY) | limit);
 	}
+	/* Whoever asks again in the running system replaces a request that had not begun. */
+	state->switches = reason == QMR_REASON_DETECTOR ? (uint8_t)(state->switches + 1) : 1;
 	state->stage = QMR_STAGE_SWITCHING;
-	state->switches++;
 	qmr_guard_set_note(state, note);
 	r = qmr_state_save(state, err);
 	return r < 0 ? r : qmr_firmware_set_next(entry, err);
 }
 
-int qmr_guard_request_test(struct qmr_state *state, struct qmr_error *err)
+int qmr_guard_request_test(struct qmr_state *state, enum qmr_slot slot, struct qmr_error *err)
 {
 	uint16_t entry;
-	int r = qmr_firmware_find_entry(QMR_SLOT_FIRST, &entry, err);
+	int r = qmr_firmware_find_entry(slot, &entry, err);
 
 	if (r < 0)
 		return r;
 	if (state->stage == QMR_STAGE_SWITCHING)
 		return qmr_error_set(err, -EBUSY, "a switch to recovery is pending; 'qmrctl cancel' takes it back");
-	state->flags |= QMR_STATE_TEST;
+	state->flags |= slot == QMR_SLOT_SECOND ? QMR_STATE_TEST | QMR_STATE_SECOND : QMR_STATE_TEST;
 	r = qmr_state_save(state, err);
 	return r < 0 ? r : qmr_firmware_set_next(entry, err);
 }

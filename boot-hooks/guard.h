@@ -5,6 +5,7 @@
 #include "boot-state.h"
 #include "config.h"
 #include "error.h"
+#include "firmware.h"
 
 #define QMR_GUARD_RUN "/run/qmr"
 
@@ -45,16 +46,17 @@ void qmr_guard_archive(void);
 
 /*
  * Begins a switch to recovery: an incident id and the reason go into the state, which is written and read back, and
- * only then is BootNext set. limit: 0 or QMR_RUNG_SIGNED_ONLY. Does not reboot. Without a boot entry nothing is written (-ENOENT).
+ * only then is BootNext set: to the second image if reason is the detector's and the first did not come to its end, else to the first.
+ * limit: 0 or QMR_RUNG_SIGNED_ONLY. Does not reboot. Without a boot entry nothing is written (-ENOENT).
  */
 int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, uint8_t limit, const char *note,
 		      struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Has the recovery image tested at the next start: QMR_STATE_TEST goes into the state, which is written and read back, and then
+ * Has the recovery image of a slot tested at the next start: the request goes into the state, which is written and read back, and then
  * BootNext is set. Stage and incident stay as they are. -ENOENT as above; -EBUSY while a switch to recovery is pending.
  */
-int qmr_guard_request_test(struct qmr_state *state, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_guard_request_test(struct qmr_state *state, enum qmr_slot slot, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
  * The root file system of this installation as machine.conf names it, else the command line (root=UUID=...); anything else is

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/statfs.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "boot-state.h"
@@ -22,22 +20,25 @@
 #define STATE_BYTES 2048
 #define RECORD_BYTES 16384
 
-/* install builds the new image beside the old one, and the old one stays where that does not fit. */
+/* install builds the new image beside the old one, and the old one stays where that does not fit, even if the second image makes way. */
 void qmrctl_check_space(struct qmrctl *ctl, struct qmrctl_finding *f)
 {
-	struct qmrctl_image image;
-	struct statvfs fs;
+	static const char advice[] = "make room on the EFI system partition, before a new image is needed";
+	uint64_t bytes = qmrctl_image_bytes(ctl, QMR_SLOT_FIRST), second = qmrctl_image_bytes(ctl, QMR_SLOT_SECOND), free_bytes;
+	struct qmr_error err = {0};
 	double free_mb;
 
-	if (qmrctl_image_examine(ctl, &image, NULL) < 0)
+	if (!bytes)
 		return qmrctl_find(f, QMRCTL_UNKNOWN, NULL, "there is no image to tell how large a new one would be");
-	if (statvfs(ctl->machine.esp_path, &fs) < 0)
-		return qmrctl_find(f, QMRCTL_UNKNOWN, NULL, "asking for the free space of '%s': %s", ctl->machine.esp_path, strerror(errno));
-	free_mb = (double)fs.f_bavail * (double)fs.f_frsize / 1e6;
-	if (free_mb * 1e6 < (double)image.bytes)
-		return qmrctl_find(f, QMRCTL_WARNING, "make room on the EFI system partition, before a new image is needed",
-				   "'%s' has %.1f MB free: a new recovery image (%.1f MB) does not fit beside the old one, so that it cannot be "
-				   "renewed", ctl->machine.esp_path, free_mb, (double)image.bytes / 1e6);
+	if (qmrctl_esp_free(ctl, &free_bytes, &err) < 0)
+		return qmrctl_find(f, QMRCTL_UNKNOWN, NULL, "%s", err.text);
+	free_mb = (double)free_bytes / 1e6;
+	if (free_bytes + second < bytes)
+		return qmrctl_find(f, QMRCTL_WARNING, advice, "'%s' has %.1f MB free: a new recovery image (%.1f MB) does not fit beside "
+				   "the old one, so that it cannot be renewed", ctl->machine.esp_path, free_mb, (double)bytes / 1e6);
+	if (free_bytes < bytes)
+		return qmrctl_find(f, QMRCTL_WARNING, advice, "'%s' has %.1f MB free: for a new recovery image (%.1f MB) the second one would "
+				   "have to make way", ctl->machine.esp_path, free_mb, (double)bytes / 1e6);
 	qmrctl_find(f, QMRCTL_OK, NULL, "'%s' has %.1f MB free for a new image beside the old one", ctl->machine.esp_path, free_mb);
 }
 
@@ -94,9 +95,11 @@ void qmrctl_check_watchdog(struct qmrctl *ctl, struct qmrctl_finding *f)
 		    "no hardware watchdog: a kernel that hangs stays so until somebody resets it, and then looks like a power cut");
 }
 
-void qmrctl_check_test(struct qmrctl *ctl, struct qmrctl_finding *f)
+static void look_at_test(struct qmrctl *ctl, enum qmr_slot slot, enum qmrctl_result bad, struct qmrctl_finding *f)
 {
-	static const char advice[] = "'qmrctl recover --test' tests it, with a reboot";
+	static const char *const commands[QMR_SLOTS] = {"qmrctl recover --test", "qmrctl recover --test --slot 2"};
+	const char *name = qmrctl_slots[slot].name;
+	char advice[64];
 	int is_newer;
 	struct qmrctl_image image;
 	struct qmrctl_test test;
@@ -106,24 +109,37 @@ void qmrctl_check_test(struct qmrctl *ctl, struct qmrctl_finding *f)
 
 	qmr_guard_root_id(&ctl->config, root);
 	(void)!qmr_state_load(root, &state, NULL); /* an empty one, where there is none */
-	qmrctl_test_load(&state, &test);
+	qmrctl_test_load(&state, slot, &test);
 	qmrctl_format_time(test.unix_s, when);
-	is_newer = ctl->machine.esp_path[0] && qmrctl_image_examine(ctl, &image, NULL) == 0 && image.modified_unix_s > test.unix_s;
+	snprintf(advice, sizeof(advice), "'%s' tests it, with a reboot", commands[slot]);
+	is_newer = ctl->machine.esp_path[0] && qmrctl_image_examine(ctl, slot, &image, NULL) == 0 && image.modified_unix_s > test.unix_s;
 	switch (test.result) {
 	case QMRCTL_TEST_NONE:
-		return qmrctl_find(f, QMRCTL_WARNING, advice, "the recovery image was never tested");
+		return qmrctl_find(f, QMRCTL_WARNING, advice, "the %s was never tested", name);
 	case QMRCTL_TEST_WAITING:
-		return qmrctl_find(f, QMRCTL_WARNING, NULL, "the recovery image is tested at the next reboot");
+		return qmrctl_find(f, QMRCTL_WARNING, NULL, "the %s is tested at the next reboot", name);
 	case QMRCTL_TEST_NO_ANSWER:
-		return qmrctl_find(f, QMRCTL_FAILED, "look at the console during 'qmrctl recover --test'",
-				   "a test was asked for on %s, and the recovery image did not answer", when);
+		snprintf(advice, sizeof(advice), "look at the console during '%s'", commands[slot]);
+		return qmrctl_find(f, bad, advice, "a test was asked for on %s, and the %s did not answer", when, name);
 	case QMRCTL_TEST_FAILED:
-		return qmrctl_find(f, QMRCTL_FAILED, advice, "recovery image last tested: %s, %s", when, test.text);
+		return qmrctl_find(f, bad, advice, "%s last tested: %s, %s", name, when, test.text);
 	case QMRCTL_TEST_OK:
 		if (is_newer)
-			return qmrctl_find(f, QMRCTL_WARNING, advice, "recovery image last tested: %s, ok, and written since", when);
-		return qmrctl_find(f, QMRCTL_OK, NULL, "recovery image last tested: %s, ok", when);
+			return qmrctl_find(f, QMRCTL_WARNING, advice, "%s last tested: %s, ok, and written since", name, when);
+		return qmrctl_find(f, QMRCTL_OK, NULL, "%s last tested: %s, ok", name, when);
 	}
+}
+
+void qmrctl_check_test(struct qmrctl *ctl, struct qmrctl_finding *f)
+{
+	look_at_test(ctl, QMR_SLOT_FIRST, QMRCTL_FAILED, f);
+}
+
+void qmrctl_check_second_test(struct qmrctl *ctl, struct qmrctl_finding *f)
+{
+	if (!ctl->machine.esp_path[0] || !qmrctl_image_bytes(ctl, QMR_SLOT_SECOND))
+		return qmrctl_find(f, QMRCTL_UNKNOWN, NULL, "there is no second recovery image to test");
+	look_at_test(ctl, QMR_SLOT_SECOND, QMRCTL_WARNING, f);
 }
 
 void qmrctl_check_keys(struct qmrctl *ctl, struct qmrctl_finding *f)

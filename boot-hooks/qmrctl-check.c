@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "firmware.h"
 #include "json.h"
 
 /* Would recovery start, now, and could it do what it is for? The first half is whether everything is as install left it. */
@@ -35,39 +34,90 @@ static int check_initramfs(struct qmrctl *ctl, struct qmr_error *err)
 	return r;
 }
 
-static void check_image(struct qmrctl *ctl, struct qmrctl_finding *f)
+static int is_copy(const struct qmrctl *ctl)
+{
+	char first[PATH_MAX], second[PATH_MAX];
+
+	return qmrctl_image_path(ctl, QMR_SLOT_FIRST, first, NULL) == 0 && qmrctl_image_path(ctl, QMR_SLOT_SECOND, second, NULL) == 0 &&
+	       qmrctl_same_file(first, second);
+}
+
+static void look_at_image(struct qmrctl *ctl, enum qmr_slot slot, struct qmrctl_finding *f)
 {
 	static const char advice[] = "'qmrctl install' renews it";
 	struct qmr_error err = {0};
 	struct qmrctl_image image;
 	char modules[64 + QMRCTL_RELEASE];
-	int r = qmrctl_image_examine_leftover(ctl, &err);
+	int r = qmrctl_image_examine_leftover(ctl, slot, &err);
 
 	if (r < 0)
 		return qmrctl_find(f, QMRCTL_FAILED, NULL, "%s", err.text);
-	r = qmrctl_image_examine(ctl, &image, &err);
+	r = qmrctl_image_examine(ctl, slot, &image, &err);
 	if (r < 0)
 		return qmrctl_find(f, QMRCTL_FAILED, advice, "%s", err.text);
+	if (slot == QMR_SLOT_SECOND && is_copy(ctl)) /* what is to be said of that was said */
+		return qmrctl_find(f, QMRCTL_OK, NULL, "a copy of the first, kernel %s, %.1f MB", image.kernel,
+				   (double)image.bytes / 1e6);
 	snprintf(modules, sizeof(modules), "/usr/lib/modules/%s", image.kernel);
 	if (access(modules, F_OK) < 0)
-		return qmrctl_find(f, QMRCTL_WARNING, "'qmrctl install' builds it with the kernel that runs",
-				   "its kernel %s is not installed any more: the recovery image still starts, but whether it is as it would "
-				   "be built now cannot be told", image.kernel);
-	r = qmrctl_image_compare(ctl, image.kernel, &err);
+		return qmrctl_find(f, QMRCTL_WARNING, "'qmrctl install' builds it with a kernel that is installed",
+				   "its kernel %s is not installed any more: the %s still starts, but whether it is as it would "
+				   "be built now cannot be told", image.kernel, qmrctl_slots[slot].name);
+	r = qmrctl_image_compare(ctl, slot, image.kernel, &err);
 	if (r < 0)
 		return qmrctl_find(f, QMRCTL_FAILED, NULL, "%s", err.text);
 	if (r == 0)
-		return qmrctl_find(f, QMRCTL_FAILED, advice, "the recovery image is not what would be built now: the configuration, the "
-				   "trust, a program or its kernel changed");
+		return qmrctl_find(f, QMRCTL_FAILED, advice, "the %s is not what would be built now: the configuration, the "
+				   "trust, a program or its kernel changed, or the file was damaged", qmrctl_slots[slot].name);
 	qmrctl_find(f, QMRCTL_OK, NULL, "as it would be built now, kernel %s, %.1f MB", image.kernel, (double)image.bytes / 1e6);
+}
+
+static void check_image(struct qmrctl *ctl, struct qmrctl_finding *f)
+{
+	look_at_image(ctl, QMR_SLOT_FIRST, f);
+}
+
+/* Recovery works without it: all that is wrong with it is a warning. */
+static void check_second_image(struct qmrctl *ctl, struct qmrctl_finding *f)
+{
+	uint64_t bytes = qmrctl_image_bytes(ctl, QMR_SLOT_FIRST);
+	struct qmr_error why = {0};
+
+	if (bytes && !qmrctl_image_bytes(ctl, QMR_SLOT_SECOND) && qmrctl_second_require_room(ctl, bytes, &why) == -ENOSPC)
+		return qmrctl_find(f, QMRCTL_WARNING, "make room on the EFI system partition, then 'qmrctl install'",
+				   "there is no second recovery image: %s", why.text);
+	look_at_image(ctl, QMR_SLOT_SECOND, f);
+	if (f->result == QMRCTL_FAILED)
+		f->result = QMRCTL_WARNING;
+}
+
+static const char repairs[] = "'qmrctl register' repairs it";
+
+/* The entry must be there exactly where the image is. *ret_number: 0 if neither is. Returns 0, or -1 with a finding. */
+static int check_second_entry(const struct qmrctl *ctl, struct qmrctl_finding *f, int *ret_number)
+{
+	int has_image = qmrctl_image_bytes(ctl, QMR_SLOT_SECOND) > 0;
+	uint16_t number = 0;
+	int has_entry = qmr_firmware_find_entry(QMR_SLOT_SECOND, &number, NULL) == 0;
+
+	*ret_number = has_image && has_entry ? number : 0;
+	if (has_image == has_entry && (!has_entry || qmrctl_entry_starts(ctl, QMR_SLOT_SECOND, number, NULL) == 1))
+		return 0;
+	if (has_image && !has_entry)
+		qmrctl_find(f, QMRCTL_WARNING, repairs, "the second recovery image has no boot entry");
+	else if (has_entry && !has_image)
+		qmrctl_find(f, QMRCTL_WARNING, repairs, "boot entry %04X starts a second recovery image that is not there", number);
+	else
+		qmrctl_find(f, QMRCTL_WARNING, repairs, "boot entry %04X starts something else than the second recovery image", number);
+	return -1;
 }
 
 static void check_entry(struct qmrctl *ctl, struct qmrctl_finding *f)
 {
-	static const char repairs[] = "'qmrctl register' repairs it";
 	struct qmr_firmware_entry entry;
 	struct qmr_error err = {0};
-	int r;
+	char second[48] = "";
+	int r, number;
 
 	if (ctl->no_variables && access(QMRCTL_PENDING, F_OK) < 0)
 		return qmrctl_find(f, QMRCTL_FAILED, "run 'qmrctl --no-variables install' again", "'%s' is missing: the first boot would make no "
@@ -82,8 +132,7 @@ static void check_entry(struct qmrctl *ctl, struct qmrctl_finding *f)
 				   "BootOrder: it is booted every day");
 	if (!entry.position)
 		return qmrctl_find(f, QMRCTL_FAILED, repairs, "boot entry %04X is not in BootOrder", entry.number);
-	r = qmr_firmware_entry_starts(QMR_SLOT_FIRST, entry.number, ctl->machine.esp_disk, ctl->machine.esp_partition,
-				      QMRCTL_IMAGE_FIRMWARE, &err);
+	r = qmrctl_entry_starts(ctl, QMR_SLOT_FIRST, entry.number, &err);
 	if (r < 0)
 		return qmrctl_find(f, QMRCTL_FAILED, repairs, "%s", err.text);
 	if (r == 0)
@@ -92,8 +141,12 @@ static void check_entry(struct qmrctl *ctl, struct qmrctl_finding *f)
 		return qmrctl_find(f, QMRCTL_WARNING, repairs, "boot entry %04X is place %d of %d in BootOrder, not directly after the one "
 				   "that this system was booted by: the firmware tries others first", entry.number, entry.position,
 				   entry.n_order);
-	qmrctl_find(f, QMRCTL_OK, NULL, "boot entry %04X, place %d of %d in BootOrder, directly after the running system's", entry.number,
-		    entry.position, entry.n_order);
+	if (check_second_entry(ctl, f, &number) < 0)
+		return;
+	if (number)
+		snprintf(second, sizeof(second), "; that of the second image is %04X", (unsigned int)number);
+	qmrctl_find(f, QMRCTL_OK, NULL, "boot entry %04X, place %d of %d in BootOrder, directly after the running system's%s",
+		    entry.number, entry.position, entry.n_order, second);
 }
 
 static int check_units(struct qmrctl *ctl, struct qmr_error *err)
@@ -117,6 +170,7 @@ static const struct check {
 	{"machine.conf", NULL, qmrctl_machine_conf_examine, "", "names this machine's root", NEEDS_MACHINE},
 	{"initramfs", NULL, check_initramfs, "'qmrctl install' repairs it", "", 0},
 	{"image", check_image, NULL, "", "", NEEDS_MACHINE},
+	{"second-image", check_second_image, NULL, "", "", NEEDS_MACHINE},
 	{"space", qmrctl_check_space, NULL, "", "", NEEDS_MACHINE},
 	{"loader", NULL, qmrctl_loader_examine, "", "recovery is not what the boot loader starts every day", NEEDS_MACHINE},
 	{"tries", NULL, qmrctl_tries_examine, "'qmrctl install' repairs it", "starts that do not come as far as boot-guard are counted", NEEDS_MACHINE},
@@ -124,6 +178,7 @@ static const struct check {
 	{"register", check_entry, NULL, "", "", NEEDS_MACHINE},
 	{"units", NULL, check_units, "'qmrctl install' repairs it", "enabled", 0},
 	{"test", qmrctl_check_test, NULL, "", "", NEEDS_RUNNING},
+	{"second-test", qmrctl_check_second_test, NULL, "", "", NEEDS_RUNNING},
 	{"variables", qmrctl_check_variables, NULL, "", "", NEEDS_RUNNING},
 	{"watchdog", qmrctl_check_watchdog, NULL, "", "", NEEDS_RUNNING},
 	{"network", qmrctl_check_network, NULL, "", "", NEEDS_RUNNING},

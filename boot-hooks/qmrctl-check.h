@@ -26,7 +26,8 @@ void qmrctl_find(struct qmrctl_finding *f, enum qmrctl_result result, const char
 typedef void qmrctl_check_fn(struct qmrctl *ctl, struct qmrctl_finding *f);
 
 /* qmrctl-check-machine.c: what the recovery image and the firmware have to work with. */
-qmrctl_check_fn qmrctl_check_space, qmrctl_check_variables, qmrctl_check_watchdog, qmrctl_check_test, qmrctl_check_keys;
+qmrctl_check_fn qmrctl_check_space, qmrctl_check_variables, qmrctl_check_watchdog, qmrctl_check_test,
+	qmrctl_check_second_test, qmrctl_check_keys;
 
 /* qmrctl-check-modules.c: kernel modules that this machine needs, or that may break it. */
 qmrctl_check_fn qmrctl_check_network, qmrctl_check_modules;

@@ -8,7 +8,6 @@
 
 #include "cleanup.h"
 #include "file.h"
-#include "firmware.h"
 #include "json.h"
 #include "log.h"
 #include "qmrctl.h"
@@ -116,21 +115,48 @@ static int remove_pending(struct qmr_error *err)
 	return 0;
 }
 
+int qmrctl_entry_starts(const struct qmrctl *ctl, enum qmr_slot slot, uint16_t number, struct qmr_error *err)
+{
+	return qmr_firmware_entry_starts(slot, number, ctl->machine.esp_disk, ctl->machine.esp_partition, qmrctl_slots[slot].firmware, err);
+}
+
+static int register_slot(const struct qmrctl *ctl, enum qmr_slot slot, struct qmr_error *err)
+{
+	struct qmrctl_image image;
+	int r = qmrctl_image_examine(ctl, slot, &image, err); /* an entry for a file that is not there helps nobody */
+
+	if (r == 0)
+		return qmr_firmware_register(slot, ctl->machine.esp_disk, ctl->machine.esp_partition, qmrctl_slots[slot].firmware, err);
+	return r;
+}
+
+/* Whether there is one or not: the first one is what recovery depends on. */
+static void register_second(const struct qmrctl *ctl, char *said, size_t size)
+{
+	struct qmr_error err = {0};
+	uint16_t number;
+	int r = register_slot(ctl, QMR_SLOT_SECOND, &err);
+
+	if (r < 0)
+		(void)!qmr_firmware_unregister(QMR_SLOT_SECOND, NULL); /* boot-guard goes by the entry alone */
+	if (r == 0 && qmr_firmware_find_entry(QMR_SLOT_SECOND, &number, &err) == 0)
+		snprintf(said, size, "; second image %04X", number);
+	else if (r == -ENOENT)
+		snprintf(said, size, "; no second image");
+	else
+		qmr_warning("%s; the second recovery image will not be used", err.text);
+}
+
 int qmrctl_step_register(struct qmrctl *ctl, struct qmr_error *err)
 {
 	struct qmr_firmware_entry before = {0}, now;
-	const struct qmr_machine *m = &ctl->machine;
-	struct qmrctl_image image;
+	char second[64] = "";
 	int r, had;
 
 	if (ctl->no_variables)
 		return leave_pending(ctl, err);
-	r = qmrctl_image_examine(ctl, &image, err); /* an entry for a file that is not there helps nobody */
-	if (r < 0)
-		return r;
-	had = qmr_firmware_examine(&before, NULL) == 0 &&
-	      qmr_firmware_entry_starts(QMR_SLOT_FIRST, before.number, m->esp_disk, m->esp_partition, QMRCTL_IMAGE_FIRMWARE, NULL) == 1;
-	r = qmr_firmware_register(QMR_SLOT_FIRST, m->esp_disk, m->esp_partition, QMRCTL_IMAGE_FIRMWARE, err);
+	had = qmr_firmware_examine(&before, NULL) == 0 && qmrctl_entry_starts(ctl, QMR_SLOT_FIRST, before.number, NULL) == 1;
+	r = register_slot(ctl, QMR_SLOT_FIRST, err);
 	if (r == 0)
 		r = qmr_firmware_examine(&now, err);
 	if (r < 0)
@@ -144,8 +170,9 @@ int qmrctl_step_register(struct qmrctl *ctl, struct qmr_error *err)
 	else if (!now.after_current)
 		qmr_warning("the entry this system was booted by is not in BootOrder: recovery stands at place %d of %d there",
 			    now.position, now.n_order);
-	qmrctl_say(ctl, "boot entry %04X%s, place %d of %d in BootOrder", now.number,
-		   had && before.position == now.position ? " is already there" : "", now.position, now.n_order);
+	register_second(ctl, second, sizeof(second));
+	qmrctl_say(ctl, "boot entry %04X%s, place %d of %d in BootOrder%s", now.number,
+		   had && before.position == now.position ? " is already there" : "", now.position, now.n_order, second);
 	return remove_pending(err);
 }
 
@@ -179,6 +206,7 @@ int qmrctl_install(struct qmrctl *ctl, struct qmr_error *err)
 		{"panic", qmrctl_step_panic}, /* what makes the initramfs may write boot entries anew */
 		{"initramfs", remove_mark},
 		{"image", qmrctl_step_image},
+		{"second image", qmrctl_step_second_image}, /* never both at once */
 		{"state", make_state_files},
 		{"loader", qmrctl_step_loader},
 		{"register", qmrctl_step_register},
@@ -191,11 +219,17 @@ int qmrctl_install(struct qmrctl *ctl, struct qmr_error *err)
 
 static int is_registered(const struct qmrctl *ctl)
 {
-	const struct qmr_machine *m = &ctl->machine;
 	struct qmr_firmware_entry entry;
+	struct qmrctl_image image;
+	uint16_t second;
+	int has_second = qmr_firmware_find_entry(QMR_SLOT_SECOND, &second, NULL) == 0;
 
-	return access(QMRCTL_PENDING, F_OK) < 0 && qmr_firmware_examine(&entry, NULL) == 0 && entry.after_current &&
-	       qmr_firmware_entry_starts(QMR_SLOT_FIRST, entry.number, m->esp_disk, m->esp_partition, QMRCTL_IMAGE_FIRMWARE, NULL) == 1;
+	if (access(QMRCTL_PENDING, F_OK) == 0 || qmr_firmware_examine(&entry, NULL) < 0 || !entry.after_current ||
+	    qmrctl_entry_starts(ctl, QMR_SLOT_FIRST, entry.number, NULL) != 1)
+		return 0;
+	if (qmrctl_image_examine(ctl, QMR_SLOT_SECOND, &image, NULL) < 0)
+		return !has_second;
+	return has_second && qmrctl_entry_starts(ctl, QMR_SLOT_SECOND, second, NULL) == 1;
 }
 
 /* After every healthy boot: where nothing is to be written, no key is in danger and no disk needs to be read for one. */
@@ -218,7 +252,7 @@ int qmrctl_register(struct qmrctl *ctl, struct qmr_error *err)
 	if (ctl->no_variables)
 		return qmr_error_set(err, -EINVAL, "register is about EFI variables: --no-variables leaves nothing to do");
 	if (is_settled(ctl)) {
-		qmrctl_say(ctl, "the boot entry is already as it should be");
+		qmrctl_say(ctl, "the boot entries are already as they should be");
 		return 0;
 	}
 	r = qmrctl_run_steps(ctl, "registering", first, 1, err);

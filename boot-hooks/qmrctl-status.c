@@ -11,7 +11,6 @@
 #include "boot-state-json.h"
 #include "cleanup.h"
 #include "file.h"
-#include "firmware.h"
 #include "guard.h"
 #include "json.h"
 #include "qmrctl.h"
@@ -25,13 +24,13 @@
 /* What is known, each part with the reason if it is not. */
 struct status {
 	struct qmr_state state;
-	struct qmrctl_image image;
+	struct qmrctl_image images[QMR_SLOTS];
 	struct qmr_firmware_entry entry;
 	struct qmr_restore_point point;
-	struct qmr_error config_error, state_error, image_error, entry_error, point_error;
+	struct qmr_error config_error, state_error, image_errors[QMR_SLOTS], entry_error, point_error;
 	int spooled, incidents;
 	uint64_t spooled_bytes;
-	struct qmrctl_test test;
+	struct qmrctl_test tests[QMR_SLOTS];
 };
 
 static const char *const stage_words[] = {
@@ -66,6 +65,7 @@ static void count_folder(const char *path, const char *suffix, int *ret_n, uint6
 static void gather(struct qmrctl *ctl, struct status *s)
 {
 	cleanup_close int root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct qmr_error why = {0};
 	uint64_t folder_bytes = 0;
 	uint8_t root[16];
 	int r;
@@ -74,13 +74,16 @@ static void gather(struct qmrctl *ctl, struct status *s)
 	(void)!qmr_config_load(ctl->config_path, &ctl->config, &s->config_error);
 	qmr_guard_root_id(&ctl->config, root);
 	(void)!qmr_state_load(root, &s->state, &s->state_error);
-	r = ctl->no_variables ? qmr_machine_find_built(&ctl->known, &ctl->machine, &s->image_error)
-			      : qmr_machine_find_running(&ctl->known, &ctl->machine, &s->image_error);
-	if (r == 0)
-		(void)!qmrctl_image_examine(ctl, &s->image, &s->image_error);
+	r = ctl->no_variables ? qmr_machine_find_built(&ctl->known, &ctl->machine, &why)
+			      : qmr_machine_find_running(&ctl->known, &ctl->machine, &why);
+	for (int slot = 0; slot < QMR_SLOTS; slot++) {
+		s->image_errors[slot] = why;
+		if (r == 0)
+			(void)!qmrctl_image_examine(ctl, (enum qmr_slot)slot, &s->images[slot], &s->image_errors[slot]);
+		qmrctl_test_load(&s->state, (enum qmr_slot)slot, &s->tests[slot]);
+	}
 	(void)!qmr_firmware_examine(&s->entry, &s->entry_error);
 	(void)!qmr_restore_point_load_newest(root_fd, &s->point, &s->point_error);
-	qmrctl_test_load(&s->state, &s->test);
 	count_folder(SPOOL, ".tar.zst.cms", &s->spooled, &s->spooled_bytes);
 	count_folder(INCIDENTS, "", &s->incidents, &folder_bytes);
 }
@@ -115,14 +118,15 @@ json_t *qmrctl_error_json(const struct qmr_error *error)
 	return error->code ? json_string(error->text) : json_null();
 }
 
-static json_t *image_json(const struct qmrctl *ctl, const struct status *s)
+static json_t *image_json(const struct qmrctl *ctl, const struct status *s, enum qmr_slot slot)
 {
+	const struct qmrctl_image *image = &s->images[slot];
 	char path[PATH_MAX];
 
-	if (s->image_error.code || qmrctl_image_path(ctl, path, NULL) < 0)
+	if (s->image_errors[slot].code || qmrctl_image_path(ctl, slot, path, NULL) < 0)
 		return json_null();
-	return json_pack("{s:s, s:I, s:I, s:s}", "path", path, "bytes", (json_int_t)s->image.bytes, "modified_unix_s",
-			 (json_int_t)s->image.modified_unix_s, "kernel", s->image.kernel);
+	return json_pack("{s:s, s:I, s:I, s:s}", "path", path, "bytes", (json_int_t)image->bytes, "modified_unix_s",
+			 (json_int_t)image->modified_unix_s, "kernel", image->kernel);
 }
 
 static json_t *entry_json(const struct status *s)
@@ -164,15 +168,17 @@ int qmrctl_print_json(const json_t *json, struct qmr_error *err)
 
 static int print_status_json(const struct qmrctl *ctl, const struct status *s, struct qmr_error *err)
 {
-	json_t *errors = json_pack("{s:o, s:o, s:o, s:o, s:o}", "config", qmrctl_error_json(&s->config_error), "state",
-				   qmrctl_error_json(&s->state_error), "image", qmrctl_error_json(&s->image_error), "entry",
+	json_t *errors = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "config", qmrctl_error_json(&s->config_error), "state",
+				   qmrctl_error_json(&s->state_error), "image", qmrctl_error_json(&s->image_errors[QMR_SLOT_FIRST]),
+				   "second_image", qmrctl_error_json(&s->image_errors[QMR_SLOT_SECOND]), "entry",
 				   qmrctl_error_json(&s->entry_error), "restore_point", qmrctl_error_json(&s->point_error));
 	cleanup_json json_t *json = json_pack(
-		"{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:{s:i, s:I}, s:i, s:o, s:o}", "schema", 1, "mode",
+		"{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:{s:i, s:I}, s:i, s:o, s:o, s:o}", "schema", 1, "mode",
 		qmr_mode_name(ctl->config.mode), "stage", qmr_stage_name(s->state.stage), "stage_text",
-		stage_words[s->state.stage], "state", qmr_state_to_json(&s->state), "image", image_json(ctl, s), "entry",
-		entry_json(s), "restore_point", point_json(s), "spool", "bundles", s->spooled, "bytes",
-		(json_int_t)s->spooled_bytes, "incidents", s->incidents, "test", test_json(&s->test), "errors", errors);
+		stage_words[s->state.stage], "state", qmr_state_to_json(&s->state), "image", image_json(ctl, s, QMR_SLOT_FIRST),
+		"second_image", image_json(ctl, s, QMR_SLOT_SECOND), "entry", entry_json(s), "restore_point", point_json(s),
+		"spool", "bundles", s->spooled, "bytes", (json_int_t)s->spooled_bytes, "incidents", s->incidents, "test", test_json(&s->tests[QMR_SLOT_FIRST]),
+		"second_test", test_json(&s->tests[QMR_SLOT_SECOND]), "errors", errors);
 
 	return qmrctl_print_json(json, err);
 }
@@ -210,19 +216,36 @@ static void print_state(const struct status *s)
 		qmrctl_print_attempt(&s->state.attempts[i]);
 }
 
-static void print_test(const struct qmrctl_test *test)
+static void print_image(const struct qmrctl *ctl, const struct status *s, enum qmr_slot slot)
 {
+	static const char *const labels[QMR_SLOTS] = {"image:", "second image:"};
+	const struct qmrctl_image *image = &s->images[slot];
+	char when[32];
+
+	if (s->image_errors[slot].code) {
+		printf("%-14s none (%s)\n", labels[slot], s->image_errors[slot].text);
+		return;
+	}
+	qmrctl_format_time(image->modified_unix_s, when);
+	printf("%-14s %s/%s, kernel %s, %.1f MB, of %s\n", labels[slot], ctl->machine.esp_path, qmrctl_slots[slot].image, image->kernel,
+	       (double)image->bytes / 1e6, when);
+}
+
+static void print_test(const struct status *s, enum qmr_slot slot)
+{
+	static const char *const labels[QMR_SLOTS] = {"tested:", "second tested:"};
+	const struct qmrctl_test *test = &s->tests[slot];
 	char when[32];
 
 	qmrctl_format_time(test->unix_s, when);
 	if (test->result == QMRCTL_TEST_NONE)
-		printf("tested:        never\n");
+		printf("%-14s never\n", labels[slot]);
 	else if (test->result == QMRCTL_TEST_WAITING)
-		printf("tested:        at the next reboot\n");
+		printf("%-14s at the next reboot\n", labels[slot]);
 	else if (test->result == QMRCTL_TEST_NO_ANSWER)
-		printf("tested:        asked for on %s; the recovery image did not answer\n", when);
+		printf("%-14s asked for on %s; the %s did not answer\n", labels[slot], when, qmrctl_slots[slot].name);
 	else
-		printf("tested:        recovery image last tested: %s, %s\n", when,
+		printf("%-14s %s last tested: %s, %s\n", labels[slot], qmrctl_slots[slot].name, when,
 		       test->result == QMRCTL_TEST_OK ? "ok" : test->text);
 }
 
@@ -230,20 +253,16 @@ static void print_rest(const struct qmrctl *ctl, const struct status *s)
 {
 	char when[32];
 
-	if (s->image_error.code) {
-		printf("image:         none (%s)\n", s->image_error.text);
-	} else {
-		qmrctl_format_time(s->image.modified_unix_s, when);
-		printf("image:         %s/" QMRCTL_IMAGE ", kernel %s, %.1f MB, of %s\n", ctl->machine.esp_path, s->image.kernel,
-		       (double)s->image.bytes / 1e6, when);
-	}
+	for (int slot = 0; slot < QMR_SLOTS; slot++)
+		print_image(ctl, s, (enum qmr_slot)slot);
 	if (s->entry_error.code)
 		printf("boot entry:    none (%s)\n", s->entry_error.text);
 	else
 		printf("boot entry:    %04X, place %d of %d in BootOrder%s%s\n", s->entry.number, s->entry.position,
 		       s->entry.n_order, s->entry.after_current ? ", directly after the running system's" : "",
 		       s->entry.is_next ? ", and the next one to be booted" : "");
-	print_test(&s->test);
+	for (int slot = 0; slot < QMR_SLOTS; slot++)
+		print_test(s, (enum qmr_slot)slot);
 	if (s->point_error.code) {
 		print_none("restore point:", &s->point_error);
 	} else {

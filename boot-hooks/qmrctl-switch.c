@@ -8,7 +8,6 @@
 
 #include "cleanup.h"
 #include "file.h"
-#include "firmware.h"
 #include "guard.h"
 #include "log.h"
 #include "qmrctl.h"
@@ -27,55 +26,58 @@ static int load_state(const struct qmrctl *ctl, struct qmr_state *state, struct 
 }
 
 /* Everything that the switch needs, looked at before anything is written. */
-static int require_recovery(struct qmrctl *ctl, struct qmr_error *err)
+static int require_recovery(struct qmrctl *ctl, enum qmr_slot slot, struct qmr_error *err)
 {
-	struct qmr_firmware_entry entry;
 	struct qmrctl_image image;
+	uint16_t number = 0;
 	int r;
 
 	if (ctl->config.mode == QMR_MODE_OFF || qmr_guard_cmdline_has("qmr=off"))
 		return qmr_error_set(err, -EPERM, "the mode is off");
 	r = qmr_machine_find_running(&ctl->known, &ctl->machine, err);
 	if (r == 0)
-		r = qmrctl_image_examine(ctl, &image, err);
+		r = qmrctl_image_examine(ctl, slot, &image, err);
 	if (r == 0)
-		r = qmr_firmware_examine(&entry, err);
+		r = qmr_firmware_find_entry(slot, &number, err);
 	if (r < 0)
 		return r;
-	r = qmr_firmware_entry_starts(QMR_SLOT_FIRST, entry.number, ctl->machine.esp_disk, ctl->machine.esp_partition,
-				      QMRCTL_IMAGE_FIRMWARE, err);
+	r = qmrctl_entry_starts(ctl, slot, number, err);
 	if (r == 0)
-		r = qmr_error_set(err, -ESTALE, "boot entry %04X starts something else than the recovery image; "
-				  "'qmrctl register' repairs it", entry.number);
+		r = qmr_error_set(err, -ESTALE, "boot entry %04X starts something else than the %s; 'qmrctl register' repairs it", number,
+				  qmrctl_slots[slot].name);
 	return r < 0 ? r : 0;
 }
 
-static int check_options(const struct qmrctl *ctl, const char *reason, struct qmr_error *err)
+static int check_options(const struct qmrctl *ctl, const char *reason, enum qmr_slot *ret_slot, struct qmr_error *err)
 {
+	const char *slot = ctl->slot ? ctl->slot : "1";
+
 	if (ctl->now && ctl->next)
 		return qmr_error_set(err, -EINVAL, "--now and --next exclude each other; nothing was changed");
 	if (ctl->test && (ctl->collect_only || ctl->reason))
 		return qmr_error_set(err, -EINVAL, "--test goes with neither --collect-only nor --reason: it is no recovery; "
 				     "nothing was changed");
+	if (ctl->slot && (!ctl->test || (strcmp(slot, "1") && strcmp(slot, "2"))))
+		return qmr_error_set(err, -EINVAL, "--slot goes with --test, and is 1 or 2; nothing was changed");
 	if (strlen(reason) >= sizeof(((struct qmr_state *)0)->note))
 		return qmr_error_set(err, -EINVAL, "--reason is longer than %zu bytes", sizeof(((struct qmr_state *)0)->note) - 1);
+	*ret_slot = strcmp(slot, "2") ? QMR_SLOT_FIRST : QMR_SLOT_SECOND;
 	return 0;
 }
 
 /* Writes down what is wanted of the next start. */
-static int request(const struct qmrctl *ctl, struct qmr_state *state, const char *reason, struct qmr_error *err)
+static int request(const struct qmrctl *ctl, enum qmr_slot slot, struct qmr_state *state, const char *reason, struct qmr_error *err)
 {
 	int r;
 
-	if (state->flags & QMR_STATE_TEST)
-		(void)unlink(QMRCTL_LAST_TEST); /* else it would be taken for a test that did not answer */
-	state->flags &= ~(uint32_t)(QMR_STATE_COLLECT_ONLY | QMR_STATE_TEST);
+	qmrctl_test_forget(state);
+	state->flags &= ~QMR_STATE_REQUESTS;
 	if (ctl->test) {
-		r = qmrctl_test_begin(err);
+		r = qmrctl_test_begin(slot, err);
 		if (r == 0)
-			r = qmr_guard_request_test(state, err);
+			r = qmr_guard_request_test(state, slot, err);
 		if (r < 0)
-			(void)unlink(QMRCTL_LAST_TEST); /* as above */
+			(void)unlink(qmrctl_slots[slot].last_test); /* else it would be taken for a test that did not answer */
 		return r;
 	}
 	if (ctl->collect_only)
@@ -89,11 +91,12 @@ int qmrctl_recover(struct qmrctl *ctl, struct qmr_error *err)
 	char *argv[] = {SYSTEMCTL, "reboot", NULL};
 	struct qmr_error why = {0};
 	struct qmr_state state;
-	int r = check_options(ctl, reason, err);
+	enum qmr_slot slot = QMR_SLOT_FIRST;
+	int r = check_options(ctl, reason, &slot, err);
 
 	if (r < 0)
 		return r;
-	r = require_recovery(ctl, &why);
+	r = require_recovery(ctl, slot, &why);
 	if (r < 0)
 		return qmr_error_set(err, r == -EINVAL ? -EIO : r, "recovery cannot be started: %s; nothing was changed", why.text);
 	r = load_state(ctl, &state, &why);
@@ -101,11 +104,11 @@ int qmrctl_recover(struct qmrctl *ctl, struct qmr_error *err)
 		return qmr_error_set(err, r, "%s; a test leaves it as it is: nothing was changed", why.text);
 	if (r < 0 && r != -ENOENT)
 		qmr_warning("%s; beginning with an empty history", why.text);
-	r = request(ctl, &state, reason, &why);
+	r = request(ctl, slot, &state, reason, &why);
 	if (r < 0)
 		return qmr_error_set(err, r, "asking for recovery: %s; if the request was recorded, 'qmrctl cancel' takes it back",
 				     why.text);
-	printf("recovery: the next boot goes into the recovery image%s; 'qmrctl cancel' takes it back\n",
+	printf("recovery: the next boot goes into the %s%s; 'qmrctl cancel' takes it back\n", qmrctl_slots[slot].name,
 	       ctl->test ? " to test it" : ctl->collect_only ? ", which changes nothing" : "");
 	(void)fflush(stdout);
 	if (ctl->next)
@@ -114,30 +117,42 @@ int qmrctl_recover(struct qmrctl *ctl, struct qmr_error *err)
 	return r < 0 ? qmr_error_set(err, r, "rebooting: %s; the request stands: the next reboot goes into recovery", why.text) : 0;
 }
 
+/* 1 if BootNext named one of our entries and does not any more, 0 if not. */
+static int clear_next(struct qmr_error *err)
+{
+	int cleared = 0, r = 0;
+
+	for (int slot = 0; slot < QMR_SLOTS && !cleared && (r >= 0 || r == -ENOENT); slot++) {
+		uint16_t number = 0;
+
+		r = qmr_firmware_find_entry((enum qmr_slot)slot, &number, err);
+		if (r == 0)
+			r = cleared = qmr_firmware_clear_next(number, err);
+	}
+	return r == -ENOENT ? 0 : r < 0 ? r : cleared;
+}
+
 int qmrctl_cancel(struct qmrctl *ctl, struct qmr_error *err)
 {
-	struct qmr_firmware_entry entry;
 	struct qmr_state state;
 	uint32_t asked;
-	int cleared = 0, r = qmr_firmware_examine(&entry, err);
+	int r, cleared = clear_next(err);
 
-	if (r == 0)
-		r = cleared = qmr_firmware_clear_next(entry.number, err);
-	if (r < 0 && r != -ENOENT)
-		return r;
+	if (cleared < 0)
+		return cleared;
 	r = load_state(ctl, &state, err);
 	if (r < 0 && r != -ENOENT && !cleared)
 		return r;
-	asked = r == 0 ? state.flags & (QMR_STATE_COLLECT_ONLY | QMR_STATE_TEST) : 0;
+	asked = r == 0 ? state.flags & QMR_STATE_REQUESTS : 0;
 	if (r < 0 || (state.stage != QMR_STAGE_SWITCHING && !asked)) {
 		if (!cleared)
 			return qmr_error_set(err, -ENODATA, "no switch to recovery is pending; nothing was changed");
 		printf("cancel: BootNext no longer names recovery; no switch was recorded\n");
 		return 0;
 	}
+	qmrctl_test_forget(&state);
 	state.flags &= ~asked;
 	if (state.stage != QMR_STAGE_SWITCHING) {
-		(void)unlink(QMRCTL_LAST_TEST); /* as above */
 		r = qmr_state_save(&state, err);
 		if (r == 0)
 			printf("cancel: the next boot is a normal one; the recovery image is not tested\n");
@@ -190,6 +205,7 @@ int qmrctl_mode(struct qmrctl *ctl, struct qmr_error *err)
 		{"panic", qmrctl_step_panic},
 		{"initramfs", qmrctl_step_initramfs},
 		{"image", qmrctl_step_image},
+		{"second image", qmrctl_step_second_image},
 		{"tries", qmrctl_step_tries},
 	};
 	static const struct qmrctl_step alone[] = {{"mode", write_mode}};
@@ -202,7 +218,7 @@ int qmrctl_mode(struct qmrctl *ctl, struct qmr_error *err)
 		return qmr_error_set(err, -EINVAL, "mode '%s' is none of off, observe, collect, ask, automatic; nothing was changed",
 				     ctl->argument);
 	ctl->force = 1; /* the mode does not depend on what recovery can reach, and is not to be held up; what follows is said */
-	if (qmrctl_step_machine(ctl, NULL) == 0 && qmrctl_image_examine(ctl, &image, NULL) == 0)
+	if (qmrctl_step_machine(ctl, NULL) == 0 && qmrctl_image_examine(ctl, QMR_SLOT_FIRST, &image, NULL) == 0)
 		return qmrctl_run_steps(ctl, "changing the mode", steps, sizeof(steps) / sizeof(*steps), err);
 	qmr_notice("no recovery image is installed: the mode is written down and will count after 'qmrctl install'");
 	return qmrctl_run_steps(ctl, "changing the mode", alone, 1, err);

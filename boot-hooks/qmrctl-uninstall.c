@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "file.h"
-#include "firmware.h"
 #include "qmrctl.h"
 
 static int remove_units(struct qmrctl *ctl, struct qmr_error *err)
@@ -39,8 +38,14 @@ static int remove_entry(struct qmrctl *ctl, struct qmr_error *err)
 {
 	if (unlink(QMRCTL_PENDING) < 0 && errno != ENOENT)
 		return qmr_error_errno(err, -errno, "removing '%s'", QMRCTL_PENDING);
-	qmrctl_say(ctl, has_variables(ctl) ? "boot entry removed" : "no EFI variable was touched");
-	return has_variables(ctl) ? qmr_firmware_unregister(err) : 0;
+	qmrctl_say(ctl, has_variables(ctl) ? "boot entries removed" : "no EFI variable was touched");
+	for (int slot = 0; has_variables(ctl) && slot < QMR_SLOTS; slot++) {
+		int r = qmr_firmware_unregister((enum qmr_slot)slot, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 static int find_machine(struct qmrctl *ctl, struct qmr_error *err)
@@ -60,21 +65,16 @@ static int take_back(struct qmrctl *ctl, struct qmr_error *err)
 	return panics < 0 ? panics : 0;
 }
 
-static int remove_image(struct qmrctl *ctl, struct qmr_error *err)
+static int remove_images(struct qmrctl *ctl, struct qmr_error *err)
 {
-	char path[PATH_MAX];
-	int r = find_machine(ctl, err);
+	int removed = 0, r = find_machine(ctl, err);
 
-	if (r == 0)
-		r = qmrctl_image_path(ctl, path, err);
-	if (r == 0)
-		r = qmrctl_image_remove_leftover(path, err);
-	if (r < 0)
-		return r;
-	qmrctl_say(ctl, "'%s' removed", path);
-	if (unlink(path) < 0)
-		return errno == ENOENT || errno == ENOTDIR ? 0 : qmr_error_errno(err, -errno, "removing '%s'", path);
-	return qmr_file_sync_dir(AT_FDCWD, ctl->machine.esp_path, err);
+	for (int slot = 0; r >= 0 && slot < QMR_SLOTS; slot++) {
+		r = qmrctl_image_remove(ctl, (enum qmr_slot)slot, err);
+		removed += r == 1;
+	}
+	qmrctl_say(ctl, "%d removed from '%s'", removed, ctl->machine.esp_path);
+	return r < 0 ? r : 0;
 }
 
 static int remove_state(struct qmrctl *ctl, struct qmr_error *err)
@@ -100,7 +100,7 @@ int qmrctl_uninstall(struct qmrctl *ctl, struct qmr_error *err)
 	 */
 	static const struct qmrctl_step steps[] = {
 		{"keys", qmrctl_step_keys}, {"units", remove_units},	{"register", remove_entry},
-		{"image", remove_image},    {"counters", take_back},	{"initramfs", remove_from_initramfs},
+		{"images", remove_images},  {"counters", take_back},	{"initramfs", remove_from_initramfs},
 		{"state", remove_state},    {"files", remove_files},
 	};
 

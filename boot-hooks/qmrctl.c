@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 
 #include "child.h"
 #include "cleanup.h"
@@ -24,7 +25,7 @@ static const char usage[] =
 	"Sets up, asks and steers quick machine recovery.\n"
 	"\n"
 	"  install       prepare this machine\n"
-	"  register      create or repair the boot entry alone\n"
+	"  register      create or repair the boot entries alone\n"
 	"  uninstall     take away what install made\n"
 	"  recover       start recovery\n"
 	"  cancel        take back a switch to recovery that has not begun\n"
@@ -45,6 +46,7 @@ static const char usage[] =
 	"  --reason TEXT         recover: a line for the record\n"
 	"  --collect-only        recover: collect and send, change nothing, whatever the mode\n"
 	"  --test                recover: only see whether the recovery image works\n"
+	"  --slot N              recover --test: which image, 1 (default) or 2\n"
 	"  --now                 recover: reboot at once (default)\n"
 	"  --next                recover: wait for the next reboot\n"
 	"  --json                status, history, check: as JSON\n"
@@ -120,6 +122,13 @@ int qmrctl_same_file(const char *a, const char *b)
 	       !memcmp(a_data, b_data, a_size);
 }
 
+uint64_t qmrctl_file_bytes(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+}
+
 /* Held until this process ends. */
 static int lock(struct qmr_error *err)
 {
@@ -188,6 +197,7 @@ static int parse(int argc, char **argv, struct qmrctl *ctl)
 		{"root-fstype", &ctl->known.root_fstype, NULL},
 		{"esp-uuid", &ctl->known.esp_uuid, NULL},
 		{"reason", &ctl->reason, NULL},
+		{"slot", &ctl->slot, NULL},
 		{"no-variables", NULL, &ctl->no_variables},
 		{"force", NULL, &ctl->force},
 		{"purge", NULL, &ctl->purge},

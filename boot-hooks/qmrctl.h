@@ -10,22 +10,30 @@
 #include "config.h"
 #include "error.h"
 #include "esp.h"
+#include "firmware.h"
 #include "loader-entries.h"
 
-#define QMRCTL_IMAGE "EFI/Linux/qmr-recovery.efi"               /* below the ESP */
-#define QMRCTL_IMAGE_FIRMWARE "\\EFI\\Linux\\qmr-recovery.efi"  /* the same as firmware writes it */
 #define QMRCTL_STATE_FOLDER "/var/lib/qmr"
 #define QMRCTL_PENDING QMRCTL_STATE_FOLDER "/register-pending"
 #define QMRCTL_MACHINE_CONF "/etc/qmr/machine.conf" /* lib/config reads it beside the configuration */
 #define QMRCTL_UNINSTALLED "/etc/qmr/uninstalled" /* keeps boot-guard out of the initramfs, initramfs-tools/hook */
-#define QMRCTL_LAST_TEST QMRCTL_STATE_FOLDER "/last-test.json" /* docs/boot-state.md; recovery writes it */
 #define QMRCTL_RELEASE 128                        /* a kernel release, with NUL */
+
+/* What each of the two recovery images has. */
+struct qmrctl_slot {
+	const char *name;      /* for people, without an article */
+	const char *image;     /* below the ESP */
+	const char *firmware;  /* the same as firmware writes it */
+	const char *last_test; /* docs/boot-state.md; recovery writes it */
+	const char *note;      /* begins a note that holds the result of a test */
+};
+extern const struct qmrctl_slot qmrctl_slots[QMR_SLOTS]; /* qmrctl-image.c */
 
 /* One run of the program: its options, and what was found out so far. */
 struct qmrctl {
 	const char *config_path;
 	const char *argument; /* of mode */
-	const char *reason;
+	const char *reason, *slot;
 	struct qmr_machine_known known;
 	int config_given, no_variables, force, purge, json, now, next, collect_only, test;
 	struct qmr_config config;
@@ -53,6 +61,9 @@ int qmrctl_run_program(char *const argv[], int deadline_s, struct qmr_error *err
 /* 1 if the files hold the same bytes, 0 if not, or if one cannot be read. */
 int qmrctl_same_file(const char *a, const char *b);
 
+/* 0 if there is no such regular file. */
+uint64_t qmrctl_file_bytes(const char *path);
+
 /* The commands. Each prints its own result; err is logged by the caller. */
 int qmrctl_install(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_register(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
@@ -65,7 +76,7 @@ int qmrctl_history(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_mode(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_check(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK; /* -EBADMSG: findings were printed */
 
-/* qmrctl-test.c: what is known of the last test of the recovery image. */
+/* qmrctl-test.c: what is known of the last test of a recovery image. */
 enum qmrctl_test_result { QMRCTL_TEST_NONE, QMRCTL_TEST_WAITING, QMRCTL_TEST_NO_ANSWER, QMRCTL_TEST_OK, QMRCTL_TEST_FAILED };
 struct qmrctl_test {
 	enum qmrctl_test_result result;
@@ -74,9 +85,11 @@ struct qmrctl_test {
 };
 const char *qmrctl_test_name(enum qmrctl_test_result result);
 /* state: as loaded; an empty one where it could not be. What cannot be read is no test. */
-void qmrctl_test_load(const struct qmr_state *state, struct qmrctl_test *ret_test);
+void qmrctl_test_load(const struct qmr_state *state, enum qmr_slot slot, struct qmrctl_test *ret_test);
 /* Notes that a test was asked for; recovery replaces the note by its result. */
-int qmrctl_test_begin(struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_test_begin(enum qmr_slot slot, struct qmr_error *err) QMR_MUST_CHECK;
+/* Takes back what of it was asked for in state and has not begun: else it would be taken for a test that did not answer. */
+void qmrctl_test_forget(const struct qmr_state *state);
 
 /* qmrctl-status.c: json (NULL: out of memory) to standard output. */
 int qmrctl_print_json(const json_t *json, struct qmr_error *err) QMR_MUST_CHECK;
@@ -94,6 +107,7 @@ int qmrctl_step_machine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHEC
 int qmrctl_step_paths(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_initramfs(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_image(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_step_second_image(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_loader(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_register(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_step_watchdog(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
@@ -113,13 +127,35 @@ struct qmrctl_image {
 	int64_t modified_unix_s;
 	char kernel[QMRCTL_RELEASE]; /* empty if the file does not say */
 };
-int qmrctl_image_path(const struct qmrctl *ctl, char ret_path[PATH_MAX], struct qmr_error *err) QMR_MUST_CHECK;
-int qmrctl_image_examine(const struct qmrctl *ctl, struct qmrctl_image *ret_image, struct qmr_error *err) QMR_MUST_CHECK;
+int qmrctl_image_path(const struct qmrctl *ctl, enum qmr_slot slot, char ret_path[PATH_MAX], struct qmr_error *err) QMR_MUST_CHECK;
+/* -ENOENT if there is none. What it says of its kernel is looked at, no more. */
+int qmrctl_image_examine(const struct qmrctl *ctl, enum qmr_slot slot, struct qmrctl_image *ret_image, struct qmr_error *err) QMR_MUST_CHECK;
 /* What a power cut left beside path of writing it. -EUCLEAN if both have the same blocks. A missing one is fine. */
 int qmrctl_image_remove_leftover(const char *path, struct qmr_error *err) QMR_MUST_CHECK;
-int qmrctl_image_examine_leftover(const struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK; /* -EEXIST: there is one */
-/* Builds with that kernel and compares: 1 same, 0 other. */
-int qmrctl_image_compare(const struct qmrctl *ctl, const char *kernel, struct qmr_error *err) QMR_MUST_CHECK;
+/* -EEXIST: there is one. */
+int qmrctl_image_examine_leftover(const struct qmrctl *ctl, enum qmr_slot slot, struct qmr_error *err) QMR_MUST_CHECK;
+/* Builds with that kernel and compares with the slot's image: 1 same, 0 other. */
+int qmrctl_image_compare(const struct qmrctl *ctl, enum qmr_slot slot, const char *kernel, struct qmr_error *err) QMR_MUST_CHECK;
+/* Builds one for that kernel (NULL: the newest) as QMRCTL_BUILT; the caller unlinks it. */
+int qmrctl_image_build(const struct qmrctl *ctl, const char *kernel, struct qmr_error *err) QMR_MUST_CHECK;
+#define QMRCTL_BUILT QMRCTL_STATE_FOLDER "/recovery-image.new"
+/*
+ * Durably makes the slot's image the same as the file source. 1 if it was already, 0 if it was written. Where there is no room for it beside
+ * the old one, the second image makes way, whichever slot it is for, if there is a first one. On any failure the old first one stays.
+ */
+int qmrctl_image_put(const struct qmrctl *ctl, enum qmr_slot slot, const char *source, struct qmr_error *err) QMR_MUST_CHECK;
+/* Removes the slot's image and what a power cut left of writing it: 1 if there was one, 0 if not. */
+int qmrctl_image_remove(const struct qmrctl *ctl, enum qmr_slot slot, struct qmr_error *err) QMR_MUST_CHECK;
+/* Bytes of the slot's image, 0 if there is none. */
+uint64_t qmrctl_image_bytes(const struct qmrctl *ctl, enum qmr_slot slot);
+/* Bytes that are free on the EFI system partition. */
+int qmrctl_esp_free(const struct qmrctl *ctl, uint64_t *ret_bytes, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* qmrctl-install.c: 1 if that boot entry starts the slot's image, 0 if something else. */
+int qmrctl_entry_starts(const struct qmrctl *ctl, enum qmr_slot slot, uint16_t number, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* qmrctl-second.c: -ENOSPC if a second image of so many bytes would leave less free than has to stay; the figures are in the message. */
+int qmrctl_second_require_room(const struct qmrctl *ctl, uint64_t bytes, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* qmrctl-loader.c: 0 if recovery is not what systemd-boot boots every day, or if it is not used. */
 int qmrctl_loader_examine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;

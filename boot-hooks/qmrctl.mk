@@ -2,11 +2,14 @@
 PROGRAMS += qmrctl
 qmrctl_SRCS := $(addprefix boot-hooks/,qmrctl.c qmrctl-check.c qmrctl-check-machine.c qmrctl-check-modules.c \
 	qmrctl-check-trust.c qmrctl-healthy.c qmrctl-history.c qmrctl-image.c qmrctl-initramfs.c qmrctl-install.c qmrctl-keys.c \
-	qmrctl-loader.c qmrctl-machine.c qmrctl-panic.c qmrctl-paths.c qmrctl-status.c qmrctl-switch.c qmrctl-test.c qmrctl-tries.c \
-	qmrctl-uninstall.c qmrctl-units.c qmrctl-watchdog.c esp.c firmware.c guard.c history-read.c kernel-options.c luks.c systemd-conf.c systemd-files.c)
+	qmrctl-loader.c qmrctl-machine.c qmrctl-panic.c qmrctl-paths.c qmrctl-second.c qmrctl-status.c qmrctl-switch.c qmrctl-test.c qmrctl-tries.c \
+	qmrctl-uninstall.c qmrctl-units.c qmrctl-watchdog.c esp.c firmware.c guard.c history-read.c kernel-options.c luks.c \
+	second-kernel.c systemd-conf.c systemd-files.c)
 qmrctl_LIBS := efivar efiboot blkid inih jansson
 
-UNIT_TESTS += test-firmware test-kernel-options test-loader-entries test-esp test-luks
+UNIT_TESTS += test-firmware test-kernel-options test-loader-entries test-esp test-luks test-second-kernel
+test-second-kernel_SRCS := tests/unit/test-second-kernel.c tests/unit/tree.c boot-hooks/second-kernel.c
+test-second-kernel_LIBS := cmocka
 test-kernel-options_SRCS := tests/unit/test-kernel-options.c boot-hooks/kernel-options.c
 test-kernel-options_LIBS := cmocka
 test-firmware_SRCS := tests/unit/test-firmware.c boot-hooks/firmware.c

@@ -43,6 +43,9 @@ enum qmr_final_condition { QMR_END_NONE, QMR_END_NORMAL_BOOT, QMR_END_HALT, QMR_
 #define QMR_STATE_COLLECT_ONLY 0x4    /* the run of recovery that was asked for changes nothing, whatever the mode */
 #define QMR_STATE_TEST 0x8            /* recovery was asked for to see whether its image works: no incident, nothing collected */
 #define QMR_STATE_WATCHDOG_SEEN 0x10  /* the watchdog's reset reason was set in a boot that had an orderly end */
+#define QMR_STATE_SECOND 0x20         /* the test is one of the second image; under /run/qmr: this run is of it */
+/* What is asked of one run of recovery and of no later one. */
+#define QMR_STATE_REQUESTS ((uint32_t)(QMR_STATE_COLLECT_ONLY | QMR_STATE_TEST | QMR_STATE_SECOND))
 
 #define QMR_ATTEMPT_RECOVER 0x1  /* recovery was asked for at this start */
 #define QMR_ATTEMPT_OBSERVED 0x2 /* it would have been, but for mode observe */
@@ -64,7 +67,9 @@ enum qmr_evidence_source {
 	QMR_BY_DEADLINE
 };
 
-#define QMR_NOTE_TESTED "recovery image tested " /* begins a note that holds the result of a test, where the root could not be written */
+/* Begin a note that holds the result of a test of the first or the second image, where the root could not be written. */
+#define QMR_NOTE_TESTED "recovery image tested "
+#define QMR_NOTE_TESTED_SECOND "second recovery image tested "
 
 #define QMR_RUNG_PLAN 0x1   /* bits of rungs */
 #define QMR_RUNG_REVERT 0x2

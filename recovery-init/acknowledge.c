@@ -45,7 +45,7 @@ int qmr_acknowledge(struct qmr_state *state, const struct qmr_evidence *evidence
 
 uint32_t qmr_acknowledge_take_request(struct qmr_state *state)
 {
-	uint32_t request = state->flags & (QMR_STATE_TEST | QMR_STATE_COLLECT_ONLY);
+	uint32_t request = state->flags & QMR_STATE_REQUESTS;
 
 	state->flags &= ~request;
 	/* A switch is never a test: whoever decided it after the test was asked for needs recovery. */

@@ -24,7 +24,8 @@ int qmr_ending_save(struct qmr_recovery *recovery, const struct qmr_ending *endi
 int qmr_acknowledge(struct qmr_state *state, const struct qmr_evidence *evidence, int window_s, int is_own_entry);
 
 /*
- * Takes out of state what was asked of this run alone, so that it is asked of no later one: QMR_STATE_TEST, QMR_STATE_COLLECT_ONLY, or 0.
+ * Takes out of state what was asked of this run alone, so that it is asked of no later one: QMR_STATE_TEST, QMR_STATE_COLLECT_ONLY, or 0. Which
+ * image was to be tested is taken out too, but the firmware knows better which one runs.
  * A test leaves everything else in the state as it is: qmr_acknowledge() is not called then.
  */
 uint32_t qmr_acknowledge_take_request(struct qmr_state *state);

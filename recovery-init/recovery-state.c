@@ -28,6 +28,7 @@
 #define LOAD_OPTION_CATEGORY 0x1f /* of the second byte: not 0 is an application */
 #define ENTRY_NAME u"Quick machine recovery" /* that of the second image begins with it */
 #define ENTRY_NAME_BYTES (sizeof(ENTRY_NAME) - sizeof(char16_t))
+#define ENTRY_NAME_SECOND ENTRY_NAME u", second image"
 
 static const char usage[] =
 	"Usage: recovery-state acknowledge [--esp PATH]\n"
@@ -58,8 +59,11 @@ static int get_variable(const char *name, uint8_t **ret_data, size_t *ret_size)
 	return -1;
 }
 
-/* A load option is 4 bytes of attributes, 2 of a length, then the description in UTF-16 (UEFI 2.10, 3.1.3). */
-static int is_own_entry(void)
+/*
+ * Whether the name of the entry that the firmware started begins so. A load option is 4 bytes of attributes, 2 of a length, then the
+ * description in UTF-16 (UEFI 2.10, 3.1.3).
+ */
+static int is_started_by(const void *name_begin, size_t bytes)
 {
 	cleanup_free uint8_t *current = NULL, *option = NULL;
 	size_t size = 0;
@@ -68,11 +72,8 @@ static int is_own_entry(void)
 	if (get_variable("BootCurrent", &current, &size) < 0 || size < 2)
 		return 0;
 	snprintf(name, sizeof(name), "Boot%04X", (unsigned int)(current[0] | current[1] << 8));
-	return get_variable(name, &option, &size) == 0 && size >= 6 + ENTRY_NAME_BYTES &&
-	       !memcmp(option + 6, ENTRY_NAME, ENTRY_NAME_BYTES);
+	return get_variable(name, &option, &size) == 0 && size >= 6 + bytes && !memcmp(option + 6, name_begin, bytes);
 }
-
-#define REQUESTS ((uint32_t)(QMR_STATE_TEST | QMR_STATE_COLLECT_ONLY))
 
 /* What the first of two calls left for PID 1. */
 static int read_file(struct qmr_state *ret_state)
@@ -98,7 +99,7 @@ static int load(const uint8_t root[16], struct qmr_state *ret_state, int *ret_is
 
 	*ret_is_lost = r < 0 && r != -EBADMSG && r != -ESTALE;
 	if (has_seen)
-		seen.flags &= ~REQUESTS; /* of this run alone, and in no store any more */
+		seen.flags &= ~QMR_STATE_REQUESTS; /* of this run alone, and in no store any more */
 	if (r == 0 && has_seen) {
 		qmr_state_encode(ret_state, bytes);
 		qmr_state_encode(&seen, seen_bytes);
@@ -156,14 +157,15 @@ static void take_notice(const struct qmr_config *config, int is_test, struct qmr
 	struct qmr_evidence evidence = {.crash_uptime_s = -1};
 
 	if (is_test) {
-		if (!strncmp(state->note, QMR_NOTE_TESTED, strlen(QMR_NOTE_TESTED)))
+		if (!strncmp(state->note, QMR_NOTE_TESTED, strlen(QMR_NOTE_TESTED)) ||
+		    !strncmp(state->note, QMR_NOTE_TESTED_SECOND, strlen(QMR_NOTE_TESTED_SECOND)))
 			state->note[0] = '\0'; /* that of the test before */
 		return;
 	}
 	judge_watchdog(config, state);
 	if (pstore >= 0)
 		qmr_records_find_new(pstore, state, &evidence);
-	(void)qmr_acknowledge(state, &evidence, config->crash_window_s, is_own_entry());
+	(void)qmr_acknowledge(state, &evidence, config->crash_window_s, is_started_by(ENTRY_NAME, ENTRY_NAME_BYTES));
 	snprintf(state->note, sizeof(state->note), "recovery runs");
 }
 
@@ -172,7 +174,7 @@ static int acknowledge(const struct qmr_config *config, struct qmr_error *err)
 	struct qmr_error write_err = {0};
 	uint8_t root[16] = {0};
 	struct qmr_state state, before;
-	uint32_t request = qmr_state_get_place() && read_file(&before) == 0 ? before.flags & REQUESTS : 0;
+	uint32_t request = qmr_state_get_place() && read_file(&before) == 0 ? before.flags & QMR_STATE_REQUESTS : 0;
 	int is_again, is_lost, saved = 0, r;
 
 	if (qmr_uuid_parse(config->root_uuid, root) < 0)
@@ -180,6 +182,8 @@ static int acknowledge(const struct qmr_config *config, struct qmr_error *err)
 	is_again = load(root, &state, &is_lost);
 	if (!is_again) {
 		request |= qmr_acknowledge_take_request(&state);
+		if (is_started_by(ENTRY_NAME_SECOND, sizeof(ENTRY_NAME_SECOND)))
+			request |= QMR_STATE_SECOND;
 		take_notice(config, (request & QMR_STATE_TEST) != 0, &state);
 	}
 	if (!is_again || is_lost)

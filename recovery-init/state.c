@@ -52,6 +52,8 @@ static enum qmr_result acknowledge(struct qmr_recovery *recovery, char *esp, int
 	qmr_uuid_format(recovery->state.incident, recovery->incident);
 	snprintf(recovery->tried, sizeof(recovery->tried), "%s", recovery->state.remediation);
 	recovery->mode = qmr_effective_mode(recovery->config.mode, recovery->state.reason, recovery->state.flags);
+	if (recovery->state.flags & QMR_STATE_SECOND && !err->code)
+		qmr_error_set(err, 0, "this is the second image");
 	return result;
 }
 

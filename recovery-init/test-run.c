@@ -32,6 +32,11 @@ void qmr_test_judge(const struct qmr_recovery *recovery, const struct qmr_timeli
 		snprintf(ret_failed, size, "devices: the EFI system partition was not found");
 }
 
+static int is_second(const struct qmr_recovery *recovery)
+{
+	return (recovery->state.flags & QMR_STATE_SECOND) != 0;
+}
+
 static int save_on_root(const struct qmr_recovery *recovery, const struct qmr_timeline *timeline, const char *failed,
 			struct qmr_error *err)
 {
@@ -46,7 +51,7 @@ static int save_on_root(const struct qmr_recovery *recovery, const struct qmr_ti
 		return qmr_error_set(err, -EROFS, "the root is not mounted for writing");
 	if (!text)
 		return qmr_error_set(err, -ENOMEM, "out of memory");
-	return qmr_root_put(QMR_LAST_TEST, text, strlen(text), err);
+	return qmr_root_put(is_second(recovery) ? QMR_LAST_TEST_SECOND : QMR_LAST_TEST, text, strlen(text), err);
 }
 
 void qmr_test_record(struct qmr_recovery *recovery, const struct qmr_timeline *timeline)
@@ -56,11 +61,14 @@ void qmr_test_record(struct qmr_recovery *recovery, const struct qmr_timeline *t
 	struct qmr_error err = {0};
 	char failed[320], when[32];
 	struct tm tm;
+	size_t used;
 
 	qmr_test_judge(recovery, timeline, failed, sizeof(failed));
 	if (!gmtime_r(&now, &tm) || !strftime(when, sizeof(when), "%Y-%m-%dT%H:%MZ", &tm))
 		strcpy(when, "?");
-	snprintf(recovery->note, sizeof(recovery->note), QMR_NOTE_TESTED "%s: %.60s", when, *failed ? failed : "ok");
+	used = (size_t)snprintf(recovery->note, sizeof(recovery->note), "%s%s: ",
+				is_second(recovery) ? QMR_NOTE_TESTED_SECOND : QMR_NOTE_TESTED, when); /* fits */
+	snprintf(recovery->note + used, sizeof(recovery->note) - used, "%s", *failed ? failed : "ok"); /* cut */
 	if (save_on_root(recovery, timeline, failed, &err) == 0)
 		return;
 	qmr_warning("%s; the result goes into the boot state", err.text);

@@ -118,18 +118,42 @@ run start
 check "mode off writes nothing" "$(bytes 56 1)" "$before"
 rm "$work/etc/qmr.conf"
 # Switching: four boots without evidence may look, and change nothing without a signed plan. The reboot itself is refused here.
-python3 - "$work/efi/Boot0007-8be4df61-93ca-11d2-aa0d-00e098032b8c" <<-'END'
-	import sys
-	option = b"\1\0\0\0" + b"\4\0" + "Quick machine recovery\0".encode("utf-16-le") + b"\x7f\xff\4\0"
-	open(sys.argv[1], "wb").write(b"\7\0\0\0" + option)
-END
-chmod a+rw "$work/efi"/*
+guid=8be4df61-93ca-11d2-aa0d-00e098032b8c
+entry() { # $1: number, $2: name
+	python3 - "$work/efi/Boot$1-$guid" "$2" <<-'END'
+		import sys
+		option = b"\1\0\0\0" + b"\4\0" + (sys.argv[2] + "\0").encode("utf-16-le") + b"\x7f\xff\4\0"
+		open(sys.argv[1], "wb").write(b"\7\0\0\0" + option)
+	END
+	chmod a+rw "$work/efi"/*
+}
+entry 0007 "Quick machine recovery"
 printf '[policy]\nmode = automatic\n' >"$work/etc/qmr.conf"
 rm -f "$state"
 for i in 1 2 3 4; do rm -rf "$work/run"; run start; done
 rm -rf "$work/run"
 run start
 check "boots without evidence: recovery may change nothing without a signed plan" "$(bytes 60 3):$(bytes 65 1):$(bytes 67 1)" "1 1 1:4:0"
+# Which image: the next start finds that the first one did not come.
+next() { tail -c +5 "$work/efi/BootNext-$guid" | od -An -tu1 | tr -d ' '; }
+switch() {
+	rm -rf "$work/run" "$work/efi/BootNext-$guid"
+	run start
+}
+check "the first image" "$(next)" 70
+cp "$state" "$work/switched"
+switch
+check "repeated, where there is no second one" "$(bytes 60 3):$(next)" "1 1 2:70"
+entry 0009 "Quick machine recovery, second image"
+cp "$work/switched" "$state"
+switch
+check "by the second image, where there is one" "$(bytes 60 3):$(next)" "1 1 2:90"
+switch
+check "and then given up" "$(bytes 60 1):$(ls "$work/efi" | grep -c BootNext)" "4:0"
+cp "$work/switched" "$state"
+asked 0 2
+switch
+check "a run of recovery that did not record its end: the second image" "$(bytes 60 1):$(next)" "1:90"
 rm -f "$state" "$work/etc/qmr.conf" "$work/efi"/Boot*
 rm -rf "$work/run"
 

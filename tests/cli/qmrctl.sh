@@ -131,6 +131,7 @@ stand_ins() {
 }
 
 image=efi/EFI/Linux/qmr-recovery.efi
+second=efi/EFI/qmr/qmr-recovery-2.efi
 make_root
 
 # Nothing is changed by what is refused.
@@ -180,7 +181,7 @@ ok "all that was refused changed nothing" \
 # Steps that fail.
 touch "$root/tmp/fail-initramfs"
 ok "a generator that fails: said what was done and what not" \
-	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, paths, keys, machine, machine.conf, watchdog, panic; not begun: the 6 after it")" "1 1"
+	"$(install_built) $(said "step 'initramfs': '/usr/sbin/update-initramfs' ended with exit code 1; done before it: config, paths, keys, machine, machine.conf, watchdog, panic; not begun: the 7 after it")" "1 1"
 rm "$root/tmp/fail-initramfs"
 touch "$root/tmp/late"
 ok "boot-guard not the first of init-top is refused" "$(install_built) $(said "which is '/scripts/init-top/00-early'")" "1 1"
@@ -213,6 +214,8 @@ ok "the sort-key was added, the rest is as it was" "$(cat "$root/efi/loader/entr
 	$'title Old\nsort-key debian\nlinux /vmlinuz\noptions a  b'
 ok "to both, and it is said" "$(grep -c 'sort-key debian' "$root/efi/loader/entries/old-2+3.conf") $(said 'sort-key added to 2 entries')" "1 1"
 ok "the image is there" "$(head -c 2 "$root/$image")" MZ
+ok "and a second one, which is a copy: no kernel is known that a machine that is being built was healthy on" \
+	"$(cmp "$root/$image" "$root/$second" && echo same) $(said "second image: /efi/EFI/qmr/qmr-recovery-2.efi written, a copy of the first, kernel $release")" "same 1"
 ok "it was told root and ESP, and to take nothing of the running system" \
 	"$(sed 's/--output [^ ]* //' "$root/tmp/mkrecovery.log")" \
 	"--root-uuid 5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 --root-fstype ext4 --esp-uuid ABCD-1234 --root /"
@@ -224,7 +227,7 @@ ok "the units are enabled" "$(ls "$root/etc/units" | tr '\n' ' ')" "qmr-checks.s
 ok "systemd-pstore leaves the crash records" "$(grep -c Storage=none "$root/etc/systemd/pstore.conf.d/50-qmr.conf")" 1
 before=$(snapshot)
 ok "a second run changes nothing" "$(install_built) $(diff <(echo "$before") <(snapshot))" "0 "
-ok "check agrees" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said 'check: ready, 0 failed, 0 warnings, 6 unknown') $(grep -c ': ok: ' "$root/tmp/out") $(said 'trust: ok: no server')" "0 1 13 1"
+ok "check agrees" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said 'check: ready, 0 failed, 0 warnings, 7 unknown') $(grep -c ': ok: ' "$root/tmp/out") $(said 'trust: ok: no server')" "0 1 14 1"
 ok "and changes nothing" "$(diff <(echo "$before") <(snapshot))" ""
 
 # An entry that would swap places when it gets a sort-key: the owner decides.
@@ -263,6 +266,25 @@ mv "$root/tmp/modules" "$root/usr/lib/modules/$release"
 printf x >>"$root/$image"
 finds "another image" "image: failed: the recovery image is not what would be built now"
 cp "$work/image" "$root/$image"
+# Of the second image nothing is a failure.
+warns() { # $1: name, $2: text
+	ok "check warns of $1" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said "$2") $(said ': failed: ')" "0 1 0"
+}
+cp "$root/$second" "$root/$second.qmr-new"
+warns "what a power cut left of the second image" "second-image: warning: a power cut left '/efi/EFI/qmr/qmr-recovery-2.efi.qmr-new'"
+ok "install removes it" "$(install_built) $(ls "$root/efi/EFI/qmr" | xargs)" "0 qmr-recovery-2.efi state-a state-b"
+printf x >>"$root/$second"
+warns "another second image" "second-image: warning: the second recovery image is not what would be built now"
+echo x >"$root/$second"
+warns "a damaged second image" "second-image: warning: the second recovery image '/efi/EFI/qmr/qmr-recovery-2.efi' is damaged"
+rm "$root/$second"
+warns "a missing second image" "second-image: warning: opening the second recovery image '/efi/EFI/qmr/qmr-recovery-2.efi': No such file"
+ok "install brings it back, and leaves the first alone" \
+	"$(install_built) $(cmp "$root/$image" "$root/$second" && echo same) $(said 'image: /efi/EFI/Linux/qmr-recovery.efi is already up to date')" "0 same 1"
+printf x >>"$root/$image"
+ok "a damaged first one: the second is known to be as built" \
+	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said 'image: failed: ') $(said 'second-image: ok: as it would be built now')" "1 1 1"
+cp "$work/image" "$root/$image"
 sed -i s/^root_uuid=5/root_uuid=6/ "$root/etc/qmr/machine.conf"
 ok "check finds a machine.conf of another root, also as such in the initramfs" \
 	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 check) $(said 'does not name root 5c8b2b4e') $(said "does not hold the present '/etc/qmr/machine.conf'")" "1 1 1"
@@ -299,9 +321,64 @@ order=$(env -i PATH=/usr/sbin:/usr/bin LC_ALL=C strace -qq -y -e trace=openat,re
 		s/^close.*qmr-recovery.efi \(deleted\)>.*/old/p; s/^close.*qmr-recovery.efi>.*deleted.*/old/p' | xargs)
 ok "the image on FAT: data, name, entry, and only then the old blocks" "$order" "data rename entry old"
 
+# Both images, one after the other: the first is in its place for good before the second is touched.
+order=$(printf '[image]\ncmdline = both\n' >"$root/etc/qmr/conf.d/60-image.conf"
+	env -i PATH=/usr/sbin:/usr/bin LC_ALL=C strace -qq -y -e trace=openat,rename,renameat,fsync -o "$root/tmp/trace" \
+	chroot "$root" /usr/sbin/qmrctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 install >"$root/tmp/out" 2>&1
+	sed -nE 's/^openat.*qmr-recovery(-2)?.efi.qmr-new.*O_CREAT.*/new\1/p; s/^rename.*qmr-recovery(-2)?.efi".*/rename\1/p
+		s/^fsync.*qmr-recovery(-2)?.efi>.*/entry\1/p' "$root/tmp/trace" | xargs)
+ok "the first image, then the second" "$order" "new rename entry new-2 rename-2 entry-2"
+# Ended before each call that changes something about them: both are whole, the old one or the new one, and never is only the second one new.
+cp "$root/$image" "$work/new"
+cut() { # $1: system call, $2: which of them; strace counts each on its own
+	local places=()
+	for path in "$image" "$second" "$image.qmr-new" "$second.qmr-new"; do places+=(-P "$root/$path" -P "/$path"); done
+	rm -f "$root"/{"$image","$second"}.qmr-new
+	cp "$work/image" "$root/$image" && cp "$work/image" "$root/$second"
+	env -i PATH=/usr/sbin:/usr/bin LC_ALL=C strace -f -qq "${places[@]}" -e "inject=$1:signal=KILL:when=$2" \
+		-o /dev/null chroot "$root" /usr/sbin/qmrctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 install >"$root/tmp/out" 2>&1
+}
+which() { cmp -s "$1" "$work/image" && echo old || { cmp -s "$1" "$work/new" && echo new || echo broken; }; }
+found=
+for call in write fsync rename renameat renameat2 unlink; do
+	for n in $(seq 10); do
+		cut $call "$n" 2>/dev/null && break # the shell would say that it was killed
+		found+="$(which "$root/$image")-$(which "$root/$second") "
+	done
+done
+ok "a cut at each call: both whole, the first renewed before the second" \
+	"$(printf '%s\n' $found | sort -u | xargs) $(($(wc -w <<<"$found") >= 8))" "new-new new-old old-old 1"
+ok "and the next install finds its way" "$(install_built) $(which "$root/$image") $(which "$root/$second") $(find "$root/efi" -name '*.qmr-new')" "0 new new "
+rm "$root/etc/qmr/conf.d/60-image.conf"
+
+# Room: 3.6 MB. An image of 1.3 MB has no second one beside it, since as much again has to stay free.
+mb() { find "$root/efi/EFI" -name '*.efi' -printf '%f %s\n' | sort | sed -E 's/[0-9]{5} *$//' | xargs; } # sizes in 0.1 MB
+echo 1299000 >"$root/tmp/image-bytes"
+ok "no room for a second image: the old one is removed, the figures are said, and that is no failure" \
+	"$(install_built) $(grep -cE "^second image: removed: '/efi' has 2\.[0-9] MB free, and a second image takes 1\.3 MB and leaves as much" "$root/tmp/out") $(mb)" \
+	"0 1 qmr-recovery.efi 12"
+warns "it, with the figures" "second-image: warning: there is no second recovery image: '/efi' has 2."
+ok "and again" "$(install_built) $(said 'second image: none: ')" "0 1"
+echo 1100000 >"$root/tmp/image-bytes"
+ok "with room for both they are there" "$(install_built) $(mb)" "0 qmr-recovery-2.efi 11 qmr-recovery.efi 11"
+head -c 500000 /dev/zero >"$root/efi/filler"
+ok "an up to date second image stays where room is short" "$(install_built) $(mb)" "0 qmr-recovery-2.efi 11 qmr-recovery.efi 11"
+warns "a new image that the second would have to make way for" "space: warning: '/efi' has 0.9 MB free: for a new recovery image (1.1 MB) the second one would have to make way"
+echo 1110000 >"$root/tmp/image-bytes"
+ok "and makes way for a new first one: none with an old policy stays" \
+	"$(install_built) $(said 'image: /efi/EFI/Linux/qmr-recovery.efi written') $(said 'second image: none: ') $(mb)" "0 1 1 qmr-recovery.efi 11"
+cp "$root/$image" "$root/$second"
+echo x >"$root/$image"
+echo 1120000 >"$root/tmp/image-bytes"
+head -c 1600000 /dev/zero >"$root/efi/filler" 2>/dev/null
+ok "but not where the first is damaged: it may be the only one that is whole" "$(install_built) $(said "step 'image': the recovery image needs 112") $(mb)" \
+	"1 1 qmr-recovery-2.efi 11 qmr-recovery.efi 2"
+rm "$root/efi/filler" "$root/tmp/image-bytes"
+ok "all as before" "$(install_built) $(cmp "$root/$image" "$root/$second" && echo same)" "0 same"
+
 # The mode.
 mode() { ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 mode "$1"; }
-ok "mode" "$(mode automatic) $(grep -c 'mode = automatic' "$root/etc/qmr/conf.d/90-mode.conf") $(grep -ac 'mode = automatic' "$root/$image")" "0 1 1"
+ok "mode" "$(mode automatic) $(grep -c 'mode = automatic' "$root/etc/qmr/conf.d/90-mode.conf") $(grep -ac 'mode = automatic' "$root/$image") $(grep -ac 'mode = automatic' "$root/$second")" "0 1 1 1"
 ok "it is in the initramfs too" "$(tar -xOf "$root/boot/initrd.img-$release" ./etc/qmr/conf.d/90-mode.conf | grep -c automatic)" 1
 ok "no such mode" "$(mode sometimes) $(said 'nothing was changed') $(grep -c 'mode = automatic' "$root/etc/qmr/conf.d/90-mode.conf")" "2 1 1"
 printf '[policy]\nmode = observe\n' >"$root/etc/qmr/conf.d/95-site.conf"
@@ -342,6 +419,8 @@ s = json.load(open(sys.argv[1]))
 assert s["schema"] == 1 and s["mode"] == "ask" and s["stage"] == "switching", s
 assert s["state"]["boots"] == 3 and [a["outcome"] for a in s["state"]["attempts"]] == ["open", "panic", "healthy"], s
 assert s["image"]["path"] == "/efi/EFI/Linux/qmr-recovery.efi" and s["image"]["kernel"] == sys.argv[2], s
+assert s["second_image"]["path"] == "/efi/EFI/qmr/qmr-recovery-2.efi" and s["errors"]["second_image"] is None, s
+assert s["test"]["result"] == s["second_test"]["result"] == "none", s
 assert s["entry"] is None and "Quick machine recovery" in s["errors"]["entry"], s
 assert s["restore_point"] is None and s["spool"] == {"bundles": 0, "bytes": 0} and s["incidents"] == 0, s
 assert s["errors"]["state"] is None and s["errors"]["config"] is None and s["errors"]["image"] is None, s
@@ -408,10 +487,12 @@ ok "cancel takes a recorded switch back" "$(ctl cancel) $(said 'stage is now non
 ok "a second cancel has nothing to do" "$(ctl cancel)" 3
 ok "--now and --next exclude each other" "$(ctl --now --next recover) $(said 'nothing was changed')" "2 1"
 ok "a test is no recovery" "$(ctl --test --collect-only recover) $(ctl --test --reason x recover) $(said 'it is no recovery')" "2 2 1"
-tested() { # $1: text of last-test.json
-	printf '%s' "$1" >"$root/var/lib/qmr/last-test.json"
+ok "--slot is one of two, and goes with --test" "$(ctl --test --slot 3 recover) $(ctl --slot 2 recover) $(said 'nothing was changed')" "2 2 1"
+ok "the second image is looked at where it is asked for" "$(ctl --test --slot 2 recover) $(said 'recovery cannot be started')" "1 1"
+tested() { # $1: text of last-test.json, $2: -2, $3: label
+	printf '%s' "$1" >"$root/var/lib/qmr/last-test${2-}.json"
 	ctl status >/dev/null
-	grep '^tested:' "$root/tmp/out" | sed 's/20[-0-9: ]*/DATE/'
+	grep "^${3-tested}:" "$root/tmp/out" | sed 's/20[-0-9: ]*/DATE/'
 }
 ok "no test of the recovery image" "$(ctl status) $(said 'tested:        never')" "0 1"
 ok "one that went well" "$(tested '{"schema": 1, "result": "ok", "failed": null, "tested_unix_s": 1790000000}')" \
@@ -420,6 +501,9 @@ ok "one that failed" "$(tested '{"schema": 1, "result": "failed", "failed": "net
 	"tested:        recovery image last tested: DATE, network: no ? address"
 ok "one that recovery did not answer" "$(tested '{"schema": 1, "result": "requested", "requested_unix_s": 1790000000}')" \
 	"tested:        asked for on DATE; the recovery image did not answer"
+ok "of the second image too" "$(tested '{"schema": 1, "result": "ok", "failed": null, "tested_unix_s": 1790000000}' -2 'second tested')" \
+	"second tested: second recovery image last tested: DATE, ok"
+ok "and this says nothing of the first" "$(said 'tested:        asked for on')" 1
 ok "a file that is none" "$(tested '{"schema": 2, "result": "ok"}') $(tested '{"schema": 1, "result": 7}')" "tested:        never tested:        never"
 note() { # $1: the boot state's note, $2: its flags
 	python3 - "$root"/tmp/efi/QmrState-* "$@" <<-'EOT'
@@ -437,6 +521,13 @@ note "recovery image tested 2026-01-02T03:04Z: devices: no device has the root's
 ok "where the root could not be written, the boot state's note counts" \
 	"$(tested '{"schema": 1, "result": "ok", "tested_unix_s": 1790000000}')" \
 	"tested:        recovery image last tested: DATE, devices: no device has the root's UUID"
+note "second recovery image tested 2026-01-02T03:04Z: ok" 0
+ok "or of the second" "$(tested '{"schema": 1, "result": "failed", "failed": "x", "tested_unix_s": 1790000000}' -2 'second tested') $(grep -c '^tested: .* ok$' "$root/tmp/out")" \
+	"second tested: second recovery image last tested: DATE, ok 1"
+note "" 40
+ok "a test of the second image that waits is none of the first" \
+	"$(ctl status) $(said 'second tested: at the next reboot') $(said 'tested:        at the next reboot')" "0 1 0"
+ok "cancel takes it back, with what was written down" "$(ctl cancel) $(ctl status) $(said 'second tested: never') $(find "$root/var/lib/qmr" -name 'last-test-2.json')" "0 0 1 "
 note "" 8
 ok "a test that waits" "$(ctl status) $(said 'tested:        at the next reboot')" "0 1"
 ok "cancel takes it back" "$(ctl cancel) $(ctl status) $(said 'tested:        never') $(ctl cancel)" "0 0 1 3"
@@ -550,7 +641,7 @@ text = open(sys.argv[1]).read()
 c = json.loads(text[text.index("{"):])
 assert c["schema"] == 1 and c["ready"] is False, c
 names = [x["name"] for x in c["checks"]]
-assert len(names) == 19 and len(set(names)) == 19, names
+assert len(names) == 21 and len(set(names)) == 21, names
 assert all(set(x) == {"name", "result", "text", "advice"} and x["result"] in ("ok", "warning", "failed", "unknown") for x in c["checks"]), c
 by = {x["name"]: x for x in c["checks"]}
 assert by["machine"]["result"] == "failed" and by["image"]["result"] == "unknown" and by["watchdog"]["result"] == "ok", c
@@ -590,7 +681,7 @@ ok "a key bound to PCR 7 is not affected" "$(ctl install) $(said 'keys: no disk 
 disk "$(sealed 7,9)"
 before=$(snapshot)
 ok "install: a key bound to PCR 9 is refused, what to do is said" \
-	"$(ctl install) $(said "/dev/vdz (PCR 7 9); at the next boot they need a passphrase") $(said systemd-cryptenroll) $(said 'not begun: the 11 after it')" "1 1 1 1"
+	"$(ctl install) $(said "/dev/vdz (PCR 7 9); at the next boot they need a passphrase") $(said systemd-cryptenroll) $(said 'not begun: the 12 after it')" "1 1 1 1"
 ok "nothing was changed" "$(diff <(echo "$before") <(snapshot))" ""
 ok "with --force it goes on, and says so" "$(ctl --force install) $(said 'keys: at the next boot the TPM will not release what it keeps for /dev/vdz (PCR 7 9)') $(said "step 'machine'")" "1 1 1"
 ok "check warns of it, and names the registers" "$(finding keys | has '/dev/vdz (PCR 7 9); a new initramfs')" 1
@@ -676,13 +767,13 @@ exec 9>&-
 
 # And away again.
 mkdir -p "$root/var/lib/qmr/incidents/x"
-touch "$root/tmp/fail-initramfs" "$root/$image.qmr-new"
+touch "$root/tmp/fail-initramfs" "$root/$image.qmr-new" "$root/$second.qmr-new"
 ok "uninstall with a generator that fails: the image is gone all the same" \
-	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall) $(said "done before it: keys, units, register, image, counters") $(ls "$root/efi/EFI/Linux")" "1 1 "
+	"$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall) $(said "done before it: keys, units, register, images, counters") $(find "$root/efi/EFI" -name 'qmr-recovery*')" "1 1 "
 rm "$root/tmp/fail-initramfs"
 ok "uninstall" "$(ctl --no-variables --esp-path /efi --esp-uuid ABCD-1234 uninstall)" 0
-ok "image, units and mark for the first boot are gone, incidents are kept" \
-	"$(ls "$root/efi/EFI/Linux" "$root/etc/units") $(ls "$root/var/lib/qmr" | xargs)" "$(printf '%s:\n\n%s:' "$root/efi/EFI/Linux" "$root/etc/units") history.jsonl incidents"
+ok "images, units and mark for the first boot are gone, incidents are kept" \
+	"$(ls -d "$root/efi/EFI/qmr" 2>/dev/null)$(ls "$root/efi/EFI/Linux" "$root/etc/units") $(ls "$root/var/lib/qmr" | xargs)" "$(printf '%s:\n\n%s:' "$root/efi/EFI/Linux" "$root/etc/units") history.jsonl incidents"
 ok "machine.conf is gone" "$(find "$root/etc/qmr" -name machine.conf)" ""
 ok "entries and kernel-install's files are as they were" "$(cd "$root" && tail -n +1 efi/loader/entries/* etc/kernel/*)" "$untouched"
 ok "and systemd-pstore is as before" "$(find "$root/etc/systemd" -type f)" ""

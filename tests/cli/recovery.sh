@@ -136,6 +136,22 @@ state acknowledge
 check "a switch is no test, but may be for collecting alone" "$? $(field flags) $(field stage)" "0 4 recovering"
 state acknowledge
 check "once" "$? $(field flags)" "0 0"
+# The second image: what was asked for is one thing, what the firmware started another.
+kept() { od -An -tu1 -j 16 -N 1 "$work"/efi/QmrState-* | tr -d ' '; }
+ask 40 4
+state acknowledge
+check "a test of the second image, and the first was started" "$? $(field flags) $(kept)" "0 8 0"
+option "Quick machine recovery, second image" >"$work/efi/Boot000A-$global"
+put BootCurrent '\012\000'
+ask 8 4
+state acknowledge
+check "a test of the first image, and the second was started" "$? $(field flags) $(kept)" "0 40 0"
+ask 0 1
+state acknowledge
+check "the second image after a switch" "$? $(field flags) $(field stage) $(kept)" "0 32 recovering 0"
+state acknowledge
+check "or by the firmware" "$? $(field flags) $(field reason)" "0 32 boot-order"
+put BootCurrent '\002\000'
 
 # Another installation's state is neither acted on nor taken over.
 printf '[machine]\nroot_uuid = 00000000-0000-4000-8000-000000000001\n' >"$work/etc/qmr/machine.conf"

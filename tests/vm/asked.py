@@ -42,7 +42,8 @@ def menu_bootnext_and_qmrctl(s):
 # What the running system sees of a test, and of a run that collects only, although the mode would repair.
 REQUESTS = """mkdir -p /var/out
 boot_1() { qmrctl --test recover >/dev/console 2>&1; }
-boot_2() { healthy; qmrctl --json status >/var/out/tested; qmrctl --json check >/var/out/check; sync; qmrctl --collect-only --reason "by %s" recover >/dev/console 2>&1; }
+boot_2() { qmrctl --test --slot 2 recover >/dev/console 2>&1; }
+boot_3() { healthy; qmrctl --json status >/var/out/tested; qmrctl --json check >/var/out/check; sync; qmrctl --collect-only --reason "by %s" recover >/dev/console 2>&1; }
 """
 
 
@@ -52,20 +53,23 @@ def a_test_and_collect_only(s):
     box.play(REQUESTS % box.nonce)
     done = s.boot_to_the_end(box)
     state = box.state()
-    s.same("resets: two into recovery, two back", 4, done.resets)
-    s.same("attempts", ["healthy", "clean-shutdown", "healthy", "healthy"], state["outcomes"])
+    s.same("resets: three into recovery, three back", 6, done.resets)
+    s.same("attempts", ["healthy", "clean-shutdown", "clean-shutdown", "healthy", "healthy"], state["outcomes"])
     s.same("flags of the state, stage, runs", (0, "none", 0), (state["flags"], state["stage"], state["recovery_runs"]))
-    s.same("attempts that recovery followed", [0, 0, 8, 0], [f & 8 for f in state["attempt_flags"]])
+    s.same("attempts that recovery followed", [0, 0, 0, 8, 0], [f & 8 for f in state["attempt_flags"]])
     test = box.disk.json("/var/lib/qmr/last-test.json")
     s.same("the test", ("ok", None), (test["result"], test["failed"]))
     results = {step["step"]: step["result"] for step in test["steps"]}
     s.same("what it tried", {"variables", "acknowledge", "watchdog", "devices", "announce", "mount-root-ro", "check-root"},
            {name for name, result in results.items() if result == "ok"})
+    second = box.disk.json("/var/lib/qmr/last-test-2.json")
+    s.same("the test of the second image", ("ok", None), (second["result"], second["failed"]))
+    s.same("what ran", [False, True], [any(step["text"] == "this is the second image" for step in t["steps"]) for t in (test, second)])
     s.same("what it left out", {"skipped"}, {result for name, result in results.items() if result != "ok"})
     seen = box.disk.json("/var/out/tested")
-    s.same("the running system knows", ("ok", "none"), (seen["test"]["result"], seen["stage"]))
+    s.same("the running system knows", ("ok", "ok", "none"), (seen["test"]["result"], seen["second_test"]["result"], seen["stage"]))
     check = {c["name"]: c["result"] for c in box.disk.json("/var/out/check")["checks"]}
-    s.same("nothing is wrong with this machine", (19, {}), (len(check), {name: r for name, r in check.items() if r != "ok"}))
+    s.same("nothing is wrong with this machine", (21, {}), (len(check), {name: r for name, r in check.items() if r != "ok"}))
     incidents = [box.disk.json("/var/lib/qmr/incidents/%s/incident.json" % i) for i in box.disk.list("/var/lib/qmr/incidents")]
     s.same("one incident, that of the second request", [("requested", "manual")], [(i["reason"], i["kind"]) for i in incidents])
     runs = box.disk.json("/var/lib/qmr/incidents/%s/timeline.json" % incidents[0]["id"])["runs"]

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """When recovery cannot help, the machine comes to an end that has a name, after a bounded number of resets: nothing may be
-reverted; the recovery image is missing, cut short, or panics. Usage: ends.py -B BUILD [SCENARIO ...]"""
+reverted; both recovery images are missing, cut short, or panic. Usage: ends.py -B BUILD [SCENARIO ...]"""
 import os
 import re
 import sys
@@ -24,7 +24,7 @@ path = /opt
 [image]
 cmdline = console=ttyS0
 """
-IMAGE = "/EFI/Linux/qmr-recovery.efi"
+IMAGES = ("/EFI/Linux/qmr-recovery.efi", "/EFI/qmr/qmr-recovery-2.efi")
 HALT = r"reboot: System halted"
 
 
@@ -51,9 +51,10 @@ def rollback_forbidden(s):
 
 
 def spoiled_image(s, spoil, most_resets):
-    """Two panics, two attempts at a recovery image that does not work, then the normal boot goes on and says so."""
+    """Two panics, an attempt at each of two recovery images that do not work, then the normal boot goes on and says so."""
     box, product = broken(s)
-    spoil(box)
+    for image in IMAGES:
+        spoil(box, image)
     done = s.boot_to_the_end(box, scenario.PANIC_HALT, max_resets=most_resets + 2)
     state = box.state()
     s.true("resets", done.resets <= most_resets, "%d, should be at most %d" % (done.resets, most_resets))
@@ -69,25 +70,26 @@ def spoiled_image(s, spoil, most_resets):
 
 
 def image_missing(s):
-    spoiled_image(s, lambda box: box.disk.esp_remove(IMAGE), 4)
+    spoiled_image(s, lambda box, image: box.disk.esp_remove(image), 4)
 
 
 def image_cut_short(s):
-    def cut(box):
-        content = box.disk.esp_read(IMAGE)
-        box.disk.esp_put(IMAGE, content[:len(content) // 3])
+    def cut(box, image):
+        content = box.disk.esp_read(image)
+        box.disk.esp_put(image, content[:len(content) // 3])
     spoiled_image(s, cut, 4)
 
 
-def image_panics(s):
+def damage_initramfs(box, image):
     """Firmware and kernel start, but there is no first process: as with an initramfs that was cut. panic=30 ends it."""
-    def damage(box):
-        content = bytearray(box.disk.esp_read(IMAGE))
-        at = content.rindex(b"\x28\xb5\x2f\xfd")  # where zstd begins: the initramfs
-        content[at:at + 4096] = bytes(4096)
-        content, replaced = re.subn(rb"panic=30", b"panic=3 ", bytes(content))  # the test's time
-        box.disk.esp_put(IMAGE, content)
-    spoiled_image(s, damage, 6)
+    content = bytearray(box.disk.esp_read(image))
+    at = content.rindex(b"\x28\xb5\x2f\xfd")  # where zstd begins: the initramfs
+    content[at:at + 4096] = bytes(4096)
+    box.disk.esp_put(image, re.sub(rb"panic=30", b"panic=3 ", bytes(content)))  # the test's time
+
+
+def image_panics(s):
+    spoiled_image(s, damage_initramfs, 6)
 
 
 def boot_loader_missing(s):

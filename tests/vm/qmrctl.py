@@ -13,6 +13,7 @@ import machine  # noqa: E402
 import scenario  # noqa: E402
 
 TITLE = "Quick machine recovery"
+SECOND = "Quick machine recovery, second image"
 CONFIG = "[policy]\nmode = collect\nstability = 600\ncancel = 1\n"
 
 # What each command printed, and its exit status, stays on the guest's disk.
@@ -21,7 +22,7 @@ mkdir -p /var/out
 next=/sys/firmware/efi/efivars/BootNext-8be4df61-93ca-11d2-aa0d-00e098032b8c
 step() { name=$1; shift; "$@" >/var/out/$name 2>&1; echo "exit $?" >>/var/out/$name; sync; }
 left() {
-	ls /efi/EFI/Linux /var/lib/qmr /etc/systemd/system/*.wants 2>/dev/null | grep qmr
+	ls /efi/EFI/Linux /efi/EFI/qmr /efi/EFI /var/lib/qmr /etc/systemd/system/*.wants 2>/dev/null | grep qmr
 	ls /sys/firmware/efi/efivars | grep -E '^QmrState|^BootNext'
 	grep -l -a 'Q.u.i.c.k. .m.a.c.h.i.n.e' /sys/firmware/efi/efivars/Boot0*
 	lsinitramfs /boot/initrd.img-* | grep -E 'boot-guard|00-qmr'
@@ -40,6 +41,8 @@ boot_1() {
 }
 boot_2() {
 	step recover-later qmrctl --next --reason "a test" recover
+	step recover-instead qmrctl --next --reason "another" recover
+	step requested qmrctl --json status
 	step next ls $next
 	step cancel qmrctl cancel
 	step cancelled ls $next
@@ -54,7 +57,7 @@ boot_3() {
 }
 """
 EXITS = {"pending": 2, "first": 0, "uninstall": 0, "left": 1, "install": 0, "install-again": 0, "check": 0, "status": 0,
-         "recover-later": 0, "next": 0, "cancel": 0, "cancelled": 2, "cancel-again": 3, "recover": 0, "healthy": 0,
+         "recover-later": 0, "recover-instead": 0, "requested": 0, "next": 0, "cancel": 0, "cancelled": 2, "cancel-again": 3, "recover": 0, "healthy": 0,
          "history": 0}
 
 
@@ -74,7 +77,7 @@ def qmrctl(s):
     s.same("nothing is left of an uninstalled qmr", "exit 1\n", printed["left"])
     again = printed["install-again"]
     s.true("a second install adds the sort-key that was taken away", "sort-key added to 1 entries" in again, again)
-    s.true("and changes nothing else", again.count("already") == 7 and "written" not in again, again)
+    s.true("and changes nothing else", again.count("already") == 9 and "written" not in again, again)
     # The second boot of the normal system came by itself: recovery is not what is booted every day.
     s.same("resets: to the normal system, to recovery, and back", 3, done.resets)
 
@@ -82,12 +85,21 @@ def qmrctl(s):
     titles = [title for _, title in entries]
     place = titles.index(TITLE) if TITLE in titles else -1
     s.true("the firmware's own store has the entry, once and not first", place > 0 and titles.count(TITLE) == 1, entries)
+    s.true("and the second image's, outside of its order", SECOND not in titles and any(
+        SECOND.encode("utf-16-le") in data for name, data in box.variables().items() if name.startswith("Boot0")), entries)
     for name in ("first", "status"):
         entry = entry_of(printed[name])
         s.same(name + ": the place in BootOrder", [place + 1, True], [entry["boot_order_place"], entry["after_current"]])
 
+    asked = json.loads(printed["requested"].rsplit("exit", 1)[0])
+    s.same("a request in place of another is one switch", ("switching", 1, True),
+           (asked["stage"], asked["state"]["switches"], asked["entry"]["boot_next"]))
+    s.same("qmrctl knows both images", ["/efi/EFI/Linux/qmr-recovery.efi", "/efi/EFI/qmr/qmr-recovery-2.efi"],
+           [asked[name]["path"] for name in ("image", "second_image")])
+
     state = box.state()
-    s.same("recovery learnt why it was started", ("requested", 1), (state["reason"], state["recovery_runs"]))
+    incident = box.disk.json("/var/lib/qmr/incidents/%s/incident.json" % state["incident"]) or {}
+    s.same("recovery learnt why it was started", ("requested", "requested"), (state["reason"], incident.get("reason")))
     s.same("the last boot is healthy because somebody said so", ("healthy", "none"), (state["outcomes"][-1], state["stage"]))
     s.true("and a restore point followed", [n for n in box.disk.list("/var/lib/qmr/restore-points") if n.isdigit()])
     lines = [json.loads(line) for line in (box.disk.read("/var/lib/qmr/history.jsonl") or b"").splitlines()]
