@@ -7,8 +7,9 @@
 
 #include "cleanup.h"
 #include "esp-mount.h"
+#include "firmware.h"
 #include "guard.h"
-#include "loader-tries.h"
+#include "loader-once.h"
 #include "log.h"
 
 /*
@@ -53,22 +54,48 @@ static int open_esp(const struct qmr_guard *guard, int wait_ms, struct qmr_error
 	return qmr_esp_mount(device, 0, err);
 }
 
+/* What asks later in this boot whether systemd-boot counts does not find a used try any more. */
+static void note_counted(const struct qmr_guard *guard, int fd, const char *cmdline)
+{
+	struct qmr_error err = {0};
+	int r = qmr_loader_is_counted(fd, cmdline, &err);
+
+	if (r > 0)
+		r = qmr_guard_mark(guard, QMR_MARK_COUNTED, "", &err);
+	if (r < 0)
+		qmr_warning("%s; without EFI variables recovery cannot be asked for in this boot", err.text);
+}
+
+/* The entry of this boot, as the firmware names it, or as the kernel command line does. */
+static int renew(const struct qmr_guard *guard, int fd, struct qmr_error *err)
+{
+	cleanup_free char *cmdline = qmr_guard_read_cmdline();
+	int tries = guard->config->machine_tries;
+	char path[QMR_LOADER_VALUE];
+
+	if (qmr_loader_variable("LoaderBootCountPath", path) == 0)
+		return qmr_loader_renew(fd, path, tries, err);
+	if (!cmdline || qmr_firmware_has_variables())
+		return 0; /* another loader started this boot, or the entry has no counter */
+	note_counted(guard, fd, cmdline);
+	return qmr_loader_renew_started(fd, cmdline, tries, err);
+}
+
 int qmr_guard_tries(const struct qmr_guard *guard, struct qmr_error *err)
 {
-	int tries = guard->config->machine_tries, r = 0;
-	char path[QMR_LOADER_VALUE];
-	cleanup_close int fd = -1;
+	int tries = guard->config->machine_tries, r;
 	struct qmr_error other = {0};
 	struct qmr_loader_own own;
+	cleanup_close int fd = -1;
 
 	if (!tries)
 		return 0;
 	fd = open_esp(guard, WAIT_MS, err); /* a slow disk with an ESP that nobody mounts */
 	if (fd < 0)
 		return fd;
+	qmr_guard_once_log_cleared(qmr_loader_once_remove(fd, &other), &other);
+	r = renew(guard, fd, err);
 	qmr_loader_find_own(1, &own);
-	if (qmr_loader_variable("LoaderBootCountPath", path) == 0)
-		r = qmr_loader_renew(fd, path, tries, err);
 	/* A new kernel's, or those that were taken away before the system went to disk. */
 	if (qmr_loader_count_entries(fd, &own, tries, &other) < 0)
 		qmr_warning("%s; damage to an entry without a counter is not noticed", other.text);
@@ -113,6 +140,10 @@ int qmr_guard_no_tries(const struct qmr_guard *guard, struct qmr_error *err)
 	fd = open_esp(guard, 0, err);
 	if (fd < 0)
 		return fd;
+	/* What is still asked for is in the boot state, and is asked for again by the start that is no resume. */
+	r = qmr_loader_once_remove(fd, err);
+	if (r < 0)
+		return r;
 	qmr_loader_find_own(1, &own);
 	r = qmr_loader_count_entries(fd, &own, 0, err);
 	return r < 0 ? r : 0;

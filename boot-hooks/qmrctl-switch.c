@@ -26,9 +26,15 @@ static int load_state(const struct qmrctl *ctl, struct qmr_state *state, struct 
 	return qmr_state_load(root, state, err);
 }
 
+static struct qmr_guard make_guard(const struct qmrctl *ctl)
+{
+	return (struct qmr_guard){.config = &ctl->config, .run = QMR_GUARD_RUN};
+}
+
 /* Everything that the switch needs, looked at before anything is written. */
 static int require_recovery(struct qmrctl *ctl, struct qmr_error *err)
 {
+	const struct qmr_guard guard = make_guard(ctl);
 	struct qmr_firmware_entry entry;
 	struct qmrctl_image image;
 	int r;
@@ -38,6 +44,8 @@ static int require_recovery(struct qmrctl *ctl, struct qmr_error *err)
 	r = qmr_machine_find_running(&ctl->known, &ctl->machine, err);
 	if (r == 0)
 		r = qmrctl_image_examine(ctl, &image, err);
+	if (r == 0 && !qmr_firmware_has_variables())
+		return qmr_guard_once_examine(&guard, err);
 	if (r == 0)
 		r = qmr_firmware_examine(&entry, err);
 	if (r < 0)
@@ -65,6 +73,7 @@ static int check_options(const struct qmrctl *ctl, const char *reason, struct qm
 /* Writes down what is wanted of the next start. */
 static int request(const struct qmrctl *ctl, struct qmr_state *state, const char *reason, struct qmr_error *err)
 {
+	const struct qmr_guard guard = make_guard(ctl);
 	int r;
 
 	if (state->flags & QMR_STATE_TEST)
@@ -73,14 +82,14 @@ static int request(const struct qmrctl *ctl, struct qmr_state *state, const char
 	if (ctl->test) {
 		r = qmrctl_test_begin(err);
 		if (r == 0)
-			r = qmr_guard_request_test(state, err);
+			r = qmr_guard_request_test(&guard, state, err);
 		if (r < 0)
 			(void)unlink(QMRCTL_LAST_TEST); /* as above */
 		return r;
 	}
 	if (ctl->collect_only)
 		state->flags |= QMR_STATE_COLLECT_ONLY;
-	return qmr_guard_request(state, QMR_REASON_REQUESTED, 0, reason, err);
+	return qmr_guard_request(&guard, state, QMR_REASON_REQUESTED, 0, reason, err);
 }
 
 int qmrctl_recover(struct qmrctl *ctl, struct qmr_error *err)
@@ -114,17 +123,30 @@ int qmrctl_recover(struct qmrctl *ctl, struct qmr_error *err)
 	return r < 0 ? qmr_error_set(err, r, "rebooting: %s; the request stands: the next reboot goes into recovery", why.text) : 0;
 }
 
-int qmrctl_cancel(struct qmrctl *ctl, struct qmr_error *err)
+/* What would start recovery next is taken back: 1 if there was something, 0 if not. */
+static int clear_next(const struct qmrctl *ctl, struct qmr_error *err)
 {
 	struct qmr_firmware_entry entry;
-	struct qmr_state state;
-	uint32_t asked;
-	int cleared = 0, r = qmr_firmware_examine(&entry, err);
+	int r = qmr_firmware_has_variables() ? qmr_firmware_examine(&entry, err) : -ENOENT, once;
 
 	if (r == 0)
-		r = cleared = qmr_firmware_clear_next(entry.number, err);
+		r = qmr_firmware_clear_next(entry.number, err);
 	if (r < 0 && r != -ENOENT)
 		return r;
+	if (!ctl->config.systemd_boot || !qmr_state_get_place())
+		return r > 0;
+	once = qmr_guard_once_clear(err);
+	return once < 0 ? once : r > 0 || once > 0;
+}
+
+int qmrctl_cancel(struct qmrctl *ctl, struct qmr_error *err)
+{
+	struct qmr_state state;
+	uint32_t asked;
+	int cleared = clear_next(ctl, err), r;
+
+	if (cleared < 0)
+		return cleared;
 	r = load_state(ctl, &state, err);
 	if (r < 0 && r != -ENOENT && !cleared)
 		return r;
@@ -132,7 +154,7 @@ int qmrctl_cancel(struct qmrctl *ctl, struct qmr_error *err)
 	if (r < 0 || (state.stage != QMR_STAGE_SWITCHING && !asked)) {
 		if (!cleared)
 			return qmr_error_set(err, -ENODATA, "no switch to recovery is pending; nothing was changed");
-		printf("cancel: BootNext no longer names recovery; no switch was recorded\n");
+		printf("cancel: the next boot no longer goes into recovery; no switch was recorded\n");
 		return 0;
 	}
 	state.flags &= ~asked;

@@ -7,7 +7,7 @@
 #include "child.h"
 #include "cleanup.h"
 #include "esp-mount.h"
-#include "loader-tries.h"
+#include "loader-once.h"
 #include "log.h"
 #include "recovery.h"
 
@@ -30,10 +30,12 @@ static int look(int top, const struct esp_call *call, struct qmr_error *err)
 
 static int restore(int top, const struct esp_call *call, struct qmr_error *err)
 {
+	/* Where the boot state is in the variable nobody has looked here before. */
+	int once = qmr_loader_once_remove(top, err);
 	int r = qmr_loader_restore(top, 0, call->is_last, err);
 
 	sync();
-	return r;
+	return once < 0 && r >= 0 ? once : r;
 }
 
 static int with_esp(void *context, void *answer, struct qmr_error *err)
