@@ -24,12 +24,19 @@ static int firmware_error(struct qmr_error *err, const char *what, const char *n
 	return qmr_error_errno(err, r, "%s EFI variable '%s'", what, name);
 }
 
+int qmr_firmware_has_variables(void)
+{
+	int supported = efi_variables_supported();
+
+	efi_error_clear();
+	return supported;
+}
+
 /* Without support libefivar's writing functions go through a NULL pointer (seen with version 37). */
 static int require_support(const char *what, const char *name, struct qmr_error *err)
 {
-	if (efi_variables_supported())
+	if (qmr_firmware_has_variables())
 		return 0;
-	efi_error_clear();
 	return qmr_error_errno(err, -EOPNOTSUPP, "%s EFI variable '%s'", what, name);
 }
 

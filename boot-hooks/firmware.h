@@ -14,6 +14,9 @@
 /* The second image is started by BootNext alone, when the first one was asked for and did not start. */
 enum qmr_slot { QMR_SLOT_FIRST, QMR_SLOT_SECOND, QMR_SLOTS };
 
+/* 1 if the kernel offers the firmware's variables. */
+int qmr_firmware_has_variables(void);
+
 /* 1 if the firmware starts signed programs only. */
 int qmr_firmware_has_secure_boot(void);
 

@@ -174,7 +174,7 @@ int qmr_guard_act(const struct qmr_guard *guard, struct qmr_state *state, const 
 	if (v->recover && guard->config->mode >= QMR_MODE_COLLECT) {
 		state->attempts[0].flags |= QMR_ATTEMPT_RECOVER;
 		state->attempts[0].outcome = QMR_CLEAN_SHUTDOWN; /* left on purpose: it neither counts nor resets */
-		if (qmr_guard_request(state, QMR_REASON_DETECTOR, limit, v->why, err) == 0) {
+		if (qmr_guard_request(guard, state, QMR_REASON_DETECTOR, limit, v->why, err) == 0) {
 			qmr_notice("%d bad boots (%s): switching to the recovery image", bad, v->why);
 			sync();
 			(void)reboot(RB_AUTOBOOT);
@@ -330,6 +330,18 @@ static void wait_for_esp(void)
 		(void)usleep(50000);
 }
 
+/*
+ * An entry that systemd-boot did not start, or recovery did not live to remove, must not be there when this boot goes on; what is decided below
+ * may write it anew.
+ */
+static void clear_once(const struct qmr_guard *guard)
+{
+	struct qmr_error err = {0};
+
+	if (guard->config->systemd_boot && qmr_state_get_place())
+		qmr_guard_once_log_cleared(qmr_guard_once_clear(&err), &err);
+}
+
 static int note_root(const struct qmr_guard *guard, struct qmr_error *err)
 {
 	struct qmr_guard late = *guard;
@@ -339,6 +351,7 @@ static int note_root(const struct qmr_guard *guard, struct qmr_error *err)
 	late.late = 1;
 	if (qmr_guard_is_marked(guard, QMR_MARK_DEFERRED)) {
 		wait_for_esp();
+		clear_once(guard);
 		r = qmr_guard_start(&late, err);
 		if (r < 0)
 			return r;

@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include "cleanup.h"
-#include "file.h"
+#include "esp-mount.h"
+#include "firmware.h"
 #include "guard.h"
-#include "loader-tries.h"
+#include "loader-once.h"
 #include "log.h"
 
 /*
@@ -20,7 +17,6 @@
  * work: the tries are given back, and the rest of the boot is judged by its evidence.
  */
 
-#define ESP_FOLDER "esp"  /* below the run folder */
 #define WAIT_MS 3000      /* for the disk, in the initramfs */
 #define POLL_US 50000
 #define LEFT_TO_ACT 1     /* in the initramfs: this or fewer tries are left */
@@ -46,60 +42,64 @@ static int find_device(const struct qmr_config *config, char ret_device[QMR_LOAD
 	return access(ret_device, F_OK) == 0;
 }
 
-/*
- * Mounts the ESP where nobody else sees it, in a mount namespace that ends with this process: the system may have it mounted anywhere, or
- * not at all.
- */
-static int open_esp(const struct qmr_guard *guard, int wait_ms, char ret_path[PATH_MAX], struct qmr_error *err)
+static int open_esp(const struct qmr_guard *guard, int wait_ms, struct qmr_error *err)
 {
 	char device[QMR_LOADER_VALUE + 32];
-	int fd, r;
 
 	for (; !find_device(guard->config, device); wait_ms -= POLL_US / 1000) {
 		if (wait_ms <= 0)
 			return qmr_error_set(err, -ENODEV, "the EFI system partition '%s' was not found", guard->config->esp_uuid);
 		(void)usleep(POLL_US);
 	}
-	if (snprintf(ret_path, PATH_MAX, "%s/" ESP_FOLDER, guard->run) >= PATH_MAX)
-		return qmr_error_set(err, -ENAMETOOLONG, "'%s' is too long", guard->run);
-	r = qmr_file_mkdirs(AT_FDCWD, ret_path, 0700, err);
-	if (r < 0)
-		return r;
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return qmr_error_errno(err, -errno, "leaving the system's mounts alone");
-	if (mount(device, ret_path, "vfat", MS_NOSUID | MS_NODEV | MS_NOEXEC, "umask=077") < 0)
-		return qmr_error_errno(err, -errno, "mounting '%s'", device);
-	fd = open(ret_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? qmr_error_errno(err, -errno, "opening '%s'", ret_path) : fd;
+	return qmr_esp_mount(device, 0, err);
 }
 
-static int close_esp(int fd, const char *path, int r, struct qmr_error *err)
+/* What asks later in this boot whether systemd-boot counts does not find a used try any more. */
+static void note_counted(const struct qmr_guard *guard, int fd, const char *cmdline)
 {
-	(void)close(fd);
-	if (umount2(path, UMOUNT_NOFOLLOW) < 0 && r >= 0)
-		return qmr_error_errno(err, -errno, "unmounting '%s'", path);
-	return r < 0 ? r : 0;
+	struct qmr_error err = {0};
+	int r = qmr_loader_is_counted(fd, cmdline, &err);
+
+	if (r > 0)
+		r = qmr_guard_mark(guard, QMR_MARK_COUNTED, "", &err);
+	if (r < 0)
+		qmr_warning("%s; without EFI variables recovery cannot be asked for in this boot", err.text);
+}
+
+/* The entry of this boot, as the firmware names it, or as the kernel command line does. */
+static int renew(const struct qmr_guard *guard, int fd, struct qmr_error *err)
+{
+	cleanup_free char *cmdline = qmr_guard_read_cmdline();
+	int tries = guard->config->machine_tries;
+	char path[QMR_LOADER_VALUE];
+
+	if (qmr_loader_variable("LoaderBootCountPath", path) == 0)
+		return qmr_loader_renew(fd, path, tries, err);
+	if (!cmdline || qmr_firmware_has_variables())
+		return 0; /* another loader started this boot, or the entry has no counter */
+	note_counted(guard, fd, cmdline);
+	return qmr_loader_renew_started(fd, cmdline, tries, err);
 }
 
 int qmr_guard_tries(const struct qmr_guard *guard, struct qmr_error *err)
 {
-	int tries = guard->config->machine_tries, fd, r = 0;
-	char path[QMR_LOADER_VALUE], folder[PATH_MAX];
+	int tries = guard->config->machine_tries, r;
 	struct qmr_error other = {0};
 	struct qmr_loader_own own;
+	cleanup_close int fd = -1;
 
 	if (!tries)
 		return 0;
-	fd = open_esp(guard, WAIT_MS, folder, err); /* a slow disk with an ESP that nobody mounts */
+	fd = open_esp(guard, WAIT_MS, err); /* a slow disk with an ESP that nobody mounts */
 	if (fd < 0)
 		return fd;
+	qmr_guard_once_log_cleared(qmr_loader_once_remove(fd, &other), &other);
+	r = renew(guard, fd, err);
 	qmr_loader_find_own(1, &own);
-	if (qmr_loader_variable("LoaderBootCountPath", path) == 0)
-		r = qmr_loader_renew(fd, path, tries, err);
 	/* A new kernel's, or those that were taken away before the system went to disk. */
 	if (qmr_loader_count_entries(fd, &own, tries, &other) < 0)
 		qmr_warning("%s; damage to an entry without a counter is not noticed", other.text);
-	return close_esp(fd, folder, r, err);
+	return r < 0 ? r : 0;
 }
 
 /*
@@ -108,8 +108,9 @@ int qmr_guard_tries(const struct qmr_guard *guard, struct qmr_error *err)
  */
 int qmr_guard_last_tries(const struct qmr_guard *guard, struct qmr_error *err)
 {
-	char path[QMR_LOADER_VALUE], folder[PATH_MAX];
-	int left, fd, r;
+	char path[QMR_LOADER_VALUE];
+	cleanup_close int fd = -1;
+	int left, r;
 
 	if (!guard->config->machine_tries || qmr_guard_is_marked(guard, QMR_MARK_RESUME) ||
 	    qmr_loader_variable("LoaderBootCountPath", path) < 0)
@@ -117,27 +118,33 @@ int qmr_guard_last_tries(const struct qmr_guard *guard, struct qmr_error *err)
 	left = qmr_loader_path_left(path);
 	if (left < 0 || left > LEFT_TO_ACT)
 		return 0;
-	fd = open_esp(guard, WAIT_MS, folder, err);
+	fd = open_esp(guard, WAIT_MS, err);
 	if (fd < 0)
 		return fd;
-	r = close_esp(fd, folder, qmr_loader_renew(fd, path, guard->config->machine_tries, err), err);
-	if (r == 0)
-		qmr_notice("boot entry '%s' had %d tries left and has all of them back", path, left);
-	return r;
+	r = qmr_loader_renew(fd, path, guard->config->machine_tries, err);
+	if (r < 0)
+		return r;
+	qmr_notice("boot entry '%s' had %d tries left and has all of them back", path, left);
+	return 0;
 }
 
 /* systemd-boot must not rename files below a system on disk: it starts an entry without a counter as it is. */
 int qmr_guard_no_tries(const struct qmr_guard *guard, struct qmr_error *err)
 {
 	struct qmr_loader_own own;
-	char folder[PATH_MAX];
-	int fd;
+	cleanup_close int fd = -1;
+	int r;
 
 	if (!guard->config->machine_tries)
 		return 0;
-	fd = open_esp(guard, 0, folder, err);
+	fd = open_esp(guard, 0, err);
 	if (fd < 0)
 		return fd;
+	/* What is still asked for is in the boot state, and is asked for again by the start that is no resume. */
+	r = qmr_loader_once_remove(fd, err);
+	if (r < 0)
+		return r;
 	qmr_loader_find_own(1, &own);
-	return close_esp(fd, folder, qmr_loader_count_entries(fd, &own, 0, err), err);
+	r = qmr_loader_count_entries(fd, &own, 0, err);
+	return r < 0 ? r : 0;
 }

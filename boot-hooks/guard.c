@@ -14,13 +14,14 @@
 #include "crc32.h"
 #include "file.h"
 #include "firmware.h"
+#include "log.h"
 #include "uuid.h"
 
 /* What the commands of boot-guard, and qmrctl, share. */
 
 #define CMDLINE_MAX 8192
 
-static char *read_cmdline(void)
+char *qmr_guard_read_cmdline(void)
 {
 	char *text = NULL;
 	size_t size;
@@ -61,21 +62,21 @@ static int find_value(const char *text, const char *key, char *ret_value, size_t
 
 int qmr_guard_cmdline_has(const char *word)
 {
-	cleanup_free char *text = read_cmdline();
+	cleanup_free char *text = qmr_guard_read_cmdline();
 
 	return text && has_word(text, word);
 }
 
 int qmr_guard_cmdline_get(const char *key, char *ret_value, size_t size)
 {
-	cleanup_free char *text = read_cmdline();
+	cleanup_free char *text = qmr_guard_read_cmdline();
 
 	return text ? find_value(text, key, ret_value, size) : -ENOENT;
 }
 
 int qmr_guard_has_own_panic(char *ret_value, size_t size)
 {
-	cleanup_free char *all = read_cmdline();
+	cleanup_free char *all = qmr_guard_read_cmdline();
 	const char *text = all ? all : "";
 	int is_ours = 0, has_own = 0;
 	size_t n;
@@ -103,7 +104,7 @@ int qmr_guard_is_shell_wanted(void)
 		{"rd.systemd.unit=", "rescue.target"},   {"rd.systemd.unit=", "emergency.target"},
 		{"init=", "/bin/sh"}, {"init=", "/bin/bash"}, {"init=", "/bin/dash"}, {"rdinit=", "/bin/sh"},
 	};
-	cleanup_free char *text = read_cmdline();
+	cleanup_free char *text = qmr_guard_read_cmdline();
 
 	for (size_t i = 0; text && i < sizeof(wanted) / sizeof(*wanted); i++) {
 		char value[64];
@@ -230,23 +231,81 @@ void qmr_guard_set_note(struct qmr_state *state, const char *text)
 	snprintf(state->note, sizeof(state->note), "%s", text);
 }
 
+/* How the next start is made to be recovery's. */
+struct way {
+	int is_loaders; /* systemd-boot's entry with one try, for the first image; else BootNext */
+	uint16_t entry;
+};
+
 /*
  * The second image, if there is one, where the first was asked for and did not start, or started and did not record how it ended. Only the
  * detector, at the start of a boot, can know that: for whoever asks in the running system a switch is still to come.
  */
-static int find_entry(const struct qmr_state *state, enum qmr_reason reason, uint16_t *ret_entry, struct qmr_error *err)
+static enum qmr_slot choose_slot(const struct qmr_state *state, enum qmr_reason reason)
 {
 	int has_failed = (state->stage == QMR_STAGE_SWITCHING && state->switches > 0) || state->stage == QMR_STAGE_RECOVERING;
+	uint16_t entry;
 
-	if (reason == QMR_REASON_DETECTOR && has_failed && qmr_firmware_find_entry(QMR_SLOT_SECOND, ret_entry, NULL) == 0)
-		return 0;
-	return qmr_firmware_find_entry(QMR_SLOT_FIRST, ret_entry, err);
+	return reason == QMR_REASON_DETECTOR && has_failed && qmr_firmware_find_entry(QMR_SLOT_SECOND, &entry, NULL) == 0 ? QMR_SLOT_SECOND
+															   : QMR_SLOT_FIRST;
 }
 
-int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, uint8_t limit, const char *note, struct qmr_error *err)
+/* Looked at before anything is written. Where there are variables and no entry, somebody has taken recovery away. */
+static int find_way(const struct qmr_guard *guard, enum qmr_slot slot, struct way *ret_way, struct qmr_error *err)
 {
-	uint16_t entry;
-	int r = find_entry(state, reason, &entry, err);
+	struct way way = {.is_loaders = !qmr_firmware_has_variables()};
+	struct qmr_error why = {0};
+	int r = way.is_loaders ? qmr_guard_once_examine(guard, &why) : qmr_firmware_find_entry(slot, &way.entry, err);
+
+	if (r < 0 && way.is_loaders)
+		return qmr_error_set(err, r, "there are no EFI variables, and no other way: %s", why.text);
+	if (r == 0 && way.is_loaders && slot != QMR_SLOT_FIRST)
+		return qmr_error_set(err, -EOPNOTSUPP, "there are no EFI variables, and systemd-boot starts the first image only");
+	if (r == 0)
+		*ret_way = way;
+	return r;
+}
+
+/* The variable is read back where it is written; the file here. */
+static int require_saved(const struct qmr_state *state, struct qmr_error *err)
+{
+	struct qmr_state back;
+	int r = qmr_state_load(state->root, &back, err);
+
+	if (r == 0 && (back.sequence != state->sequence || back.stage != state->stage || back.switches != state->switches ||
+		       back.flags != state->flags))
+		r = qmr_error_set(err, -EIO, "the boot state reads back other than it was written");
+	return r;
+}
+
+static int start_once(const struct qmr_state *state, struct qmr_error *err)
+{
+	int r = require_saved(state, err);
+
+	return r < 0 ? r : qmr_guard_once_set(err);
+}
+
+/* state is saved. */
+static int go(const struct qmr_guard *guard, const struct way *way, const struct qmr_state *state, struct qmr_error *err)
+{
+	struct qmr_error why = {0};
+	int r;
+
+	if (way->is_loaders)
+		return start_once(state, err);
+	r = qmr_firmware_set_next(way->entry, err);
+	if (r < 0 && qmr_guard_once_examine(guard, &why) == 0) {
+		qmr_notice("%s; systemd-boot starts recovery instead", err->text);
+		return start_once(state, err);
+	}
+	return r;
+}
+
+int qmr_guard_request(const struct qmr_guard *guard, struct qmr_state *state, enum qmr_reason reason, uint8_t limit, const char *note,
+		      struct qmr_error *err)
+{
+	struct way way;
+	int r = find_way(guard, choose_slot(state, reason), &way, err);
 
 	if (r < 0)
 		return r;
@@ -269,19 +328,20 @@ int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, uint8_t l
 	state->stage = QMR_STAGE_SWITCHING;
 	qmr_guard_set_note(state, note);
 	r = qmr_state_save(state, err);
-	return r < 0 ? r : qmr_firmware_set_next(entry, err);
+	return r < 0 ? r : go(guard, &way, state, err);
 }
 
-int qmr_guard_request_test(struct qmr_state *state, enum qmr_slot slot, struct qmr_error *err)
+int qmr_guard_request_test(const struct qmr_guard *guard, struct qmr_state *state, enum qmr_slot slot, struct qmr_error *err)
 {
-	uint16_t entry;
-	int r = qmr_firmware_find_entry(slot, &entry, err);
+	struct way way;
+	int r;
 
-	if (r < 0)
-		return r;
 	if (state->stage == QMR_STAGE_SWITCHING)
 		return qmr_error_set(err, -EBUSY, "a switch to recovery is pending; 'qmrctl cancel' takes it back");
+	r = find_way(guard, slot, &way, err);
+	if (r < 0)
+		return r;
 	state->flags |= slot == QMR_SLOT_SECOND ? QMR_STATE_TEST | QMR_STATE_SECOND : QMR_STATE_TEST;
 	r = qmr_state_save(state, err);
-	return r < 0 ? r : qmr_firmware_set_next(entry, err);
+	return r < 0 ? r : go(guard, &way, state, err);
 }

@@ -46,17 +46,30 @@ void qmr_guard_archive(void);
 
 /*
  * Begins a switch to recovery: an incident id and the reason go into the state, which is written and read back, and
- * only then is BootNext set: to the second image if reason is the detector's and the first did not come to its end, else to the first.
- * limit: 0 or QMR_RUNG_SIGNED_ONLY. Does not reboot. Without a boot entry nothing is written (-ENOENT).
+ * only then is BootNext set, or systemd-boot told where that cannot be: to the second image if reason is the detector's and the first did not come
+ * to its end, else to the first. limit: 0 or QMR_RUNG_SIGNED_ONLY. Does not reboot. Nothing is written where neither would do (-ENOENT: there are
+ * variables, but no boot entry).
  */
-int qmr_guard_request(struct qmr_state *state, enum qmr_reason reason, uint8_t limit, const char *note,
+int qmr_guard_request(const struct qmr_guard *guard, struct qmr_state *state, enum qmr_reason reason, uint8_t limit, const char *note,
 		      struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Has the recovery image of a slot tested at the next start: the request goes into the state, which is written and read back, and then
- * BootNext is set. Stage and incident stay as they are. -ENOENT as above; -EBUSY while a switch to recovery is pending.
+ * Has the recovery image of a slot tested at the next start: the request goes into the state, which is written and read back, and then BootNext
+ * is set, or systemd-boot told, which starts the first image only. Stage and incident stay as they are. -ENOENT as above; -EBUSY while a switch to
+ * recovery is pending.
  */
-int qmr_guard_request_test(struct qmr_state *state, enum qmr_slot slot, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_guard_request_test(const struct qmr_guard *guard, struct qmr_state *state, enum qmr_slot slot, struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * The entry that has systemd-boot start recovery once (lib/loader-once.h), on the partition that qmr_state_get_place() names. examine: 0 if that
+ * would work; -EOPNOTSUPP or another error with the reason. clear: how many files were removed, used entries included.
+ */
+int qmr_guard_once_examine(const struct qmr_guard *guard, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_guard_once_set(struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_guard_once_clear(struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Logs what came of removing it, where nobody is told otherwise. */
+void qmr_guard_once_log_cleared(int n, const struct qmr_error *err);
 
 /*
  * The root file system of this installation as machine.conf names it, else the command line (root=UUID=...); anything else is
@@ -81,6 +94,8 @@ int qmr_guard_is_own(const struct qmr_guard *guard, const struct qmr_state *stat
 #define QMR_MARK_DEFERRED "deferred" /* why this boot was not counted in init-top, or not for good */
 #define QMR_MARK_IN_FILE "state-in-file" /* the EFI variable does not have the newest boot state */
 
+#define QMR_MARK_COUNTED "counted" /* systemd-boot took a try off this boot's entry; it has it back */
+
 /* Sets a mark, with text in it, in place of an older one. The run folder is made if it is missing. */
 int qmr_guard_mark(const struct qmr_guard *guard, const char *name, const char *text, struct qmr_error *err) QMR_MUST_CHECK;
 
@@ -89,6 +104,9 @@ int qmr_guard_is_marked(const struct qmr_guard *guard, const char *name);
 
 /* Takes the mark away; none is fine, and so is failure. */
 void qmr_guard_unmark(const struct qmr_guard *guard, const char *name);
+
+/* The kernel command line; malloc, caller frees, NULL if it cannot be read. */
+char *qmr_guard_read_cmdline(void);
 
 /* 1 if the kernel command line has this word. */
 int qmr_guard_cmdline_has(const char *word);

@@ -22,7 +22,7 @@ test-systemd-conf_SRCS := tests/unit/test-systemd-conf.c tests/unit/tree.c boot-
 test-systemd-conf_LIBS := cmocka
 
 PROGRAMS += boot-guard
-boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-start.c guard-tries.c guard-wait.c \
+boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-once.c guard-start.c guard-tries.c guard-wait.c \
 	guard-watchdog.c assess.c firmware.c healthy.c history.c hold.c systemd-conf.c systemd-files.c)
 boot-guard_LIBS := efivar efiboot inih
 include boot-hooks/qmrctl.mk

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "firmware.h"
+#include "guard.h"
 #include "json.h"
 
 /* Would recovery start, now, and could it do what it is for? The first half is whether everything is as install left it. */
@@ -149,6 +151,25 @@ static void check_entry(struct qmrctl *ctl, struct qmrctl_finding *f)
 		    entry.number, entry.position, entry.n_order, second);
 }
 
+/* By which way a failed boot, or qmrctl recover, comes to recovery. */
+static void check_start(struct qmrctl *ctl, struct qmrctl_finding *f)
+{
+	const struct qmr_guard guard = {.config = &ctl->config, .run = QMR_GUARD_RUN};
+	struct qmr_firmware_entry entry;
+	struct qmr_error err = {0}, why = {0};
+	int once = qmr_guard_once_examine(&guard, &why);
+
+	if (!qmr_firmware_has_variables() && once < 0)
+		return qmrctl_find(f, QMRCTL_FAILED, NULL, "there are no EFI variables, so no BootNext, and systemd-boot cannot start recovery either: %s",
+				   why.text);
+	if (!qmr_firmware_has_variables())
+		return qmrctl_find(f, QMRCTL_OK, NULL, "there are no EFI variables: systemd-boot starts recovery, by a boot entry with one try");
+	if (qmr_firmware_examine(&entry, &err) < 0)
+		return qmrctl_find(f, QMRCTL_FAILED, "'qmrctl register' repairs it", "%s", err.text);
+	qmrctl_find(f, QMRCTL_OK, NULL, "by BootNext; if the firmware refuses that once there are disks, %s%s",
+		    once < 0 ? "not at all: " : "by systemd-boot", why.text);
+}
+
 static int check_units(struct qmrctl *ctl, struct qmr_error *err)
 {
 	return qmrctl_units_examine(err);
@@ -176,6 +197,7 @@ static const struct check {
 	{"tries", NULL, qmrctl_tries_examine, "'qmrctl install' repairs it", "starts that do not come as far as boot-guard are counted", NEEDS_MACHINE},
 	{"panic", NULL, qmrctl_panic_examine, "'qmrctl install' repairs it", "a kernel that panics early restarts", NEEDS_MACHINE},
 	{"register", check_entry, NULL, "", "", NEEDS_MACHINE},
+	{"start", check_start, NULL, "", "", NEEDS_RUNNING},
 	{"units", NULL, check_units, "'qmrctl install' repairs it", "enabled", 0},
 	{"test", qmrctl_check_test, NULL, "", "", NEEDS_RUNNING},
 	{"second-test", qmrctl_check_second_test, NULL, "", "", NEEDS_RUNNING},

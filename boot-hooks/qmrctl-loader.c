@@ -7,7 +7,7 @@
 
 #include "cleanup.h"
 #include "file.h"
-#include "loader-tries.h"
+#include "loader-once.h"
 #include "log.h"
 #include "qmrctl.h"
 
@@ -34,6 +34,13 @@ int qmrctl_loader_is_used(const struct qmrctl *ctl)
 			    access(path, F_OK) == 0)
 				return 1;
 	return 0;
+}
+
+int qmrctl_loader_is_systemd_boot(const struct qmrctl *ctl)
+{
+	cleanup_close int fd = open(ctl->machine.esp_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd >= 0 && qmr_loader_has_systemd_boot(fd);
 }
 
 int qmrctl_loader_read_menu(const struct qmrctl *ctl, struct qmr_loader_menu *menu, struct qmr_error *err)
@@ -146,9 +153,14 @@ static int examine(const struct qmrctl *ctl, struct qmr_loader_menu *menu, const
 	if (!planned)
 		return qmr_error_set(err, -ENOMEM, "looking at boot entries: out of memory");
 	*planned = *menu;
-	for (size_t i = 0; i < planned->n_entries; i++) {
-		struct qmr_loader_entry *e = &planned->entries[i];
+	planned->n_entries = 0;
+	for (size_t i = 0; i < menu->n_entries; i++) {
+		struct qmr_loader_entry *e = &planned->entries[planned->n_entries];
 
+		if (qmr_loader_entry_is_once(&menu->entries[i]))
+			continue; /* it was asked for, and goes away */
+		*e = menu->entries[i];
+		planned->n_entries++;
 		if (!lacks_sort_key(e))
 			continue;
 		missing++;

@@ -53,6 +53,8 @@ static int make_text(const struct qmrctl *ctl, char ret_text[TEXT_BYTES_MAX],
 		used += (size_t)snprintf(ret_text + used, TEXT_BYTES_MAX - used, "tries = %d\n", tries.count);
 	if (tries.is_file_ours)
 		used += (size_t)snprintf(ret_text + used, TEXT_BYTES_MAX - used, "tries_added = yes\n");
+	if (qmrctl_loader_is_systemd_boot(ctl))
+		used += (size_t)snprintf(ret_text + used, TEXT_BYTES_MAX - used, "systemd_boot = yes\n");
 	if (qmrctl_panic_is_ours(ctl))
 		snprintf(ret_text + used, TEXT_BYTES_MAX - used, "panic_added = yes\n");
 	return 0;

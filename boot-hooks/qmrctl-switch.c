@@ -25,9 +25,15 @@ static int load_state(const struct qmrctl *ctl, struct qmr_state *state, struct 
 	return qmr_state_load(root, state, err);
 }
 
+static struct qmr_guard make_guard(const struct qmrctl *ctl)
+{
+	return (struct qmr_guard){.config = &ctl->config, .run = QMR_GUARD_RUN};
+}
+
 /* Everything that the switch needs, looked at before anything is written. */
 static int require_recovery(struct qmrctl *ctl, enum qmr_slot slot, struct qmr_error *err)
 {
+	const struct qmr_guard guard = make_guard(ctl);
 	struct qmrctl_image image;
 	uint16_t number = 0;
 	int r;
@@ -37,6 +43,8 @@ static int require_recovery(struct qmrctl *ctl, enum qmr_slot slot, struct qmr_e
 	r = qmr_machine_find_running(&ctl->known, &ctl->machine, err);
 	if (r == 0)
 		r = qmrctl_image_examine(ctl, slot, &image, err);
+	if (r == 0 && !qmr_firmware_has_variables())
+		return qmr_guard_once_examine(&guard, err);
 	if (r == 0)
 		r = qmr_firmware_find_entry(slot, &number, err);
 	if (r < 0)
@@ -68,6 +76,7 @@ static int check_options(const struct qmrctl *ctl, const char *reason, enum qmr_
 /* Writes down what is wanted of the next start. */
 static int request(const struct qmrctl *ctl, enum qmr_slot slot, struct qmr_state *state, const char *reason, struct qmr_error *err)
 {
+	const struct qmr_guard guard = make_guard(ctl);
 	int r;
 
 	qmrctl_test_forget(state);
@@ -75,14 +84,14 @@ static int request(const struct qmrctl *ctl, enum qmr_slot slot, struct qmr_stat
 	if (ctl->test) {
 		r = qmrctl_test_begin(slot, err);
 		if (r == 0)
-			r = qmr_guard_request_test(state, slot, err);
+			r = qmr_guard_request_test(&guard, state, slot, err);
 		if (r < 0)
 			(void)unlink(qmrctl_slots[slot].last_test); /* else it would be taken for a test that did not answer */
 		return r;
 	}
 	if (ctl->collect_only)
 		state->flags |= QMR_STATE_COLLECT_ONLY;
-	return qmr_guard_request(state, QMR_REASON_REQUESTED, 0, reason, err);
+	return qmr_guard_request(&guard, state, QMR_REASON_REQUESTED, 0, reason, err);
 }
 
 int qmrctl_recover(struct qmrctl *ctl, struct qmr_error *err)
@@ -118,7 +127,7 @@ int qmrctl_recover(struct qmrctl *ctl, struct qmr_error *err)
 }
 
 /* 1 if BootNext named one of our entries and does not any more, 0 if not. */
-static int clear_next(struct qmr_error *err)
+static int clear_boot_next(struct qmr_error *err)
 {
 	int cleared = 0, r = 0;
 
@@ -132,11 +141,22 @@ static int clear_next(struct qmr_error *err)
 	return r == -ENOENT ? 0 : r < 0 ? r : cleared;
 }
 
+/* What would start recovery next is taken back: 1 if there was something, 0 if not. */
+static int clear_next(const struct qmrctl *ctl, struct qmr_error *err)
+{
+	int r = qmr_firmware_has_variables() ? clear_boot_next(err) : 0, once;
+
+	if (r < 0 || !ctl->config.systemd_boot || !qmr_state_get_place())
+		return r;
+	once = qmr_guard_once_clear(err);
+	return once < 0 ? once : r > 0 || once > 0;
+}
+
 int qmrctl_cancel(struct qmrctl *ctl, struct qmr_error *err)
 {
 	struct qmr_state state;
 	uint32_t asked;
-	int r, cleared = clear_next(err);
+	int cleared = clear_next(ctl, err), r;
 
 	if (cleared < 0)
 		return cleared;
@@ -147,7 +167,7 @@ int qmrctl_cancel(struct qmrctl *ctl, struct qmr_error *err)
 	if (r < 0 || (state.stage != QMR_STAGE_SWITCHING && !asked)) {
 		if (!cleared)
 			return qmr_error_set(err, -ENODATA, "no switch to recovery is pending; nothing was changed");
-		printf("cancel: BootNext no longer names recovery; no switch was recorded\n");
+		printf("cancel: the next boot no longer goes into recovery; no switch was recorded\n");
 		return 0;
 	}
 	qmrctl_test_forget(&state);

@@ -9,7 +9,7 @@
 
 #include "cleanup.h"
 #include "file.h"
-#include "loader-tries.h"
+#include "loader-once.h"
 #include "log.h"
 #include "qmrctl.h"
 
@@ -150,7 +150,9 @@ int qmrctl_tries_take_back(const struct qmrctl *ctl, struct qmr_error *err)
 		cleanup_close int fd = open_esp(ctl, err);
 
 		qmr_loader_find_own(!ctl->no_variables, &own);
-		n = fd < 0 ? fd : qmr_loader_count_entries(fd, &own, 0, err);
+		n = fd < 0 ? fd : qmr_loader_once_remove(fd, err); /* boot-guard tries will not do it any more */
+		if (n >= 0)
+			n = qmr_loader_count_entries(fd, &own, 0, err);
 	}
 	if (n >= 0 && unlink(BLESS_CONF) < 0 && errno != ENOENT)
 		return qmr_error_errno(err, -errno, "removing '%s'", BLESS_CONF);

@@ -160,6 +160,7 @@ int qmrctl_second_require_room(const struct qmrctl *ctl, uint64_t bytes, struct 
 /* qmrctl-loader.c: 0 if recovery is not what systemd-boot boots every day, or if it is not used. */
 int qmrctl_loader_examine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_loader_is_used(const struct qmrctl *ctl);
+int qmrctl_loader_is_systemd_boot(const struct qmrctl *ctl); /* 1 if its program is on the ESP */
 /* All entries of the ESP (place 0) and the extended boot loader partition (place 1). */
 int qmrctl_loader_read_menu(const struct qmrctl *ctl, struct qmr_loader_menu *menu, struct qmr_error *err) QMR_MUST_CHECK;
 

@@ -21,7 +21,7 @@ static const struct {
 	const char *path;
 	mode_t mode;
 } folders[] = {
-	{"dev", 0755}, {"esp", 0755}, {"etc", 0755}, {"proc", 0555}, {"root", 0700}, {"run", 0755},
+	{"dev", 0755}, {"etc", 0755}, {"proc", 0555}, {"root", 0700}, {"run", 0755},
 	{"sys", 0555}, {"sysroot", 0755}, {"tmp", 01777}, {"usr/bin", 0755}, {"usr/sbin", 0755}, {"usr/lib", 0755},
 	{"usr/lib64", 0755}, {"var/lib/dhcpcd", 0755}, {"var/log", 0755},
 };

@@ -4,13 +4,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "boot-state-store.h"
 #include "cleanup.h"
 #include "crc32.h"
+#include "esp-mount.h"
 #include "file.h"
 
 /* Two slots on the EFI system partition, written in turn and in place; docs/boot-state.md, "Slots". */
@@ -58,34 +57,10 @@ static uint32_t own_machine(void)
 	return qmr_file_read(AT_FDCWD, PRODUCT_UUID, 64, &text, &size, NULL) < 0 ? 0 : qmr_state_machine_id(text);
 }
 
-/*
- * Attached nowhere: nobody else sees it, and it ends with this process. "sync" has FAT write a new file's blocks to the table before the
- * file points to them.
- */
-static int mount_detached(const char *device, struct qmr_error *err)
-{
-	cleanup_close int fs = fsopen("vfat", FSOPEN_CLOEXEC);
-	int fd = -1;
-
-	if (fs >= 0 && fsconfig(fs, FSCONFIG_SET_STRING, "source", device, 0) == 0 &&
-	    fsconfig(fs, FSCONFIG_SET_STRING, "umask", "077", 0) == 0 && fsconfig(fs, FSCONFIG_SET_FLAG, "sync", NULL, 0) == 0 &&
-	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
-		fd = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-	return fd >= 0 ? fd : qmr_error_errno(err, errno == ENOENT ? -ENODEV : -errno, "opening the EFI system partition '%s'", device);
-}
-
 static int begin(const char *place, struct qmr_error *err)
 {
-	struct stat st;
-
-	if (stat(place, &st) < 0)
-		return qmr_error_errno(err, errno == ENOENT ? -ENODEV : -errno, "looking for the EFI system partition '%s'", place);
-	if (S_ISBLK(st.st_mode)) {
-		esp_fd = mount_detached(place, err);
-		return esp_fd < 0 ? esp_fd : 0;
-	}
-	esp_fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return esp_fd < 0 ? qmr_error_errno(err, -errno, "opening '%s'", place) : 0;
+	esp_fd = qmr_esp_mount(place, 0, err);
+	return esp_fd < 0 ? esp_fd : 0;
 }
 
 static void end(void)

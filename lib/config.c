@@ -72,6 +72,7 @@ static const struct key keys[] = {
 	INT("machine", "tries", machine_tries, 0, 99, "0"),
 	OTHER("machine", "tries_added", TYPE_BOOL, tries_added, "no"),
 	OTHER("machine", "panic_added", TYPE_BOOL, panic_added, "no"),
+	OTHER("machine", "systemd_boot", TYPE_BOOL, systemd_boot, "no"),
 	TEXT("machine", "kernel", TYPE_TEXT, machine_kernel, ""),
 };
 

@@ -62,6 +62,7 @@ struct qmr_config {
 	int machine_tries;          /* boot counters are kept on this machine's entries; full count, 0: they are not */
 	int tries_added;            /* /etc/kernel/tries is qmrctl install's, not the owner's */
 	int panic_added;            /* panic= on the kernel command line is qmrctl install's, not the owner's */
+	int systemd_boot;           /* qmrctl install found it on the ESP */
 	char machine_kernel[64];
 };
 

@@ -396,7 +396,7 @@ static int compare(const void *a, const void *b)
 static const struct qmr_loader_entry *match(const struct qmr_loader_menu *menu, const char *pattern)
 {
 	for (size_t i = 0; pattern && *pattern && i < menu->n_entries; i++)
-		if (fnmatch(pattern, menu->entries[i].id, 0) == 0)
+		if (fnmatch(pattern, menu->entries[i].id, FNM_CASEFOLD) == 0) /* it folds the pattern, ids are folded */
 			return &menu->entries[i];
 	return NULL;
 }

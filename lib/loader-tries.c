@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "loader-tries.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -48,7 +49,7 @@ int qmr_loader_name_count(const char *file, int left, int done, char ret_name[QM
 
 int qmr_loader_entry_is_recovery(const struct qmr_loader_entry *entry)
 {
-	return entry->unified && !strncasecmp(entry->id, QMR_LOADER_RECOVERY, strlen(QMR_LOADER_RECOVERY));
+	return !strncasecmp(entry->id, QMR_LOADER_RECOVERY, strlen(QMR_LOADER_RECOVERY));
 }
 
 int qmr_loader_entry_is_own(const struct qmr_loader_entry *entry, const struct qmr_loader_own *own)
@@ -58,6 +59,32 @@ int qmr_loader_entry_is_own(const struct qmr_loader_entry *entry, const struct q
 	if (*own->booted && !strcasecmp(entry->id, own->booted))
 		return 1;
 	return !entry->unified && *own->machine_id && !strcasecmp(entry->machine_id, own->machine_id);
+}
+
+/* The same path, whatever slashes it is written with; FAT ignores case. Ends at a blank. */
+static int is_same_path(const char *a, const char *b)
+{
+	a += strspn(a, "/\\");
+	b += strspn(b, "/\\");
+	for (; *a && !isspace((unsigned char)*a) && *b && !isspace((unsigned char)*b); a++, b++) {
+		char from = *a == '\\' ? '/' : *a, to = *b == '\\' ? '/' : *b;
+
+		if (tolower((unsigned char)from) != tolower((unsigned char)to))
+			return 0;
+	}
+	return (!*a || isspace((unsigned char)*a)) && (!*b || isspace((unsigned char)*b));
+}
+
+int qmr_loader_entry_is_on_cmdline(const struct qmr_loader_entry *entry, const char *cmdline)
+{
+	static const char key[] = "initrd=";
+
+	if (entry->unified || !entry->initrd[0] || qmr_loader_entry_is_recovery(entry))
+		return 0;
+	for (const char *word = cmdline; (word = strstr(word, key)); word += sizeof(key) - 1)
+		if ((word == cmdline || isspace((unsigned char)word[-1])) && is_same_path(word + sizeof(key) - 1, entry->initrd))
+			return 1;
+	return 0;
 }
 
 static int open_folder(int top, const char *folder, struct qmr_error *err)
@@ -216,6 +243,28 @@ int qmr_loader_count_missing(int top, const struct qmr_loader_own *own, int trie
 	const struct counting context = {own, tries};
 
 	return go_through(top, plan_counting, &context, ret_file, err);
+}
+
+struct started {
+	const char *cmdline;
+	int tries;
+};
+
+static void plan_started(const struct qmr_loader_entry *entry, const void *context, int *left, int *done)
+{
+	const struct started *s = context;
+
+	if (*done > 0 && qmr_loader_entry_is_on_cmdline(entry, s->cmdline)) {
+		*left = s->tries;
+		*done = 0;
+	}
+}
+
+int qmr_loader_renew_started(int top, const char *cmdline, int tries, struct qmr_error *err)
+{
+	const struct started context = {cmdline, tries};
+
+	return go_through(top, plan_started, &context, NULL, err);
 }
 
 static int is_exhausted(const struct qmr_loader_menu *menu)

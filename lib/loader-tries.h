@@ -29,7 +29,7 @@ int qmr_loader_variable(const char *name, char ret_value[QMR_LOADER_VALUE]) QMR_
 /* Fills machine_id from /etc/machine-id and booted from the firmware; what cannot be found stays empty. Needs libefivar. */
 void qmr_loader_find_own(int has_variables, struct qmr_loader_own *ret_own);
 
-/* 1 if it is a recovery image, by its name. */
+/* 1 if it starts a recovery image, by its name: the image itself, or a type 1 entry of ours. */
 int qmr_loader_entry_is_recovery(const struct qmr_loader_entry *entry);
 
 /* Type 1 with our machine-id, or the entry that was booted; never the recovery image. */
@@ -46,6 +46,18 @@ int qmr_loader_path_left(const char *path);
  * name is another file's; one with the same text is what kernel-install(8) wrote anew, and the old one goes.
  */
 int qmr_loader_renew(int top, const char *path, int tries, struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * 1 if the kernel with that command line was started by this entry, or by one with the same initramfs: systemd-boot puts a type 1 entry's
+ * "initrd" there.
+ */
+int qmr_loader_entry_is_on_cmdline(const struct qmr_loader_entry *entry, const char *cmdline);
+
+/*
+ * Where nobody says which entry lost the try: gives all tries back to the counted entries that are on the command line. Returns how many were
+ * renamed.
+ */
+int qmr_loader_renew_started(int top, const char *cmdline, int tries, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Gives counters to our entries that have none, or with tries 0 takes them all away. Returns how many were renamed. */
 int qmr_loader_count_entries(int top, const struct qmr_loader_own *own, int tries, struct qmr_error *err) QMR_MUST_CHECK;

@@ -1,11 +1,13 @@
 # What two parts need. Depends on no part.
 LIB_SRCS += $(addprefix lib/,boot-state.c boot-state-efi.c boot-state-file.c boot-state-json.c boot-state-store.c change-log.c child.c \
-	config.c console.c crc32.c error.c file.c file-fat.c file-root.c glob.c hash.c json.c loader-efi.c loader-entries.c loader-tries.c \
+	config.c console.c crc32.c error.c esp-mount.c file.c file-fat.c file-root.c glob.c hash.c json.c loader-efi.c loader-entries.c loader-once.c loader-tries.c \
 	log.c records.c restore-point.c uki-section.c uuid.c watch.c watchdog.c)
 
-UNIT_TESTS += test-lib test-boot-state test-boot-state-store test-config test-loader-tries test-records test-watchdog
+UNIT_TESTS += test-lib test-boot-state test-boot-state-store test-config test-loader-once test-loader-tries test-records test-watchdog
 test-boot-state-store_SRCS := tests/unit/test-boot-state-store.c
 test-boot-state-store_LIBS := cmocka efivar
+test-loader-once_SRCS := tests/unit/test-loader-once.c
+test-loader-once_LIBS := cmocka
 test-loader-tries_SRCS := tests/unit/test-loader-tries.c
 test-loader-tries_LIBS := cmocka
 test-watchdog_SRCS := tests/unit/test-watchdog.c tests/unit/tree.c

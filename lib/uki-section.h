@@ -13,4 +13,10 @@
  */
 int qmr_uki_section_read(int fd, const char *name, size_t max, char **ret_text) QMR_MUST_CHECK;
 
+/*
+ * 0 if firmware for x86-64 could load the image, as far as its headers and its length tell, and it has kernel and initramfs: nothing was cut
+ * off. -EINVAL if not.
+ */
+int qmr_uki_examine(int fd) QMR_MUST_CHECK;
+
 #endif

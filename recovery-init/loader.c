@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include "acknowledge.h"
 #include "child.h"
 #include "cleanup.h"
-#include "loader-tries.h"
+#include "esp-mount.h"
+#include "loader-once.h"
 #include "log.h"
 #include "recovery.h"
 
@@ -17,11 +16,9 @@
  * healed or not.
  */
 
-#define ESP "/esp"
-
 struct esp_call {
 	const char *device;
-	unsigned long flags;
+	int is_read_only;
 	int (*work)(int top, const struct esp_call *call, struct qmr_error *err);
 	int is_last; /* restore */
 };
@@ -33,32 +30,26 @@ static int look(int top, const struct esp_call *call, struct qmr_error *err)
 
 static int restore(int top, const struct esp_call *call, struct qmr_error *err)
 {
+	/* Where the boot state is in the variable nobody has looked here before. */
+	int once = qmr_loader_once_remove(top, err);
 	int r = qmr_loader_restore(top, 0, call->is_last, err);
 
 	sync();
-	return r;
+	return once < 0 && r >= 0 ? once : r;
 }
 
 static int with_esp(void *context, void *answer, struct qmr_error *err)
 {
 	const struct esp_call *call = context;
-	int fd, r;
+	cleanup_close int fd = qmr_esp_mount(call->device, call->is_read_only, err);
 
-	if (mount(call->device, ESP, "vfat", call->flags | MS_NOSUID | MS_NODEV | MS_NOEXEC, "umask=077") < 0)
-		return qmr_error_errno(err, -errno, "mounting the ESP '%s'", call->device);
-	fd = open(ESP, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = fd < 0 ? qmr_error_errno(err, -errno, "opening the ESP") : call->work(fd, call, err);
-	if (fd >= 0)
-		(void)close(fd);
-	if (umount2(ESP, UMOUNT_NOFOLLOW) < 0 && r >= 0)
-		return qmr_error_errno(err, -errno, "unmounting the ESP");
-	return r;
+	return fd < 0 ? fd : call->work(fd, call, err);
 }
 
 enum qmr_result qmr_step_reason(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
 {
 	char *const argv[] = {QMR_PROGRAM("recovery-state"), "loader", NULL};
-	struct esp_call call = {recovery->devices.esp, MS_RDONLY, look, 0};
+	struct esp_call call = {recovery->devices.esp, 1, look, 0};
 	int r;
 
 	if (recovery->state.reason != QMR_REASON_MENU || !recovery->devices.esp[0]) {

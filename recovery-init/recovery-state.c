@@ -12,8 +12,10 @@
 #include "acknowledge.h"
 #include "boot-state-json.h"
 #include "cleanup.h"
+#include "esp-mount.h"
 #include "file.h"
 #include "json.h"
+#include "loader-once.h"
 #include "log.h"
 #include "records.h"
 #include "uuid.h"
@@ -169,6 +171,17 @@ static void take_notice(const struct qmr_config *config, int is_test, struct qmr
 	snprintf(state->note, sizeof(state->note), "recovery runs");
 }
 
+/* The entry that this run may have been started by has done what it was for; it must never do so again. */
+static void clear_once(void)
+{
+	struct qmr_error err = {0};
+	cleanup_close int fd = qmr_esp_mount(qmr_state_get_place(), 0, &err);
+	int n = fd < 0 ? fd : qmr_loader_once_remove(fd, &err);
+
+	if (n < 0)
+		qmr_warning("%s; the boot entry that starts recovery once may still be there", err.text);
+}
+
 static int acknowledge(const struct qmr_config *config, struct qmr_error *err)
 {
 	struct qmr_error write_err = {0};
@@ -188,6 +201,8 @@ static int acknowledge(const struct qmr_config *config, struct qmr_error *err)
 	}
 	if (!is_again || is_lost)
 		saved = qmr_state_save(&state, err);
+	if (qmr_state_get_place())
+		clear_once();
 	mark(qmr_state_get_place() ? qmr_state_is_in_file() == 1 : is_lost || saved < 0);
 	state.flags |= request; /* of this run, which the files are for */
 	r = write_files(&state, &write_err); /* recovery goes on without variables, but not without these */

@@ -23,6 +23,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		free(text);
 	}
+	/* Whole is what has both sections, so they are found. */
+	if (qmr_uki_examine(fd) == 0) {
+		if (qmr_uki_section_read(fd, ".initrd", size, &text) < 0)
+			abort();
+		free(text);
+	}
 	close(fd);
 	return 0;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The boot state where the EFI variable cannot be used: no variables at all, and no room in the firmware's memory. The file on the EFI system
-partition is read by the document alone. Usage: stores.py -B BUILD [SCENARIO ...]"""
+partition is read by the document alone. And recovery where there is no BootNext. Usage: stores.py -B BUILD [SCENARIO ...]"""
 import os
 import re
 import sys
@@ -46,15 +46,26 @@ def settled(s):
     return s.settled("machine", lambda: CONFIG, lambda: {"/opt/product/file": "content\n"})
 
 
+def entries(box):
+    listing = machine.run("mdir", "-b", "-i", box.disk.esp, "::/loader/entries/")
+    return sorted(line.rsplit("/", 1)[1] for line in listing.split() if line.endswith(".conf"))
+
+
+def without_variables(s, config, scenario_text):
+    """efi=noruntime: the kernel offers no variable. systemd-boot has its own all the same."""
+    box = machine.Machine(s.system(config), s.work, "machine", scenario_text)
+    entry = "/loader/entries/" + entries(box)[0]
+    text = box.disk.esp_read(entry).decode()
+    box.disk.esp_put(entry, re.sub(r"(?m)^(options .*)$", r"\1 efi=noruntime", text))
+    return box
+
+
 def no_variables(s):
-    """efi=noruntime: the kernel offers no variable. Boots are counted in the file from the first one on."""
-    box = machine.Machine(s.system(CONFIG), s.work, "machine", """boot_1() { healthy; restart; }
+    """Boots are counted in the file from the first one on."""
+    box = without_variables(s, CONFIG, """boot_1() { healthy; restart; }
 boot_2() { sync; echo b >/proc/sysrq-trigger; sleep 100; }
 boot_3() { restart; }
 """)
-    entry = [line for line in machine.run("mdir", "-b", "-i", box.disk.esp, "::/loader/entries/").split()][0].split(":", 1)[1].lstrip(":")
-    text = box.disk.esp_read(entry).decode()
-    box.disk.esp_put(entry, re.sub(r"(?m)^(options .*)$", r"\1 efi=noruntime", text))
     s.same("both slots are there, whole and empty", [(True, 0), (True, 0)], [(p["valid"], p["sequence"]) for p in box.slots()])
     done = s.boot_to_the_end(box)
     s.same("resets", 3, done.resets)
@@ -65,6 +76,113 @@ boot_3() { restart; }
     s.same("stage, boots", ("none", 4), (state["stage"], state["boots"]))
     sequences = sorted(p["sequence"] for p in box.slots() if p["valid"])
     s.same("written in turn", [state["sequence"] - 1, state["sequence"]], sequences)
+
+
+def tries_without_variables(s):
+    """Nobody says which entry systemd-boot took a try off: starts that went well do not use them up all the same."""
+    box = without_variables(s, CONFIG + "[loader]\ntries = 2\n", "boot_any() { if [ $n -le 3 ]; then restart; fi; healthy; switch_off; }\n")
+    name = entries(box)[0]
+    done = s.boot_to_the_end(box, max_resets=6)
+    s.same("resets", 3, done.resets)
+    s.same("outcomes", ["clean-shutdown"] * 3 + ["healthy"], box.state_in_file()["outcomes"])
+    s.same("recovery runs", 0, box.state_in_file()["recovery_runs"])
+    s.same("the entry has all its tries", [name], entries(box))
+
+
+# Recovery has no variables either, and does not take 30 s to restart when it panics.
+NO_RUNTIME = CONFIG.replace("cmdline = console=ttyS0", "cmdline = console=ttyS0 efi=noruntime panic=3")
+FAILS = """fails() { systemctl stop qmr-healthy.timer qmr-healthy.service; /usr/lib/qmr/boot-guard failed required-check; sleep 100; }
+boot_1() { healthy; restart; }
+boot_2() { fails; }
+boot_3() { fails; }
+"""
+IMAGE = "/EFI/Linux/qmr-recovery.efi"
+
+
+def steps_of(box, state):
+    timeline = box.disk.json("/var/lib/qmr/incidents/%s/timeline.json" % state["incident"]) or {}
+    return {step["step"]: step["result"] for run in timeline.get("runs", []) for step in run.get("steps", [])}
+
+
+def once_recovers(s):
+    """No BootNext: two boots fail, and systemd-boot starts recovery once, by an entry with one try."""
+    box = without_variables(s, NO_RUNTIME, FAILS + "boot_4() { healthy; switch_off; }\n")
+    name = entries(box)[0]
+    done = s.boot_to_the_end(box, max_resets=8)
+    s.same("resets: a healthy boot, two failures, the switch, the way back", 5, done.resets)
+    s.same("no variable of ours", None, box.state())
+    state = box.state_in_file()
+    s.need("a state in the file", state, box.slots())
+    s.same("attempts", ["healthy", "emergency", "emergency", "clean-shutdown", "healthy"], state["outcomes"])
+    s.same("their flags", [0, 0, 0, RECOVER | RECOVERED, 0], state["attempt_flags"])
+    s.same("reason, stage", ("detector", "none"), (state["reason"], state["stage"]))
+    s.same("recovery took notice in the file", "ok", steps_of(box, state).get("acknowledge-file"))
+    s.same("the entry is gone, the system's has its tries", [name], entries(box))
+
+
+def asked_without_variables(s):
+    """qmrctl recover, cancel and check where there is no BootNext."""
+    box = without_variables(s, NO_RUNTIME, """boot_1() {
+	healthy
+	qmrctl check >/var/lib/director/check
+	qmrctl recover --next >/dev/console 2>&1; ls /efi/loader/entries >/var/lib/director/asked
+	qmrctl cancel >/dev/console 2>&1; ls /efi/loader/entries >/var/lib/director/cancelled
+	qmrctl recover >/dev/console 2>&1; sleep 100
+}
+boot_2() { healthy; switch_off; }
+""")
+    name = entries(box)[0]
+    done = s.boot_to_the_end(box, max_resets=4)
+    s.same("resets: into recovery, and back", 2, done.resets)
+    s.true("check says the way", b"start: ok: there are no EFI variables: systemd-boot starts recovery" in box.disk.read("/var/lib/director/check"),
+           box.disk.read("/var/lib/director/check"))
+    s.same("asked for", sorted([name, "qmr-recovery-once+1.conf"]), sorted(box.disk.read("/var/lib/director/asked").decode().split()))
+    s.same("cancelled", [name], box.disk.read("/var/lib/director/cancelled").decode().split())
+    state = box.state_in_file()
+    s.same("reason, outcomes", ("requested", ["healthy", "healthy"]), (state["reason"], state["outcomes"]))
+    s.same("recovery took notice in the file", "ok", steps_of(box, state).get("acknowledge-file"))
+    s.same("entries", [name], entries(box))
+
+
+def given_up(s, box, resets):
+    name = entries(box)[0]
+    done = s.boot_to_the_end(box, max_resets=resets + 2)
+    s.same("resets", resets, done.resets)
+    state = box.state_in_file()
+    s.same("stage, runs", ("given-up", 0), (state["stage"], state["recovery_runs"]))
+    s.same("the entry is gone, the system's has its tries", [name], entries(box))
+    return state
+
+
+def without_initramfs(image):
+    """The image with nothing in its initramfs: its kernel panics at once."""
+    image = bytearray(image)
+    pe = int.from_bytes(image[60:64], "little")
+    table = pe + 24 + int.from_bytes(image[pe + 20:pe + 22], "little")
+    for at in range(table, table + 40 * int.from_bytes(image[pe + 6:pe + 8], "little"), 40):
+        if image[at:at + 8] == b".initrd\0":
+            size, place = (int.from_bytes(image[at + i:at + i + 4], "little") for i in (16, 20))
+            image[place:place + size] = bytes(size)
+    return bytes(image)
+
+
+def once_recovery_dies(s):
+    """What systemd-boot starts once panics at once: it is started twice, and the machine is back."""
+    box = without_variables(s, NO_RUNTIME, FAILS + "boot_4() { systemctl stop qmr-healthy.timer qmr-healthy.service; switch_off; }\n")
+    box.disk.esp_put(IMAGE, without_initramfs(box.disk.esp_read(IMAGE)))
+    state = given_up(s, box, 7)
+    s.same("attempts", ["healthy", "emergency", "emergency", "clean-shutdown", "clean-shutdown", "clean-shutdown"], state["outcomes"])
+    s.same("switches", [0, 0, 0, RECOVER, RECOVER, 0], state["attempt_flags"])
+    s.true("a note", state["note"], state["note"])
+
+
+def once_image_rubbish(s):
+    """An image that systemd-boot could not load would end it, and the firmware might have nothing else: it is not asked to."""
+    box = without_variables(s, NO_RUNTIME, FAILS + "boot_4() { systemctl stop qmr-healthy.timer qmr-healthy.service; switch_off; }\n")
+    box.disk.esp_put(IMAGE, b"MZ" + bytes(range(256)) * 64)
+    state = given_up(s, box, 3)
+    s.same("attempts", ["healthy", "emergency", "emergency", "clean-shutdown"], state["outcomes"])
+    s.same("note", "recovery could not be started", state["note"])
 
 
 def memory_full(s):
@@ -83,9 +201,7 @@ boot_4() { fill_early 4; healthy_now; switch_off; }
     s.same("attempts", ["healthy", "healthy", "emergency", "emergency", "clean-shutdown", "healthy"], state["outcomes"])
     s.same("their flags", [0, 0, 0, 0, RECOVER | RECOVERED, 0], state["attempt_flags"])
     s.same("reason, stage", ("detector", "none"), (state["reason"], state["stage"]))
-    timeline = box.disk.json("/var/lib/qmr/incidents/%s/timeline.json" % state["incident"]) or {}
-    steps = {step["step"]: step["result"] for run in timeline.get("runs", []) for step in run.get("steps", [])}
-    s.same("recovery took notice in the file", "ok", steps.get("acknowledge-file"))
+    s.same("recovery took notice in the file", "ok", steps_of(box, state).get("acknowledge-file"))
 
 
 def room_again(s):
@@ -107,4 +223,5 @@ boot_2() {
 
 
 if __name__ == "__main__":
-    scenario.main(no_variables, more=(memory_full, room_again))
+    scenario.main(no_variables, once_recovers,
+                  more=(tries_without_variables, asked_without_variables, once_recovery_dies, once_image_rubbish, memory_full, room_again))
