@@ -11,6 +11,7 @@
 #include "child.h"
 #include "cleanup.h"
 #include "console.h"
+#include "file.h"
 #include "guard.h"
 #include "hold.h"
 #include "log.h"
@@ -132,6 +133,21 @@ static int probe(void *context, void *answer, struct qmr_error *err)
 	return qmr_guard_load_own(context, &state, err);
 }
 
+/*
+ * Debian's prompt gives up after some wrong passphrases, and offers a shell. Whoever does not know the passphrase has no broken machine; where
+ * the disk itself is missing, it was never asked for, and that counts.
+ */
+static int is_locked(const struct qmr_guard *guard)
+{
+	cleanup_close int root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_free char *text = NULL;
+	size_t size;
+
+	return qmr_guard_is_marked(guard, QMR_MARK_ASKED) && root_fd >= 0 &&
+	       qmr_file_read(AT_FDCWD, QMR_GUARD_CRYPTTAB, QMR_GUARD_CRYPTTAB_BYTES, &text, &size, NULL) == 0 &&
+	       qmr_hold_is_locked(root_fd, text);
+}
+
 static int fail(const struct qmr_guard *guard, const struct failure *failure, struct qmr_error *err)
 {
 	int timeout_s = guard->config->emergency_timeout_s;
@@ -141,6 +157,10 @@ static int fail(const struct qmr_guard *guard, const struct failure *failure, st
 
 	if (qmr_guard_is_shell_wanted())
 		return 0;
+	if (failure->evidence == QMR_BY_INITRAMFS_SHELL && is_locked(guard)) {
+		qmr_notice("the system's disk was not unlocked: this boot is not counted, and this machine is not restarted");
+		return 0;
+	}
 	/* Firmware that hung once keeps who asks it again in the kernel for ever, and nobody would get a shell. */
 	r = qmr_child_call(probe, (void *)guard, FIRMWARE_MS, NULL, 0, err);
 	if (r == 0)

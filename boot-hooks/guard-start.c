@@ -25,8 +25,6 @@
 
 #define PSTORE "/sys/fs/pstore"
 #define EFIVARS "/sys/firmware/efi/efivars"
-#define CRYPTTAB "/cryptroot/crypttab" /* cryptsetup-initramfs */
-#define CRYPTTAB_BYTES 65536
 #define MODPROBE_MS 4000
 #define ESP_MS 2000 /* udev names the partitions of a disk one by one; the one with the root was there before */
 
@@ -106,7 +104,7 @@ static int will_ask(void)
 	cleanup_free char *text = NULL;
 	size_t size;
 
-	return qmr_file_read(AT_FDCWD, CRYPTTAB, CRYPTTAB_BYTES, &text, &size, NULL) == 0 && qmr_hold_will_ask(text);
+	return qmr_file_read(AT_FDCWD, QMR_GUARD_CRYPTTAB, QMR_GUARD_CRYPTTAB_BYTES, &text, &size, NULL) == 0 && qmr_hold_will_ask(text);
 }
 
 static void new_attempt(const struct qmr_guard *guard, const struct qmr_state *state, struct qmr_attempt *ret)

@@ -96,6 +96,10 @@ int qmr_guard_is_own(const struct qmr_guard *guard, const struct qmr_state *stat
 
 #define QMR_MARK_COUNTED "counted" /* systemd-boot took a try off this boot's entry; it has it back */
 
+/* What cryptsetup-initramfs will open, in its initramfs, and how much of it is read. */
+#define QMR_GUARD_CRYPTTAB "/cryptroot/crypttab"
+#define QMR_GUARD_CRYPTTAB_BYTES 65536
+
 /* Sets a mark, with text in it, in place of an older one. The run folder is made if it is missing. */
 int qmr_guard_mark(const struct qmr_guard *guard, const char *name, const char *text, struct qmr_error *err) QMR_MUST_CHECK;
 

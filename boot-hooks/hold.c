@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,19 +126,63 @@ const char *qmr_hold_find(int root_fd)
 	return qmr_hold_find_person(root_fd);
 }
 
+/* One line of a crypttab(5): 1 if somebody may be asked for its key. */
+static int is_asked_for(char *line, const char **ret_target, const char **ret_source)
+{
+	char *rest = NULL;
+	const char *target = strtok_r(line, " \t", &rest), *source = strtok_r(NULL, " \t", &rest);
+	const char *key = strtok_r(NULL, " \t", &rest), *options = strtok_r(NULL, " \t", &rest);
+
+	if (!target || target[0] == '#' || !source)
+		return 0;
+	*ret_target = target;
+	*ret_source = source;
+	return !key || key[0] != '/' || (options && strstr(options, "keyscript="));
+}
+
 int qmr_hold_will_ask(char *text)
 {
+	const char *target, *source;
 	char *place = NULL;
 
-	for (char *line = strtok_r(text, "\n", &place); line; line = strtok_r(NULL, "\n", &place)) {
-		char *rest = NULL;
-		const char *target = strtok_r(line, " \t", &rest), *source = strtok_r(NULL, " \t", &rest);
-		const char *key = strtok_r(NULL, " \t", &rest), *options = strtok_r(NULL, " \t", &rest);
-
-		if (!target || target[0] == '#' || !source)
-			continue;
-		if (!key || key[0] != '/' || (options && strstr(options, "keyscript=")))
+	for (char *line = strtok_r(text, "\n", &place); line; line = strtok_r(NULL, "\n", &place))
+		if (is_asked_for(line, &target, &source))
 			return 1;
-	}
+	return 0;
+}
+
+static int has(int root_fd, const char *folder, const char *name)
+{
+	char path[PATH_MAX];
+
+	return *name && snprintf(path, sizeof(path), "%s/%s", folder, name) < (int)sizeof(path) && faccessat(root_fd, path, F_OK, 0) == 0;
+}
+
+static int has_source(int root_fd, const char *source)
+{
+	static const struct {
+		const char *prefix, *folder;
+	} links[] = {
+		{"UUID=", "dev/disk/by-uuid"},
+		{"LABEL=", "dev/disk/by-label"},
+		{"PARTUUID=", "dev/disk/by-partuuid"},
+		{"PARTLABEL=", "dev/disk/by-partlabel"},
+		{"/", "."},
+	};
+
+	for (size_t i = 0; i < sizeof(links) / sizeof(*links); i++)
+		if (!strncmp(source, links[i].prefix, strlen(links[i].prefix)))
+			return has(root_fd, links[i].folder, source + strlen(links[i].prefix));
+	return 0;
+}
+
+int qmr_hold_is_locked(int root_fd, char *text)
+{
+	const char *target, *source;
+	char *place = NULL;
+
+	for (char *line = strtok_r(text, "\n", &place); line; line = strtok_r(NULL, "\n", &place))
+		if (is_asked_for(line, &target, &source) && has_source(root_fd, source) && !has(root_fd, "dev/mapper", target))
+			return 1;
 	return 0;
 }

@@ -21,4 +21,7 @@ int qmr_hold_is_asked(int root_fd);
  */
 int qmr_hold_will_ask(char *text);
 
+/* 1 if one of these disks is there, and was not opened: nobody gave its key. text is changed. */
+int qmr_hold_is_locked(int root_fd, char *text);
+
 #endif

@@ -243,11 +243,23 @@ const char *qmr_final_condition_name(unsigned int final)
 	return NAME_OF(names, final);
 }
 
+#define CLOCKS_S 2 /* the kernel's messages and its uptime are not by the same clock */
+
+/*
+ * Another system on this machine keeps its crash records in the same memory. What crashed earlier in its life than this attempt came to its
+ * good end was not this attempt.
+ */
+static int is_of_another(const struct qmr_attempt *last, const struct qmr_evidence *evidence)
+{
+	return (last->outcome == QMR_CLEAN_SHUTDOWN || last->outcome == QMR_HEALTHY) && evidence->crash_uptime_s >= 0 &&
+	       evidence->crash_uptime_s + CLOCKS_S < (int64_t)last->uptime_s;
+}
+
 void qmr_state_close_last(struct qmr_state *state, const struct qmr_evidence *evidence, int window_s)
 {
 	struct qmr_attempt *last = &state->attempts[0];
 
-	if (state->n_attempts == 0)
+	if (state->n_attempts == 0 || (evidence->panic && is_of_another(last, evidence)))
 		return;
 	/* Evidence of a crash is stronger than any orderly end that was on its way. */
 	if (evidence->panic) {

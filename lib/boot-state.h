@@ -177,7 +177,8 @@ int qmr_state_block_module(struct qmr_state *state, const char *module, struct q
 
 /*
  * Gives the newest attempt its outcome at the start of the next one: crash record before what the attempt itself recorded
- * (emergency, failed check, orderly end) before unknown. A crash after the attempt was healthy is noted in phase healthy, which is
+ * (emergency, failed check, orderly end) before unknown. A record of a crash that came earlier in the life of its kernel than this attempt was
+ * healthy or left on purpose is another system's, and says nothing. A crash after the attempt was healthy is noted in phase healthy, which is
  * not counted unless it is within window_s seconds of uptime after it.
  */
 void qmr_state_close_last(struct qmr_state *state, const struct qmr_evidence *evidence, int window_s);

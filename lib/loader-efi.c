@@ -23,7 +23,8 @@ int qmr_loader_variable(const char *name, char ret_value[QMR_LOADER_VALUE])
 		efi_error_clear();
 		return -ENOENT;
 	}
-	if (size / 2 > QMR_LOADER_VALUE)
+	/* A system that was written to disk still sees variables that the loader has not set for its resume: they are empty. */
+	if (size < 2 || size / 2 > QMR_LOADER_VALUE || (!data[0] && !data[1]))
 		return -ENOENT;
 	for (size_t i = 0; i + 1 < size && (data[i] || data[i + 1]) && n < QMR_LOADER_VALUE - 1; i += 2)
 		ret_value[n++] = data[i + 1] ? '?' : (char)data[i];

@@ -57,6 +57,8 @@ static void judge(struct search *search, const char *device, blkid_probe probe)
 
 	if (!strcmp(type, "swsuspend"))
 		search->found.suspended = 1;
+	if (!strcmp(type, "crypto_LUKS"))
+		snprintf(search->found.locked, sizeof(search->found.locked), "%s", device);
 	if (*config->root_uuid && !strcasecmp(uuid, config->root_uuid)) {
 		search->n_roots++;
 		snprintf(search->found.root, sizeof(search->found.root), "%s", device);
@@ -179,10 +181,20 @@ static int find_devices(void *context, void *answer, struct qmr_error *err)
 	if (search.n_roots > 1)
 		return qmr_error_set(err, -ENOTUNIQ, "%u devices have the root's UUID %s, and none is touched",
 				     search.n_roots, call->config->root_uuid);
-	if (search.n_roots == 0)
-		return qmr_error_set(err, -ENODEV, "no device has the root's UUID %s", call->config->root_uuid);
 	*(struct qmr_devices *)answer = search.found;
 	return 0;
+}
+
+/* The ESP is known all the same: boot state and boot entries do not need the root. */
+static enum qmr_result have_no_root(const struct qmr_recovery *recovery, struct qmr_error *err)
+{
+	const struct qmr_devices *devices = &recovery->devices;
+
+	if (devices->locked[0])
+		qmr_error_set(err, -ENODEV, "no root was found; '%s' is locked (LUKS), and nothing here opens it", devices->locked);
+	else
+		qmr_error_set(err, -ENODEV, "no device has the root's UUID %s", recovery->config.root_uuid);
+	return QMR_RESULT_FAILED;
 }
 
 enum qmr_result qmr_step_devices(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
@@ -193,6 +205,8 @@ enum qmr_result qmr_step_devices(struct qmr_recovery *recovery, int deadline_ms,
 
 	if (r < 0)
 		return qmr_result_from(r);
+	if (!recovery->devices.root[0])
+		return have_no_root(recovery, err);
 	qmr_error_set(err, 0, "root %s (%s), ESP %s", recovery->devices.root, recovery->devices.root_type,
 		      recovery->devices.esp[0] ? recovery->devices.esp : "not found");
 	return QMR_RESULT_OK;

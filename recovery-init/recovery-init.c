@@ -157,8 +157,8 @@ static void run_step(const struct step *step, struct qmr_recovery *recovery, str
 }
 
 /*
- * Why nothing was repaired: the first step of the system's disk that failed, else what the apply step says. What servers and networks do
- * decides nothing.
+ * Why nothing was repaired: the first step of the system's disk that failed, or left it alone since a hibernated system is on it, else what the
+ * apply step says. What servers and networks do decides nothing.
  */
 static const char *find_why(const struct qmr_timeline *timeline)
 {
@@ -170,7 +170,7 @@ static const char *find_why(const struct qmr_timeline *timeline)
 
 			if (!strcmp(step->name, decide[i]) &&
 			    (step->result == QMR_RESULT_FAILED || step->result == QMR_RESULT_LATE ||
-			     (step->result == QMR_RESULT_SKIPPED && !strcmp(step->name, "announce")) ||
+			     (step->result == QMR_RESULT_SKIPPED && (!strcmp(step->name, "announce") || !strcmp(step->name, "check-root"))) ||
 			     !strcmp(step->name, "apply")))
 				return step->text;
 		}

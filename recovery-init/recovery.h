@@ -44,6 +44,7 @@ enum qmr_result qmr_result_from(int code);
 /* Devices by what is on them; names like "/dev/vda2", empty while not found. */
 struct qmr_devices {
 	char root[QMR_DEVICE_BYTES], root_type[32], esp[QMR_DEVICE_BYTES];
+	char locked[QMR_DEVICE_BYTES]; /* a LUKS container, where no root was found */
 	int suspended; /* some swap device holds a hibernated system: the root must not be written */
 };
 

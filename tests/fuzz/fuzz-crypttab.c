@@ -11,11 +11,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = malloc(size + 1);
 
-	if (!text)
-		return 0;
-	memcpy(text, data, size);
-	text[size] = '\0';
-	(void)qmr_hold_will_ask(text);
+	for (int i = 0; text && i < 2; i++) {
+		memcpy(text, data, size);
+		text[size] = '\0';
+		(void)(i == 0 ? qmr_hold_will_ask(text) : qmr_hold_is_locked(-1, text)); /* a path that begins with "/" goes below "." */
+	}
 	free(text);
 	return 0;
 }

@@ -193,6 +193,30 @@ static void test_names_of_blocked_modules(void **unused)
 		assert_null(strpbrk(back.modules[0], " \n#/"));
 }
 
+static void a_crash_of_another_system(void **unused)
+{
+	static const struct {
+		enum qmr_outcome outcome;
+		int64_t crash_uptime_s;
+		enum qmr_outcome after;
+	} cases[] = {
+		{QMR_CLEAN_SHUTDOWN, 5, QMR_CLEAN_SHUTDOWN}, {QMR_HEALTHY, 5, QMR_HEALTHY},	  {QMR_CLEAN_SHUTDOWN, 28, QMR_PANIC},
+		{QMR_HEALTHY, 31, QMR_PANIC},		     {QMR_CLEAN_SHUTDOWN, -1, QMR_PANIC}, {QMR_OPEN, 5, QMR_PANIC},
+		{QMR_EMERGENCY, 5, QMR_PANIC},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct qmr_evidence evidence = {.panic = 1, .crash_uptime_s = cases[i].crash_uptime_s};
+		struct qmr_state s;
+
+		qmr_state_init(&s, root);
+		s.n_attempts = 1;
+		s.attempts[0] = (struct qmr_attempt){.outcome = (uint8_t)cases[i].outcome, .uptime_s = 30};
+		qmr_state_close_last(&s, &evidence, 300);
+		assert_int_equal(s.attempts[0].outcome, cases[i].after);
+	}
+}
+
 static void hibernation_ends_with_a_healthy_boot(void **unused)
 {
 	struct qmr_state s = {.n_attempts = 3};
@@ -213,7 +237,7 @@ static void hibernation_ends_with_a_healthy_boot(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_names_of_blocked_modules), cmocka_unit_test(encodes_and_decodes),
+		cmocka_unit_test(a_crash_of_another_system), cmocka_unit_test(test_names_of_blocked_modules), cmocka_unit_test(encodes_and_decodes),
 		cmocka_unit_test(bytes_are_where_the_document_says),
 		cmocka_unit_test(every_flipped_bit_is_noticed),
 		cmocka_unit_test(every_truncation_is_refused),

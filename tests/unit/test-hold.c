@@ -94,6 +94,29 @@ static void crypttab(void **unused)
 	}
 }
 
+static void a_locked_disk(void **unused)
+{
+	static const struct {
+		const char *text;
+		int locked;
+	} cases[] = {
+		{"", 0}, {"root UUID=1 none luks\n", 1}, {"open UUID=1 none luks\n", 0}, {"root UUID=2 none luks\n", 0},
+		{"root /dev/vda2 none luks\n", 1}, {"root /dev/vda3\n", 0}, {"root UUID=1 /etc/key luks\n", 0}, {"root PARTUUID=1 none\n", 0},
+		{"open UUID=1\nswap UUID=1 none luks,swap\n", 1}, {"root UUID= none\n", 0}, {"root vda2 none\n", 0},
+	};
+
+	put("dev/disk/by-uuid/1", "");
+	put("dev/vda2", "");
+	put("dev/mapper/open", "");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		char text[128];
+
+		strcpy(text, cases[i].text);
+		if (qmr_hold_is_locked(root_fd, text) != cases[i].locked)
+			fail_msg("'%s'", cases[i].text);
+	}
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_folder, remove_folder)
 
 int main(void)
@@ -101,6 +124,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(nothing_speaks_against_it), TEST(a_question), TEST(a_session),		TEST(somebody_in_utmp),
 		TEST(repairs),			 TEST(an_offline_update), cmocka_unit_test(crypttab),
+		TEST(a_locked_disk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

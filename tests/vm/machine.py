@@ -21,13 +21,15 @@ import zlib
 
 import blocklog
 import firmware
+import luks
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "qmr-tests")
 TEMPORARY = os.environ.get("TMPDIR", "/var/tmp")
 MIB = 1 << 20
-ESP_MIB, ROOT_MIB = 256, 1536
+ESP_MIB, ROOT_MIB, LUKS_MIB = 256, 1536, 16
+NO_VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 LIMIT_S = 1200  # the last resort: software emulation on a busy machine
 EXAMINE_S = 10  # what QEMU has to tell about a machine that came to it
 
@@ -36,6 +38,8 @@ PACKAGES = ("systemd", "systemd-sysv", "udev", "kmod", "dbus", "linux-image-amd6
             "util-linux", "e2fsprogs", "dosfstools", "systemd-boot", "systemd-boot-efi", "dhcpcd-base", "libefivar1",
             "libefiboot1", "libblkid1", "libinih1", "libjansson4", "libkmod2", "libzstd1", "zlib1g", "libcurl4", "libssl3",
             "libseccomp2")
+# What one scenario or another has beside them: a second base, for all of these.
+MORE_PACKAGES = ("cryptsetup-initramfs", "kexec-tools")
 # Headers that fit the kernel come from the same archive state: mmdebstrap's own apt fetches them.
 HEADERS_HOOK = """set -eu
 cd "$(dirname "$0")/headers"
@@ -108,26 +112,26 @@ def write(path, content, mode=0o644):
     os.chmod(path, mode)
 
 
-def base():
-    """A folder with Debian's packages as tree.tar and the headers of its kernel, made once."""
-    folder = os.path.join(CACHE, "base-%08x" % zlib.crc32(repr((PACKAGES, HEADERS_HOOK)).encode()))
+def base(packages=()):
+    """A folder with Debian's packages as tree.tar and the headers of its kernel, made once. packages: more than PACKAGES."""
+    folder = os.path.join(CACHE, "base-%08x" % zlib.crc32(repr((PACKAGES + packages, HEADERS_HOOK)).encode()))
     os.makedirs(CACHE, exist_ok=True)
     with open(os.path.join(CACHE, "lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(folder):
-            print("making a Debian 12 for the virtual machines with mmdebstrap, once (about a minute, 900 MB): " + folder,
-                  flush=True)
+            print("making a Debian 12 for the virtual machines with mmdebstrap, once (about a minute, 900 MB): " +
+                  " ".join((folder,) + packages), flush=True)
             with tempfile.TemporaryDirectory(dir=CACHE) as work:
-                make_base(work)
+                make_base(work, PACKAGES + packages)
                 os.rename(work + "/done", folder)
     return folder
 
 
-def make_base(work):
+def make_base(work, packages):
     done = work + "/done"
     os.makedirs(done + "/headers")
     write(done + "/hook", HEADERS_HOOK)
-    run("mmdebstrap", "--quiet", "--format=tar", "--variant=minbase", "--include=" + ",".join(PACKAGES),
+    run("mmdebstrap", "--quiet", "--format=tar", "--variant=minbase", "--include=" + ",".join(packages),
         '--aptopt=Apt::Install-Recommends "false"', '--customize-hook=sh "%s/hook" "$1"' % done, "bookworm", done + "/tree.tar")
     headers = done + "/headers"
     for package in sorted(os.listdir(headers)):
@@ -153,16 +157,18 @@ INSTALL = "qmrctl install --no-variables --esp-path /efi"
 class System:
     """A system on disk that machines are copied from: Debian, qmr by `make install` and `qmrctl install`, and what else is
     asked for. files: path -> content (or (content, mode)) put into the tree before qmrctl runs. script: run in the tree before.
-    small: without what adds nothing but time to a scenario about qmr, see SMALL_UNITS."""
+    small: without what adds nothing but time to a scenario about qmr, see SMALL_UNITS. packages: more than PACKAGES. passphrase: the root
+    lies in a LUKS2 container that this opens, see luks.py."""
 
-    def __init__(self, work, build, config, files=None, script="", name="system", install=True, small=False):
+    def __init__(self, work, build, config, files=None, script="", name="system", install=True, small=False, packages=(), passphrase=None):
         self.small = small
         self.root_uuid, esp_serial = str(uuid.uuid4()), os.urandom(4).hex().upper()
+        self.luks = b""
         self.machine_id = uuid.uuid4().hex
         self.tree, self.esp, self.disk = (os.path.join(work, name + suffix) for suffix in ("", ".esp", ".img"))
         os.makedirs(self.tree)
         os.makedirs(self.esp)
-        run("tar", "-C", self.tree, "-xf", base() + "/tree.tar", "--exclude=./dev/*")
+        run("tar", "-C", self.tree, "-xf", base(packages) + "/tree.tar", "--exclude=./dev/*")
         self.kernel = kernel_of(self.tree)
         run("make", "-s", "-C", SOURCE, "B=" + os.path.abspath(build), "install", "DESTDIR=" + self.tree)
         self.settle("%s-%s" % (esp_serial[:4], esp_serial[4:]), config)
@@ -170,6 +176,8 @@ class System:
             write(self.tree + path, *(content if isinstance(content, tuple) else (content,)))
         if small:
             self.leave_out()
+        if passphrase:
+            self.lock(passphrase)
         in_tree(self.tree, self.esp, "bootctl --no-variables --esp-path=/efi install; depmod %s; systemctl -q enable "
                 "director.service\n%s\n%s" % (self.kernel, script, INSTALL if install else "update-initramfs -u -k all"))
         self.make_disk(esp_serial)
@@ -194,6 +202,14 @@ class System:
         for path, content in files.items():
             write(self.tree + path, *(content if isinstance(content, tuple) else (content,)))
 
+    def lock(self, passphrase):
+        """cryptsetup-initramfs will ask for it."""
+        container = str(uuid.uuid4())
+        self.luks = luks.container(container, passphrase, LUKS_MIB * MIB)
+        write(self.tree + "/etc/crypttab", "locked UUID=%s none luks,initramfs\n" % container)
+        with open(self.tree + "/etc/initramfs-tools/modules", "a") as f:
+            f.write("dm_crypt\ncrypto_null\n")
+
     def leave_out(self):
         for folder, names in (("system", SMALL_UNITS), ("system-generators", SMALL_GENERATORS)):
             for name in names.split():
@@ -204,21 +220,27 @@ class System:
     def make_disk(self, esp_serial):
         root = self.disk + ".root"
         with open(self.disk, "wb") as f:
-            f.truncate((ESP_MIB + ROOT_MIB + 2) * MIB)
+            f.truncate((ESP_MIB + len(self.luks) // MIB + ROOT_MIB + 2) * MIB)
         run("sfdisk", "-q", self.disk, input="label: gpt\nstart=1MiB, size=%dMiB, type=U\nstart=%dMiB, size=%dMiB, type=L\n" %
-            (ESP_MIB, ESP_MIB + 1, ROOT_MIB))
+            (ESP_MIB, ESP_MIB + 1, len(self.luks) // MIB + ROOT_MIB))
         run("mformat", "-i", self.disk + "@@1M", "-T", ESP_MIB * MIB // 512, "-h", "64", "-s", "32", "-F", "-N", esp_serial, "::")
         run("mcopy", "-s", "-i", self.disk + "@@1M", *[os.path.join(self.esp, n) for n in os.listdir(self.esp)], "::/")
         run("mke2fs", "-q", "-F", "-t", "ext4", "-U", self.root_uuid, "-d", self.tree, root, "%dM" % ROOT_MIB)
-        run("dd", "if=" + root, "of=" + self.disk, "bs=1M", "seek=%d" % (ESP_MIB + 1), "conv=notrunc,sparse")
+        run("dd", "if=" + root, "of=" + self.disk, "bs=1M", "seek=%d" % (ESP_MIB + 1 + len(self.luks) // MIB), "conv=notrunc,sparse")
         os.unlink(root)
+        with open(self.disk, "r+b") as f:
+            f.seek((ESP_MIB + 1) * MIB)
+            f.write(self.luks)
 
 
 class Disk:
     """A disk image at rest: files of its root and of its ESP."""
 
     def __init__(self, path):
-        self.path, self.root, self.esp = path, "%s?offset=%d" % (path, (ESP_MIB + 1) * MIB), path + "@@1M"
+        with open(path, "rb") as f:
+            f.seek((ESP_MIB + 1) * MIB)
+            self.root_mib = ESP_MIB + 1 + (LUKS_MIB if f.read(6) == b"LUKS\xba\xbe" else 0)
+        self.path, self.root, self.esp = path, "%s?offset=%d" % (path, self.root_mib * MIB), path + "@@1M"
 
     def debugfs(self, *requests, writing=False):
         command = ["debugfs", "-f", "/dev/stdin"] + (["-w"] if writing else []) + [self.root]
@@ -227,7 +249,7 @@ class Disk:
 
     def rest(self):
         """What a machine stopped in the middle left in the journal is put in place, as its next mount would do."""
-        root, start = self.path + ".root", "%d" % (ESP_MIB + 1)
+        root, start = self.path + ".root", "%d" % self.root_mib
         run("dd", "if=" + self.path, "of=" + root, "bs=1M", "skip=" + start, "count=%d" % ROOT_MIB, "conv=sparse")
         subprocess.run(["e2fsck", "-p", root], stdout=subprocess.DEVNULL)
         run("dd", "if=" + root, "of=" + self.path, "bs=1M", "seek=" + start, "conv=notrunc")
@@ -278,6 +300,7 @@ class Run:
         self.process, self.qmp = process, qmp
         self.resets = self.host_resets = 0
         self.ended, self.seconds, self.log, self.last = None, 0.0, None, ""
+        self.unfinished = ""  # a line that has not come to its end, such as a prompt
 
     def reset(self):
         """The reset button."""
@@ -322,7 +345,7 @@ class Machine:
         self.vars = self.folder + "/vars.fd"
         is_copy = isinstance(origin, Machine)
         run("cp", "--sparse=always", "--reflink=auto", origin.disk.path if is_copy else origin.disk, self.folder + "/disk.img")
-        shutil.copy(origin.vars if is_copy else "/usr/share/OVMF/OVMF_VARS_4M.fd", self.vars)
+        shutil.copy(origin.vars if is_copy else NO_VARIABLES, self.vars)
         self.disk = Disk(self.folder + "/disk.img")
         self.play(scenario)
 
@@ -330,6 +353,11 @@ class Machine:
         """Another scenario for the same machine; its boots count from 1 again."""
         self.disk.put("/var/lib/director/scenario", "nonce=%s\n%s" % (self.nonce, scenario))
         self.disk.put("/var/lib/director/n", "0\n")
+
+    def move(self, product_uuid):
+        """The disk, into another machine, whose firmware has never seen it."""
+        shutil.copy(NO_VARIABLES, self.vars)
+        self.hardware = ("-uuid", product_uuid)
 
     def variables(self):
         return firmware.variables(self.vars)
@@ -453,6 +481,7 @@ def follow(run_, until, max_resets, watch, limit):
                     *lines, serial = (serial + data).split(b"\n")
                     for line in lines:
                         take_line(run_, line, until, watch)
+                    run_.unfinished = serial.decode("utf-8", "replace")
             if not selector.get_map():
                 run_.ended = run_.ended or "died"
 

@@ -89,17 +89,19 @@ class Scenario:
                   (done.ended, done.last, done.seconds, done.resets))
         return done
 
-    def settled(self, name, config, files=None, script="", small=False):
+    def settled(self, name, config, files=None, script="", hardware=(), keys=None, **more):
         """A machine that was healthy once, restore point and boot entry included, and was switched off: to be copied.
-        config, files: functions that return them. small: see machine.System. boot_cpu_seconds: what it took from power-on to
-        multi-user.target."""
+        config, files: functions that return them. more: see machine.System. hardware: see machine.Machine. keys(run): called again and again,
+        to type what the first boot asks for. boot_cpu_seconds: what it took from power-on to multi-user.target."""
         def make(folder):
-            system = machine.System(folder, self.build, config(), files() if files else None, script=script, small=small)
-            box = machine.Machine(system, folder, "settled")
+            system = machine.System(folder, self.build, config(), files() if files else None, script=script, **more)
+            box = machine.Machine(system, folder, "settled", hardware=hardware)
             os.unlink(system.disk)
             begin = time.monotonic()
 
             def watch(run, what, text):
+                if keys:
+                    keys(run)
                 if what == "line" and text.endswith(": boot 1"):
                     box.boot_cpu_seconds = run.cpu_seconds()
             done = box.boot(watch=watch)
