@@ -17,6 +17,7 @@
 #define FOLDER "EFI/qmr"
 #define PRODUCT_UUID "/sys/class/dmi/id/product_uuid" /* for root only */
 #define HEADER_BYTES 8
+#define SYSFS_BYTES 4096 /* a file of sysfs says that it is a page, whatever is in it */
 
 static const char *const paths[] = {FOLDER "/state-a", FOLDER "/state-b"};
 enum { N_SLOTS = sizeof(paths) / sizeof(*paths) };
@@ -54,7 +55,7 @@ static uint32_t own_machine(void)
 	cleanup_free char *text = NULL;
 	size_t size;
 
-	return qmr_file_read(AT_FDCWD, PRODUCT_UUID, 64, &text, &size, NULL) < 0 ? 0 : qmr_state_machine_id(text);
+	return qmr_file_read(AT_FDCWD, PRODUCT_UUID, SYSFS_BYTES, &text, &size, NULL) < 0 ? 0 : qmr_state_machine_id(text);
 }
 
 static int begin(const char *place, struct qmr_error *err)
