@@ -152,10 +152,10 @@ INSTALL = "qmrctl install --no-variables --esp-path /efi"
 class System:
     """A system on disk that machines are copied from: Debian, qmr by `make install` and `qmrctl install`, and what else is
     asked for. files: path -> content (or (content, mode)) put into the tree before qmrctl runs. script: run in the tree before.
-    small: without what adds nothing but time to a scenario about qmr, see SMALL_UNITS."""
+    small: without what adds nothing but time to a scenario about qmr, see SMALL_UNITS. config None: the same without qmr."""
 
     def __init__(self, work, build, config, files=None, script="", name="system", install=True, small=False):
-        self.small = small
+        self.small, install = small, install and config is not None
         self.root_uuid, esp_serial = str(uuid.uuid4()), os.urandom(4).hex().upper()
         self.machine_id = uuid.uuid4().hex
         self.tree, self.esp, self.disk = (os.path.join(work, name + suffix) for suffix in ("", ".esp", ".img"))
@@ -163,7 +163,8 @@ class System:
         os.makedirs(self.esp)
         run("tar", "-C", self.tree, "-xf", base() + "/tree.tar", "--exclude=./dev/*")
         self.kernel = kernel_of(self.tree)
-        run("make", "-s", "-C", SOURCE, "B=" + os.path.abspath(build), "install", "DESTDIR=" + self.tree)
+        if config is not None:
+            run("make", "-s", "-C", SOURCE, "B=" + os.path.abspath(build), "install", "DESTDIR=" + self.tree)
         self.settle("%s-%s" % (esp_serial[:4], esp_serial[4:]), config)
         for path, content in {**(SMALL_FILES if small else {}), **(files or {})}.items():
             write(self.tree + path, *(content if isinstance(content, tuple) else (content,)))
@@ -184,7 +185,7 @@ class System:
             # Small, and so quick under emulation: Debian's own choice holds the drivers of all machines.
             "/etc/initramfs-tools/conf.d/test.conf": "MODULES=list\nCOMPRESS=zstd\n",
             "/etc/initramfs-tools/modules": "virtio_pci\nvirtio_blk\next4\n",
-            "/etc/qmr/qmr.conf": config,
+            **({"/etc/qmr/qmr.conf": config} if config is not None else {}),
             "/etc/systemd/system/director.service": DIRECTOR_UNIT,
             "/usr/local/sbin/director": (DIRECTOR, 0o755),
             "/var/lib/director/scenario": "",
