@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What recovery costs, side by side with other ways, in one run; docs/performance.md says what is compared. Run by `make bench`.
+"""What qmr costs a normal boot, and what recovery costs beside other ways, in one run; docs/performance.md says what is compared. Run by
+`make bench`.
 
-usage: python3 tests/bench/bench.py -B BUILD [--rounds N] [--only images|recovery|guard|memory ...]
+usage: python3 tests/bench/bench.py -B BUILD [--rounds N] [--pairs N] [--ordinary] [--only images|guard|pairs|recovery|memory ...]
 
 Figures go to BUILD/bench/result.json. Time decides nothing about the exit status: it is 0 when everything could be measured.
 """
@@ -18,14 +19,16 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "vm")]
 sys.dont_write_bytecode = True
 import boots  # noqa: E402
+import guard  # noqa: E402
+import guests  # noqa: E402
 import images  # noqa: E402
 import machine  # noqa: E402
 import network  # noqa: E402
+import pairs  # noqa: E402
 from figures import load, say  # noqa: E402
 
-PARTS = ("images", "recovery", "guard", "memory")
-REPORTS = {"images": images.report, "recovery": boots.report_recovery, "guard": boots.report_guard, "memory": boots.report_memory}
-GUARD_BOOTS = 2  # for each round: they are short
+REPORTS = {"images": images.report, "guard": guard.report, "pairs": pairs.report, "recovery": boots.report_recovery,
+           "memory": boots.report_memory}
 
 
 def host():
@@ -51,7 +54,16 @@ class Results:
             f.write("\n")
 
 
-def measure_boots(work, build, rounds, parts, results):
+def measure_normal_boots(work, build, arguments, parts, results):
+    say("Normal boots")
+    machines = guests.Guests(work, build, not arguments.ordinary)
+    if "guard" in parts:
+        results.add("guard", guard.measure(machines, arguments.rounds))
+    if "pairs" in parts:
+        results.add("pairs", pairs.measure(machines, arguments.pairs))
+
+
+def measure_recoveries(work, build, rounds, parts, results):
     say("Bringing a machine to where it switches to recovery")
     fleet = boots.Fleet(work, build)
     fleet.prepare()
@@ -60,9 +72,6 @@ def measure_boots(work, build, rounds, parts, results):
         if "recovery" in parts:
             say("Recovery and the floor")
             results.add("recovery", boots.measure_recovery(fleet, rounds))
-        if "guard" in parts:
-            say("Normal boots")
-            results.add("guard", boots.measure_guard(fleet, GUARD_BOOTS * rounds))
         if "memory" in parts:
             say("Memory")
             results.add("memory", boots.measure_memory(fleet))
@@ -72,12 +81,16 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("-B", dest="build", required=True)
     parser.add_argument("--rounds", type=int, default=3, help="how often each comparison is made, in turns; default 3")
-    parser.add_argument("--only", action="append", choices=PARTS, help="this part alone; may be given more than once")
+    parser.add_argument("--pairs", type=int, default=20, help="normal boots with and without qmr, 5 or more; default 20")
+    parser.add_argument("--ordinary", action="store_true", help="normal boots of a Debian with all that it starts, not of a small one")
+    parser.add_argument("--only", action="append", choices=REPORTS, help="this part alone; may be given more than once")
     parser.add_argument("--keep", action="store_true", help="keep disks and consoles")
     arguments = parser.parse_args()
     if os.geteuid():
         sys.exit("bench.py: making Debian trees and a network for a machine needs root; run it as root")
-    parts = arguments.only or PARTS
+    if arguments.pairs < 5:
+        parser.error("fewer than 5 pairs say nothing")
+    parts = set(arguments.only or REPORTS)
     build = os.path.abspath(arguments.build)
     os.makedirs(build + "/bench", exist_ok=True)
     machine.clean_up_on_signals()
@@ -86,12 +99,14 @@ def main():
     if "images" in parts:
         say("Images: mkrecovery, dracut and mkinitramfs in turns")
         results.add("images", images.measure(build, arguments.rounds))
-    if set(parts) != {"images"}:
-        work = tempfile.TemporaryDirectory(prefix="qmr-bench-", dir=machine.TEMPORARY)
-        if arguments.keep:
-            work._finalizer.detach()
-            say("Kept: " + work.name)
-        measure_boots(work.name, build, arguments.rounds, parts, results)
+    work = tempfile.TemporaryDirectory(prefix="qmr-bench-", dir=machine.TEMPORARY)
+    if arguments.keep:
+        work._finalizer.detach()
+        say("Kept: " + work.name)
+    if parts & {"guard", "pairs"}:
+        measure_normal_boots(work.name, build, arguments, parts, results)
+    if parts & {"recovery", "memory"}:
+        measure_recoveries(work.name, build, arguments.rounds, parts, results)
     say("All figures: " + results.path)
 
 

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A whole machine brought to three points from which copies are started again and again: healthy, about to enter recovery,
-and there with the floor's image in recovery's place. Copies are bit by bit, so each run begins with the same disk and variables."""
-import io
+"""A whole machine brought to two points from which copies are started again and again: about to enter recovery, and there with the
+floor's image in recovery's place. Copies are bit by bit, so each run begins with the same disk and variables."""
 import os
 import re
 import shutil
 import time
 
 import floor
-import images
 import machine
 import network
 import repository
@@ -37,7 +35,6 @@ SCENARIO = """boot_1() {
 RESETS_TO_RECOVERY = 3  # two panics, and the boot that switches
 UKI = "/EFI/Linux/qmr-recovery.efi"
 PATIENCE_S = 600
-MARK = 'echo "<3>bench: %s" >/dev/kmsg\n'
 MEMORY_MIB, MEMORY_STEP_MIB = (96, 768), 16
 # Recovery's steps beside what the floor does at that point.
 SHARED = (("drivers", ("devices",)), ("address", ("network",)), ("transfers", ("upload", "fetch")))
@@ -107,7 +104,6 @@ class Fleet:
         say("  its first boot: healthy; then a malformed content file arrives")
         with network.Network(self.owner, self.nonce) as self.servers:
             self.need(box.boot(network=self.servers).ended == "shutdown", "the first boot did not end", box)
-            self.healthy = Copy(box)
             self.broken = Copy(box)
             say("  two panics, and the boot that switches to recovery")
             done = self.broken.boot(network=self.servers, max_resets=RESETS_TO_RECOVERY)
@@ -235,72 +231,3 @@ def measure_memory(fleet):
 
 def report_memory(result):
     say("\nMemory: the machine recovers with %d MiB, not with %d" % (result["smallest_mib"], result["fails_mib"]))
-
-
-def add_marks(disk, off):
-    """Marks in the kernel log around boot-guard's hook and around boot-guard itself, in an archive that overlays the initramfs.
-    off: with qmr=off on the command line."""
-    entry = find(disk, "/loader/entries", r"\.conf$")
-    text = disk.esp_read(entry).decode()
-    if off:
-        disk.esp_put(entry, re.sub(r"(?m)^(options .*)$", r"\1 qmr=off", text))
-    path = re.search(r"(?m)^initrd\s+(\S+)", text).group(1)
-    initrd = disk.esp_read(path)
-    copy = os.path.join(os.path.dirname(disk.path), "initrd")
-    machine.write(copy, initrd)
-    files = images.files_of(images.unpack(copy)[1])
-    order = re.sub(r"(?m)^(/scripts/init-top/00-qmr .*\n)", MARK % "hook begins" + r"\1" + MARK % "hook ends",
-                   files["scripts/init-top/ORDER"].decode())
-    script = re.sub(r"(?m)^(/usr/lib/qmr/boot-guard start\n)", MARK % "guard begins" + r"\1" + MARK % "guard ends",
-                    files["scripts/init-top/00-qmr"].decode())
-    overlay = archive({"scripts/init-top/ORDER": order.encode(), "scripts/init-top/00-qmr": script.encode()})
-    disk.esp_put(path, initrd + bytes(-len(initrd) % 4) + overlay)
-
-
-def find(disk, folder, pattern):
-    names = [n for n in run("mdir", "-b", "-i", disk.esp, "::" + folder).split() if re.search(pattern, n)]
-    if len(names) != 1:
-        raise RuntimeError("the ESP's '%s' has %d files of '%s', not one" % (folder, len(names), pattern))
-    return names[0][2:]
-
-
-def archive(files):
-    """A newc archive of programs, whose folders exist already."""
-    out = io.BytesIO()
-    for number, (name, content) in enumerate([*files.items(), ("TRAILER!!!", b"")]):
-        mode = 0o100755 if content else 0
-        fields = (number + 1, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
-        out.write(b"070701" + b"".join(b"%08X" % f for f in fields) + name.encode() + b"\0")
-        out.write(bytes(-out.tell() % 4) + content)
-        out.write(bytes(-out.tell() % 4))
-    return out.getvalue()
-
-
-def boot_with_marks(fleet, off):
-    box = Copy(fleet.healthy)
-    add_marks(box.disk, off)
-    done = box.boot(until="bench: hook ends", limit_s=PATIENCE_S, network=fleet.servers)
-    marks = {name: float(t) for t, name in re.findall(r"\[ *([0-9.]+)\] bench: (\w+ \w+)", box.console())}
-    fleet.need(done.ended == "line" and ("guard ends" in marks) != off, "no marks around boot-guard: %s" % marks, box)
-    box.remove()
-    return {what: marks[what + " ends"] - marks[what + " begins"] for what in ("hook", "guard") if what + " ends" in marks}
-
-
-def measure_guard(fleet, rounds):
-    result = {"load_before": load()}
-    on, off = [], []
-    for number in range(rounds):
-        say("  round %d of %d: a boot with boot-guard, one with qmr=off" % (number + 1, rounds))
-        on.append(boot_with_marks(fleet, False))
-        off.append(boot_with_marks(fleet, True))
-    result.update(hook=spread([r["hook"] for r in on]), boot_guard=spread([r["guard"] for r in on]),
-                  hook_off=spread([r["hook"] for r in off]), load_after=load())
-    return result
-
-
-def report_guard(result):
-    say("\nCost to a normal boot, in its initramfs (load of the host %.1f before, %.1f after)" % (result["load_before"],
-                                                                                              result["load_after"]))
-    say("  boot-guard's hook, modules and mounts included   " + show(result["hook"], digits=3))
-    say("  of it boot-guard start                           " + show(result["boot_guard"], digits=3))
-    say("  the hook with qmr=off                            " + show(result["hook_off"], digits=3))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What the parts of the benchmark share: measured values side by side, and commands whose time is taken."""
+import math
 import os
 import statistics
 import subprocess
@@ -20,6 +21,22 @@ def show(values, unit="s", digits=2):
 def ratio(one, other):
     """Of two spreads' medians."""
     return round(one["median"] / other["median"], 4)
+
+
+def student(probability, freedom):
+    """Quantile of Student's t by Cornish and Fisher's expansion: to 0.1 % from 8 degrees of freedom on."""
+    z = statistics.NormalDist().inv_cdf(probability)
+    return z + (z ** 3 + z) / (4 * freedom) + (5 * z ** 5 + 16 * z ** 3 + 3 * z) / (96 * freedom ** 2) + \
+        (3 * z ** 7 + 19 * z ** 5 + 17 * z ** 3 - 15 * z) / (384 * freedom ** 3)
+
+
+def paired(ones, others):
+    """Of values measured in turns: the median of the pairs' ratios, their mean (of logarithms), and below what it is with 95 %."""
+    logs = [math.log(one / other) for one, other in zip(ones, others)]
+    mean = statistics.mean(logs)
+    error = statistics.stdev(logs) / math.sqrt(len(logs))
+    return {"pairs": len(logs), "median": round(math.exp(statistics.median(logs)), 5), "mean": round(math.exp(mean), 5),
+            "upper_95": round(math.exp(mean + student(0.95, len(logs) - 1) * error), 5)}
 
 
 def say(text=""):

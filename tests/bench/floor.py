@@ -72,10 +72,11 @@ def curl_config(host, requests):
     return "next\n".join(parts)
 
 
-def add_curl(tree):
-    """Debian's curl with its libraries, found by its dynamic loader."""
-    shutil.copy(shutil.which("curl"), tree + "/curl")
-    for path in re.findall(r"(/\S+) \(0x", run("ldd", tree + "/curl")):
+def add_program(tree, name):
+    """Debian's program with its libraries, found by its dynamic loader."""
+    program = os.path.join(tree, name)
+    shutil.copy(shutil.which(name), program)
+    for path in re.findall(r"(/\S+) \(0x", run("ldd", program)):
         os.makedirs(tree + os.path.dirname(path), exist_ok=True)
         shutil.copy(path, tree + path)
 
@@ -92,7 +93,7 @@ def make(recovery_image, folder, host, requests, bundle, ca):
     for name, content in modules.items():
         write("%s/modules/%s.ko" % (tree, name), content)
     shutil.copy(shutil.which("busybox"), tree + "/busybox")
-    add_curl(tree)
+    add_program(tree, "curl")
     write(tree + "/init", INIT.format(modules=" ".join(modules)), 0o755)
     write(tree + "/lease", LEASE, 0o755)
     write(tree + "/requests", curl_config(host, requests))

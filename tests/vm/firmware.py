@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Reads OVMF's variable store and the boot state in it, by the documents alone."""
+import collections
 import struct
 import uuid
 import zlib
@@ -26,17 +27,21 @@ def variables(path):
     return found
 
 
-def writes(path, wanted):
-    """How often a variable was written since the store was tidied last: each value is put behind all others, and marks the one before."""
+def all_writes(path):
+    """How often each variable was written since the store was tidied last: a value is put behind all others, and marks the one before."""
     with open(path, "rb") as f:
         data = f.read()
     # Headers of the volume and of the store, then the variables, at multiples of 4 (EDK II, PiFirmwareVolume.h and VariableFormat.h).
-    at, count = struct.unpack_from("<H", data, 48)[0] + 28, 0
+    at, count = struct.unpack_from("<H", data, 48)[0] + 28, collections.Counter()
     while data[at:at + 2] == b"\xaa\x55":
         name_size, data_size = struct.unpack_from("<II", data, at + 36)
-        count += data[at + 60:at + 60 + name_size].decode("utf-16-le", "replace").rstrip("\0") == wanted
+        count[data[at + 60:at + 60 + name_size].decode("utf-16-le", "replace").rstrip("\0")] += 1
         at = (at + 60 + name_size + data_size + 3) & ~3
     return count
+
+
+def writes(path, wanted):
+    return all_writes(path)[wanted]
 
 
 def boot_entries(found):

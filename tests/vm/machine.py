@@ -158,10 +158,10 @@ class System:
     """A system on disk that machines are copied from: Debian, qmr by `make install` and `qmrctl install`, and what else is
     asked for. files: path -> content (or (content, mode)) put into the tree before qmrctl runs. script: run in the tree before.
     small: without what adds nothing but time to a scenario about qmr, see SMALL_UNITS. packages: more than PACKAGES. passphrase: the root
-    lies in a LUKS2 container that this opens, see luks.py."""
+    lies in a LUKS2 container that this opens, see luks.py. config None: the same without qmr."""
 
     def __init__(self, work, build, config, files=None, script="", name="system", install=True, small=False, packages=(), passphrase=None):
-        self.small = small
+        self.small, install = small, install and config is not None
         self.root_uuid, esp_serial = str(uuid.uuid4()), os.urandom(4).hex().upper()
         self.luks = b""
         self.machine_id = uuid.uuid4().hex
@@ -170,7 +170,8 @@ class System:
         os.makedirs(self.esp)
         run("tar", "-C", self.tree, "-xf", base(packages) + "/tree.tar", "--exclude=./dev/*")
         self.kernel = kernel_of(self.tree)
-        run("make", "-s", "-C", SOURCE, "B=" + os.path.abspath(build), "install", "DESTDIR=" + self.tree)
+        if config is not None:
+            run("make", "-s", "-C", SOURCE, "B=" + os.path.abspath(build), "install", "DESTDIR=" + self.tree)
         self.settle("%s-%s" % (esp_serial[:4], esp_serial[4:]), config)
         for path, content in {**(SMALL_FILES if small else {}), **(files or {})}.items():
             write(self.tree + path, *(content if isinstance(content, tuple) else (content,)))
@@ -193,7 +194,7 @@ class System:
             # Small, and so quick under emulation: Debian's own choice holds the drivers of all machines.
             "/etc/initramfs-tools/conf.d/test.conf": "MODULES=list\nCOMPRESS=zstd\n",
             "/etc/initramfs-tools/modules": "virtio_pci\nvirtio_blk\next4\n",
-            "/etc/qmr/qmr.conf": config,
+            **({"/etc/qmr/qmr.conf": config} if config is not None else {}),
             "/etc/systemd/system/director.service": DIRECTOR_UNIT,
             "/usr/local/sbin/director": (DIRECTOR, 0o755),
             "/var/lib/director/scenario": "",
