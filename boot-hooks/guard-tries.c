@@ -88,7 +88,8 @@ int qmr_guard_tries(const struct qmr_guard *guard, struct qmr_error *err)
 	struct qmr_loader_own own;
 	cleanup_close int fd = -1;
 
-	if (!tries)
+	/* A boot that becomes healthy in the moment in which the system goes to disk must not count its entries. */
+	if (!tries || qmr_guard_is_marked(guard, QMR_MARK_ASLEEP))
 		return 0;
 	fd = open_esp(guard, WAIT_MS, err); /* a slow disk with an ESP that nobody mounts */
 	if (fd < 0)
@@ -137,6 +138,9 @@ int qmr_guard_no_tries(const struct qmr_guard *guard, struct qmr_error *err)
 
 	if (!guard->config->machine_tries)
 		return 0;
+	r = qmr_guard_mark(guard, QMR_MARK_ASLEEP, "", err);
+	if (r < 0)
+		return r;
 	fd = open_esp(guard, 0, err);
 	if (fd < 0)
 		return fd;

@@ -51,5 +51,6 @@ int qmr_guard_hibernate(const struct qmr_guard *guard, struct qmr_error *err)
 
 int qmr_guard_awake(const struct qmr_guard *guard, struct qmr_error *err)
 {
+	qmr_guard_unmark(guard, QMR_MARK_ASLEEP);
 	return set_hibernated(guard, 0, err);
 }

@@ -94,6 +94,7 @@ int qmr_guard_is_own(const struct qmr_guard *guard, const struct qmr_state *stat
 #define QMR_MARK_DEFERRED "deferred" /* why this boot was not counted in init-top, or not for good */
 #define QMR_MARK_IN_FILE "state-in-file" /* the EFI variable does not have the newest boot state */
 
+#define QMR_MARK_ASLEEP "asleep"  /* the system goes to disk, or lies there: its entries have no counters */
 #define QMR_MARK_COUNTED "counted" /* systemd-boot took a try off this boot's entry; it has it back */
 
 /* What cryptsetup-initramfs will open, in its initramfs, and how much of it is read. */
