@@ -252,7 +252,7 @@ const char *qmr_final_condition_name(unsigned int final)
 static int is_of_another(const struct qmr_attempt *last, const struct qmr_evidence *evidence)
 {
 	return (last->outcome == QMR_CLEAN_SHUTDOWN || last->outcome == QMR_HEALTHY) && evidence->crash_uptime_s >= 0 &&
-	       evidence->crash_uptime_s + CLOCKS_S < (int64_t)last->uptime_s;
+	       evidence->crash_uptime_s < (int64_t)last->uptime_s - CLOCKS_S;
 }
 
 void qmr_state_close_last(struct qmr_state *state, const struct qmr_evidence *evidence, int window_s)
