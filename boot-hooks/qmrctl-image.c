@@ -13,6 +13,7 @@
 
 #include "cleanup.h"
 #include "file.h"
+#include "loader-once.h"
 #include "qmrctl.h"
 #include "uki-section.h"
 
@@ -21,7 +22,7 @@
 #define IMAGE_BYTES_MAX (512U << 20)
 /* Where systemd-boot looks for images by itself, and where it does not. */
 const struct qmrctl_slot qmrctl_slots[QMR_SLOTS] = {
-	[QMR_SLOT_FIRST] = {"recovery image", "EFI/Linux/qmr-recovery.efi",
+	[QMR_SLOT_FIRST] = {"recovery image", QMR_LOADER_IMAGE,
 			    "\\EFI\\Linux\\qmr-recovery.efi",
 			    QMRCTL_STATE_FOLDER "/last-test.json", QMR_NOTE_TESTED},
 	[QMR_SLOT_SECOND] = {"second recovery image", "EFI/qmr/qmr-recovery-2.efi",

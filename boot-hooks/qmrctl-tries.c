@@ -108,13 +108,10 @@ static int add_counters(const struct qmrctl *ctl, const struct qmrctl_tries *tri
 static int find_fixed_default(const struct qmrctl *ctl, const struct qmr_loader_own *own, char ret_pattern[QMR_LOADER_VALUE],
 			      struct qmr_error *err)
 {
-	cleanup_free struct qmr_loader_menu *menu = calloc(1, sizeof(*menu));
+	cleanup_free struct qmr_loader_menu *menu = NULL;
 	cleanup_close int fd = open_esp(ctl, err);
-	int r;
+	int r = fd < 0 ? fd : qmr_loader_menu_read(fd, 1, &menu, err);
 
-	if (fd < 0 || !menu)
-		return fd < 0 ? fd : qmr_error_set(err, -ENOMEM, "looking at boot entries: out of memory");
-	r = qmr_loader_menu_add(menu, fd, 0, 1, err);
 	if (r < 0)
 		return r;
 	if (ctl->no_variables || qmr_loader_variable("LoaderEntryDefault", ret_pattern) < 0 || !*ret_pattern)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "second-kernel.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -45,13 +44,10 @@ static int has_file(int root_fd, const char *release)
 
 void qmr_second_kernel_find(int root_fd, const struct qmr_state *state, const char *first, const char *kept, char *ret_release, size_t size)
 {
-	int fd = qmr_file_open_in_root(root_fd, MODULES, O_RDONLY | O_DIRECTORY, 0, NULL);
-	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_closedir DIR *dir = qmr_file_open_dir_in_root(root_fd, MODULES);
 	struct dirent *entry;
 
 	*ret_release = '\0';
-	if (!dir && fd >= 0)
-		(void)close(fd);
 	while (dir && (entry = readdir(dir))) {
 		const char *release = entry->d_name;
 

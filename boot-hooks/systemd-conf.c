@@ -76,7 +76,7 @@ const char *qmr_systemd_find_rival(int root_fd)
 		char path[64];
 
 		snprintf(path, sizeof(path), "%s/system", qmr_systemd_folders[i]);
-		dir = qmr_systemd_open_folder(root_fd, path);
+		dir = qmr_file_open_dir_in_root(root_fd, path);
 		for (int k = 0; dir && k < UNITS_MAX && (entry = readdir(dir)); k++) {
 			const char *found = NULL;
 

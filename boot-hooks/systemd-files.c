@@ -77,16 +77,6 @@ void qmr_systemd_parse_settings(char *text, qmr_systemd_setting *take, void *dat
 	}
 }
 
-DIR *qmr_systemd_open_folder(int root_fd, const char *path)
-{
-	int fd = qmr_file_open_in_root(root_fd, path, O_RDONLY | O_DIRECTORY, 0, NULL);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-
-	if (!dir && fd >= 0)
-		close(fd);
-	return dir;
-}
-
 int qmr_systemd_has_suffix(const char *name, const char *suffix)
 {
 	size_t length = strlen(name), n = strlen(suffix);
@@ -124,7 +114,7 @@ static int add_dropins(int root_fd, const char *name, size_t folder, struct drop
 	char path[PATH_MAX];
 
 	snprintf(path, sizeof(path), "%s/%s.d", qmr_systemd_folders[folder], name);
-	dir = qmr_systemd_open_folder(root_fd, path);
+	dir = qmr_file_open_dir_in_root(root_fd, path);
 	while (dir && (entry = readdir(dir))) {
 		size_t i = 0;
 

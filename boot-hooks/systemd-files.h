@@ -2,7 +2,6 @@
 #ifndef QMR_SYSTEMD_FILES_H
 #define QMR_SYSTEMD_FILES_H
 
-#include <dirent.h>
 #include <stddef.h>
 
 #include "error.h"
@@ -29,9 +28,6 @@ void qmr_systemd_parse_settings(char *text, qmr_systemd_setting *take, void *dat
  */
 int qmr_systemd_read_settings(int root_fd, const char *name, qmr_systemd_setting *take, void *data,
 			      struct qmr_error *err) QMR_MUST_CHECK;
-
-/* Opens a folder within the root, links followed; NULL if that fails. The caller closes it. */
-DIR *qmr_systemd_open_folder(int root_fd, const char *path);
 
 /* 1 if a file name, not a hidden one, ends so and has something before it. */
 int qmr_systemd_has_suffix(const char *name, const char *suffix);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "file.h"
 #include "systemd-files.h"
 
 #define TARGET "multi-user.target"
@@ -40,7 +41,7 @@ int qmr_unit_order_is_ours(int root_fd)
 		cleanup_closedir DIR *dir = NULL;
 
 		snprintf(path, sizeof(path), "%s/system/boot-complete.target.requires", qmr_systemd_folders[i]);
-		dir = qmr_systemd_open_folder(root_fd, path);
+		dir = qmr_file_open_dir_in_root(root_fd, path);
 		if (dir && faccessat(dirfd(dir), "qmr-checks.service", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 			return 1;
 	}
@@ -57,7 +58,7 @@ static int is_known(const struct units *units, const char *name)
 
 static int add_units(int root_fd, const char *path, struct units *units)
 {
-	cleanup_closedir DIR *dir = qmr_systemd_open_folder(root_fd, path);
+	cleanup_closedir DIR *dir = qmr_file_open_dir_in_root(root_fd, path);
 	struct dirent *entry;
 
 	while (dir && (entry = readdir(dir))) {

@@ -2,6 +2,7 @@
 #ifndef QMR_FILE_H
 #define QMR_FILE_H
 
+#include <dirent.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -65,6 +66,9 @@ int qmr_file_remove_tree(int dirfd, const char *path, struct qmr_error *err) QMR
  * RESOLVE_NO_MAGICLINKS). flags as open(2); O_CLOEXEC is added. path may begin with '/'. Returns the descriptor.
  */
 int qmr_file_open_in_root(int root_fd, const char *path, int flags, mode_t mode, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* A directory inside the root, for readdir(3); NULL if that fails. The caller closes it. */
+DIR *qmr_file_open_dir_in_root(int root_fd, const char *path);
 
 /*
  * Opens the parent directory of path inside the root (O_PATH is not set: it can be fsynced) and copies the last

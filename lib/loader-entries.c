@@ -388,6 +388,18 @@ int qmr_loader_menu_add(struct qmr_loader_menu *menu, int dirfd, int place, int 
 	return r < 0 ? r : add_folder(menu, dirfd, "EFI/Linux", place, add_unified_file, err);
 }
 
+int qmr_loader_menu_read(int top, int loader_conf, struct qmr_loader_menu **ret_menu, struct qmr_error *err)
+{
+	struct qmr_loader_menu *menu = calloc(1, sizeof(*menu));
+	int r = menu ? qmr_loader_menu_add(menu, top, 0, loader_conf, err) : qmr_error_set(err, -ENOMEM, "reading boot entries: out of memory");
+
+	if (r < 0)
+		free(menu);
+	else
+		*ret_menu = menu;
+	return r;
+}
+
 static int compare(const void *a, const void *b)
 {
 	return qmr_loader_entry_compare(a, b);

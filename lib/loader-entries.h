@@ -78,6 +78,9 @@ char *qmr_loader_entry_add_sort_key(const char *text, const char *sort_key);
 int qmr_loader_menu_add(struct qmr_loader_menu *menu, int dirfd, int place, int loader_conf,
 			struct qmr_error *err) QMR_MUST_CHECK;
 
+/* The menu of one file system, place 0; the caller frees it. */
+int qmr_loader_menu_read(int top, int loader_conf, struct qmr_loader_menu **ret_menu, struct qmr_error *err) QMR_MUST_CHECK;
+
 /*
  * Sorts the menu and returns the entry that is booted when nobody chooses, borrowed; NULL if there is none. preferred: the
  * pattern that overrides loader.conf (EFI variable LoaderEntryDefault), or NULL.

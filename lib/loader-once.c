@@ -43,27 +43,20 @@ int qmr_loader_has_systemd_boot(int top)
 	return 0;
 }
 
-static int read_menu(int top, struct qmr_loader_menu **ret_menu, struct qmr_error *err)
+static int is_counted(const struct qmr_loader_menu *menu, const char *cmdline)
 {
-	struct qmr_loader_menu *menu = calloc(1, sizeof(*menu));
-	int r = menu ? qmr_loader_menu_add(menu, top, 0, 1, err) : qmr_error_set(err, -ENOMEM, "reading boot entries: out of memory");
-
-	if (r < 0)
-		free(menu);
-	else
-		*ret_menu = menu;
-	return r;
+	for (size_t i = 0; i < menu->n_entries; i++)
+		if (menu->entries[i].tries_done > 0 && qmr_loader_entry_is_on_cmdline(&menu->entries[i], cmdline))
+			return 1;
+	return 0;
 }
 
 int qmr_loader_is_counted(int top, const char *cmdline, struct qmr_error *err)
 {
 	cleanup_free struct qmr_loader_menu *menu = NULL;
-	int r = read_menu(top, &menu, err);
+	int r = qmr_loader_menu_read(top, 1, &menu, err);
 
-	for (size_t i = 0; r >= 0 && i < menu->n_entries; i++)
-		if (menu->entries[i].tries_done > 0 && qmr_loader_entry_is_on_cmdline(&menu->entries[i], cmdline))
-			return 1;
-	return r;
+	return r < 0 ? r : is_counted(menu, cmdline);
 }
 
 int qmr_loader_entry_is_once(const struct qmr_loader_entry *entry)
@@ -144,14 +137,13 @@ int qmr_loader_once_examine(int top, const struct qmr_loader_boot *boot, struct 
 		return qmr_error_set(err, -EOPNOTSUPP, "the recovery image '" QMR_LOADER_IMAGE "' is damaged");
 	if (!qmr_loader_has_systemd_boot(top))
 		return qmr_error_set(err, -EOPNOTSUPP, "systemd-boot is not on the EFI system partition any more");
-	r = boot->is_counted ? 1 : qmr_loader_is_counted(top, boot->cmdline, err);
+	r = qmr_loader_menu_read(top, 1, &menu, err);
 	if (r < 0)
 		return r;
-	if (r == 0)
+	if (!boot->is_counted && !is_counted(menu, boot->cmdline))
 		return qmr_error_set(err, -EOPNOTSUPP, "systemd-boot has taken no try off the entry of this boot: without that it would start "
 				     "recovery again and again");
-	r = read_menu(top, &menu, err);
-	return r < 0 ? r : examine_menu(menu, boot->preferred, err);
+	return examine_menu(menu, boot->preferred, err);
 }
 
 static int open_entries(int top, struct qmr_error *err)

@@ -170,18 +170,6 @@ int qmr_loader_renew(int top, const char *path, int tries, struct qmr_error *err
 	return set_counter(fd, file, tries, 0, err);
 }
 
-static int read_menu(int top, struct qmr_loader_menu **ret_menu, struct qmr_error *err)
-{
-	struct qmr_loader_menu *menu = calloc(1, sizeof(*menu));
-	int r = menu ? qmr_loader_menu_add(menu, top, 0, 0, err) : qmr_error_set(err, -ENOMEM, "reading boot entries: out of memory");
-
-	if (r < 0)
-		free(menu);
-	else
-		*ret_menu = menu;
-	return r;
-}
-
 /* What an entry's counter should be; left -1 without, both as they are where nothing is to be changed. */
 typedef void plan_counter(const struct qmr_loader_entry *entry, const void *context, int *left, int *done);
 
@@ -189,7 +177,7 @@ typedef void plan_counter(const struct qmr_loader_entry *entry, const void *cont
 static int go_through(int top, plan_counter *plan, const void *context, char *ret_file, struct qmr_error *err)
 {
 	cleanup_free struct qmr_loader_menu *menu = NULL;
-	int changed = 0, r = read_menu(top, &menu, err);
+	int changed = 0, r = qmr_loader_menu_read(top, 0, &menu, err);
 
 	for (size_t i = 0; r >= 0 && i < menu->n_entries; i++) {
 		const struct qmr_loader_entry *e = &menu->entries[i];
@@ -278,7 +266,7 @@ static int is_exhausted(const struct qmr_loader_menu *menu)
 int qmr_loader_is_exhausted(int top, struct qmr_error *err)
 {
 	cleanup_free struct qmr_loader_menu *menu = NULL;
-	int r = read_menu(top, &menu, err);
+	int r = qmr_loader_menu_read(top, 0, &menu, err);
 
 	return r < 0 ? r : is_exhausted(menu);
 }
