@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "guard.h"
 #include "log.h"
 #include "watchdog.h"
@@ -75,25 +76,17 @@ static const struct command {
 	{"awake", qmr_guard_awake, 1, 0, 0, 0},
 };
 
-static int64_t now_ms(void)
-{
-	struct timespec ts = {0};
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* 0: its time is up. Without a pidfd, or where poll() fails, it looks again and again: whatever happens, the wait has an end. */
 static int has_ended(pid_t pid, int *ret_status)
 {
 	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	int64_t end = now_ms() + CHILD_MS, left;
+	int64_t end = qmr_clock_ms() + CHILD_MS, left;
 	pid_t r;
 
 	while ((r = waitpid(pid, ret_status, WNOHANG)) == 0 || (r < 0 && errno == EINTR)) {
 		struct pollfd fd = {.fd = pidfd, .events = POLLIN};
 
-		left = end - now_ms();
+		left = end - qmr_clock_ms();
 		if (left <= 0)
 			return 0;
 		if (pidfd < 0 || poll(&fd, 1, (int)left) < 0)

@@ -12,6 +12,8 @@
 
 #include "assess.h"
 #include "cleanup.h"
+#include "clock.h"
+#include "driver-list.h"
 #include "file.h"
 #include "guard.h"
 #include "log.h"
@@ -20,9 +22,9 @@
 
 /* The hardware watchdog, from the counted start of a boot to systemd: docs/detector.md, "Watchdog". */
 
-#define DRIVERS "/etc/qmr/watchdog.modules" /* of the initramfs, by its hook: one name in a line */
-#define DRIVERS_MAX 32
-#define MODPROBE_MS 3000
+#define DRIVERS "/etc/qmr/watchdog.modules" /* of the initramfs, by its hook: driver-list.h */
+#define BUS "/sys/bus"
+#define MODPROBE_MS 3000 /* all of them together */
 #define VMCORE "/proc/vmcore"
 #define INIT "/proc/1/exe"
 #define SYSTEMD_RUN "/run/systemd/system.conf.d"
@@ -38,32 +40,45 @@ static int wait_for(pid_t pid, int timeout_ms)
 	return pidfd < 0 || poll(&fd, 1, timeout_ms) > 0;
 }
 
-/* One program for all of them, and it is not waited for once its time is up: a driver that hangs cannot be killed. */
-static void load_drivers(void)
+/* Returns 0 if time is up: a driver that hangs cannot be killed, and is not waited for. */
+static int load_driver(const char *name, int timeout_ms)
 {
-	char *argv[DRIVERS_MAX + 3] = {"/sbin/modprobe", "-qab"};
-	cleanup_free char *text = NULL;
-	char *place = NULL;
-	size_t size;
-	pid_t pid;
-	int n = 2;
+	char *const argv[] = {"/sbin/modprobe", "-qb", (char *)name, NULL};
+	pid_t pid = fork();
 
-	if (qmr_file_read(AT_FDCWD, DRIVERS, 4096, &text, &size, NULL) < 0)
-		return; /* what is there is there */
-	for (char *name = strtok_r(text, "\n", &place); name && n < DRIVERS_MAX + 2; name = strtok_r(NULL, "\n", &place))
-		if (*name != '-')
-			argv[n++] = name;
-	if (n == 2)
-		return;
-	pid = fork();
 	if (pid == 0) {
 		(void)execv(argv[0], argv);
 		_exit(QMR_EXIT_FAILURE);
 	}
-	if (pid > 0 && !wait_for(pid, MODPROBE_MS))
-		qmr_warning("loading the drivers of watchdogs takes longer than %d s; going on without", MODPROBE_MS / 1000);
-	else if (pid > 0)
+	if (pid > 0 && !wait_for(pid, timeout_ms))
+		return 0;
+	if (pid > 0)
 		(void)waitpid(pid, NULL, WNOHANG);
+	return 1;
+}
+
+/* Only those with a device, until there is a watchdog: each costs a normal boot more than all else that boot-guard does. */
+static void load_drivers(void)
+{
+	cleanup_close int bus_fd = open(BUS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const int64_t end_ms = qmr_clock_ms() + MODPROBE_MS;
+	cleanup_free char *text = NULL;
+	struct qmr_driver_list list;
+	const char *name;
+	size_t size;
+
+	if (qmr_file_read(AT_FDCWD, DRIVERS, QMR_DRIVERS_BYTES, &text, &size, NULL) < 0)
+		return; /* what is there is there */
+	qmr_driver_list_parse(text, &list);
+	while (access(QMR_WATCHDOG_CLASS "/" QMR_WATCHDOG_NAME, F_OK) < 0 && (name = qmr_driver_list_next(&list, bus_fd))) {
+		const int64_t left_ms = end_ms - qmr_clock_ms();
+
+		if (left_ms <= 0 || !load_driver(name, (int)left_ms)) {
+			qmr_warning("loading the drivers of watchdogs takes longer than %d s, '%s' is not there yet; going on without",
+				    MODPROBE_MS / 1000, name);
+			return;
+		}
+	}
 }
 
 static int find(struct qmr_watchdog *ret_watchdog, struct qmr_error *err)

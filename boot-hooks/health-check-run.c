@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "child.h"
+#include "clock.h"
 #include "health-check.h"
 #include "log.h"
 
@@ -16,14 +17,6 @@ struct tail {
 	char bytes[QMR_CHECK_OUTPUT_BYTES];
 	size_t size;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static void pause_s(int seconds)
 {
@@ -37,12 +30,12 @@ static void attempt(struct qmr_check *check, int deadline_s, struct tail *tail)
 {
 	char *as_it_is[] = {check->path, NULL}, *by_bash[] = {(char *)BASH, check->path, NULL};
 	struct qmr_error err = {0};
-	int64_t begin = now_ms();
+	int64_t begin = qmr_clock_ms();
 	int code = qmr_child_run_tail(check->with_bash ? by_bash : as_it_is, deadline_s * 1000, tail->bytes, sizeof(tail->bytes),
 				      &tail->size, &err);
 
 	check->attempts++;
-	check->duration_ms = now_ms() - begin;
+	check->duration_ms = qmr_clock_ms() - begin;
 	check->exit_code = code >= 0 ? code : -1;
 	check->result = code == 0 ? QMR_CHECK_PASSED : code == -ETIMEDOUT ? QMR_CHECK_LATE : QMR_CHECK_FAILED;
 	check->why[0] = '\0';

@@ -11,6 +11,10 @@ test-healthy_LIBS := cmocka jansson
 test-history_SRCS := tests/unit/test-history.c boot-hooks/history.c boot-hooks/history-read.c
 test-history_LIBS := cmocka jansson
 
+UNIT_TESTS += test-driver-list
+test-driver-list_SRCS := tests/unit/test-driver-list.c tests/unit/tree.c boot-hooks/driver-list.c
+test-driver-list_LIBS := cmocka
+
 UNIT_TESTS += test-hold
 test-hold_SRCS := tests/unit/test-hold.c tests/unit/tree.c boot-hooks/hold.c
 test-hold_LIBS := cmocka
@@ -23,7 +27,7 @@ test-systemd-conf_LIBS := cmocka
 
 PROGRAMS += boot-guard
 boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-once.c guard-start.c guard-tries.c guard-wait.c \
-	guard-watchdog.c assess.c firmware.c healthy.c history.c hold.c systemd-conf.c systemd-files.c)
+	guard-watchdog.c assess.c driver-list.c firmware.c healthy.c history.c hold.c systemd-conf.c systemd-files.c)
 boot-guard_LIBS := efivar efiboot inih
 include boot-hooks/qmrctl.mk
 

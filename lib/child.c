@@ -13,20 +13,13 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "clock.h"
 
 #define KILL_GRACE_MS 2000
 /* More than what a pipe holds: what is read after the child's end was written by something that it left behind. */
 #define READS_AFTER_END 32
 
 extern char **environ;
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* Where output goes: the first max bytes of it, or (last) the last ones. */
 struct sink {
@@ -111,7 +104,7 @@ static int wait_until(int pidfd, int output_fd, int64_t deadline, struct sink *s
 
 	for (;;) {
 		struct pollfd fds[2] = {{.fd = pidfd, .events = POLLIN}, {.fd = output_fd, .events = POLLIN}};
-		int64_t left = deadline - now_ms();
+		int64_t left = deadline - qmr_clock_ms();
 		int n = poll(fds, 2, left < 0 ? 0 : (int)left);
 
 		if (n < 0 && errno != EINTR)
@@ -133,11 +126,11 @@ static int finish(pid_t pid, int pidfd, int output_fd, struct sink *sink, int la
 
 	if (late) {
 		(void)kill(-pid, SIGTERM); /* its group may be gone already */
-		(void)wait_until(pidfd, output_fd, now_ms() + KILL_GRACE_MS, sink);
+		(void)wait_until(pidfd, output_fd, qmr_clock_ms() + KILL_GRACE_MS, sink);
 		/* Its children may be there when it is not. Nobody waited for it yet, so its number is still its own. */
 		(void)kill(-pid, SIGKILL);
 		/* Stuck in the kernel, it does not even die: it is left to whoever reaps orphans. */
-		if (!wait_until(pidfd, output_fd, now_ms() + KILL_GRACE_MS, sink))
+		if (!wait_until(pidfd, output_fd, qmr_clock_ms() + KILL_GRACE_MS, sink))
 			return -ETIMEDOUT;
 	}
 	while (waitpid(pid, &status, 0) < 0)
@@ -169,7 +162,7 @@ static int run(char *const argv[], int deadline_ms, struct sink *sink, int error
 
 	/* A kernel without pidfd (before 5.3) waits without a deadline rather than not at all. */
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	late = pidfd >= 0 && !wait_until(pidfd, out_read, now_ms() + deadline_ms, sink);
+	late = pidfd >= 0 && !wait_until(pidfd, out_read, qmr_clock_ms() + deadline_ms, sink);
 	r = finish(pid, pidfd, out_read, sink, late);
 	if (late)
 		return qmr_error_set(err, -ETIMEDOUT, "'%s' did not end within %d s and was ended", argv[0],
@@ -240,7 +233,7 @@ int qmr_child_call(int (*function)(void *context, void *answer, struct qmr_error
 		return qmr_error_errno(err, -errno, "starting a child");
 	(void)setpgid(pid, pid); /* whoever comes first; the group must be there before it is killed */
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	late = pidfd >= 0 && !wait_until(pidfd, answer_read, now_ms() + deadline_ms, &sink);
+	late = pidfd >= 0 && !wait_until(pidfd, answer_read, qmr_clock_ms() + deadline_ms, &sink);
 	r = finish(pid, pidfd, answer_read, &sink, late);
 	if (late)
 		return qmr_error_set(err, -ETIMEDOUT, "no answer within %d s", deadline_ms / 1000);

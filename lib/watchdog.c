@@ -17,7 +17,7 @@
 #include "file.h"
 #include "log.h"
 
-#define NAME "watchdog0"
+#define NAME QMR_WATCHDOG_NAME
 #define SOFTWARE "Software Watchdog" /* drivers/watchdog/softdog.c */
 #define TIMEOUT_MIN_S 10
 #define PING_MAX_S 10

@@ -9,6 +9,7 @@
 /* Hardware watchdogs, docs/detector.md. Linux, Documentation/watchdog/watchdog-api.rst and ABI/testing/sysfs-class-watchdog. */
 
 #define QMR_WATCHDOG_CLASS "/sys/class/watchdog"
+#define QMR_WATCHDOG_NAME "watchdog0"
 #define QMR_WATCHDOG_DEVICE "/dev/watchdog0" /* systemd's default too */
 
 /* What sysfs says of watchdog0. */

@@ -10,7 +10,7 @@
 #include "log.h"
 #include "recovery.h"
 
-/* docs/detector.md, "Watchdog". The image has these drivers by initramfs/module-table.c; the order is that of the initramfs-tools hook. */
+/* docs/detector.md, "Watchdog". The image has these drivers by initramfs/module-table.c; those that report a reset reason first. */
 static const char *const drivers_of_watchdogs[] = {"i6300esb", "hpwdt", "sp5100_tco", "wdat_wdt", "i2c_i801", "lpc_ich", "iTCO_wdt"};
 
 void qmr_watchdog_load(struct qmr_drivers *drivers, const struct qmr_config *config)
