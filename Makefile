@@ -58,6 +58,10 @@ $(B)/$(1): $$(call objs,$$($(2)_SRCS)) $(B)/libqmr.a
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call link_rule,$(p),$(p))))
 $(foreach t,$(UNIT_TESTS),$(eval $(call link_rule,tests/$(t),$(t))))
+# With clang's fuzzer in place of the replaying main(): make fuzz.
+ifdef FUZZING
+$(foreach f,$(FUZZERS),$(eval $(f)_SRCS := $(filter-out tests/fuzz/main.c,$($(f)_SRCS)))$(eval $(f)_LDFLAGS += -fsanitize=fuzzer))
+endif
 $(foreach f,$(FUZZERS),$(eval $(call link_rule,fuzz/$(f),$(f))))
 
 # Installs the packages that building needs, through apt, if something is missing (says so). Skipped where pkg-config finds all.

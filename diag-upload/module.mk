@@ -24,7 +24,7 @@ test-bundle_SRCS := tests/unit/test-bundle.c $(addprefix diag-upload/,bundle.c e
 test-bundle_LIBS := cmocka jansson libcrypto libzstd
 
 FUZZERS += fuzz-oops fuzz-pstore fuzz-module-text
-fuzz-module-text_SRCS := tests/fuzz/fuzz-module-text.c tests/fuzz/main.c diag-upload/module-file.c
+fuzz-module-text_SRCS := tests/fuzz/fuzz-module-text.c tests/fuzz/main.c diag-upload/module-file.c diag-upload/culprit.c diag-upload/oops.c
 fuzz-oops_SRCS := tests/fuzz/fuzz-oops.c tests/fuzz/main.c diag-upload/oops.c
 fuzz-pstore_SRCS := tests/fuzz/fuzz-pstore.c tests/fuzz/main.c diag-upload/pstore.c
 fuzz-pstore_LIBS := zlib

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Installs what is missing through apt, and says so. Usage: tests/deps.sh build|cli|net|vm|bench ...
+# Installs what is missing through apt, and says so. Usage: tests/deps.sh build|cli|net|vm|bench|fuzz ...
 set -eu
 
 build="gcc make pkg-config libc6-dev libefivar-dev libefiboot-dev libblkid-dev libcurl4-openssl-dev libssl-dev
@@ -14,6 +14,8 @@ vm="qemu-system-x86 qemu-utils ovmf mmdebstrap mtools systemd-boot-efi e2fsprogs
 	dhcpcd5 python3 openssl zstd kmod libasan8 libelf1 dnsmasq-base $net"
 bench="gcc libc6-dev strace efibootmgr cpio zstd xz-utils binutils curl $vm"
 
+fuzz="clang"
+
 wanted=
 for group in "$@"; do
 	case $group in
@@ -22,6 +24,7 @@ for group in "$@"; do
 	net) wanted="$wanted $net" ;;
 	vm) wanted="$wanted $vm" ;;
 	bench) wanted="$wanted $bench" ;;
+	fuzz) wanted="$wanted $fuzz" ;;
 	*) echo "deps.sh: unknown group '$group'" >&2; exit 2 ;;
 	esac
 done
@@ -45,6 +48,7 @@ for group in "$@"; do
 	cli) what="$what, command line tests" ;;
 	net) what="$what, tests with servers" ;;
 	vm) what="$what, virtual machines and their servers" ;;
+	fuzz) what="$what, fuzzing" ;;
 	bench) what="$what, comparing with other programs" ;;
 	esac
 done

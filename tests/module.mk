@@ -20,6 +20,15 @@ check-sanitize: check-build
 	tests/run.sh -B $(B) sanitize
 .PHONY: check check-net check-vm check-unit check-sanitize
 
+# Each parser under clang's fuzzer, FUZZ_SECONDS each, two at a time; FUZZ="fuzz-plan ..." chooses.
+FUZZ_SECONDS ?= 60
+FUZZ ?= $(sort $(FUZZERS))
+fuzz:
+	tests/deps.sh build fuzz
+	$(MAKE) -s -j2 B=$(B)-fuzz CC=clang CFLAGS="-O1 -g" SAN=address,undefined,fuzzer-no-link FUZZING=1 $(addprefix $(B)-fuzz/fuzz/,$(FUZZ))
+	tests/fuzz/run.sh $(B)-fuzz $(FUZZ_SECONDS) $(FUZZ)
+.PHONY: fuzz
+
 # A whole machine that recovers, shown live; DEMO="--no-server" or "--no-plan" shows the other ends.
 demo: all
 	tests/deps.sh vm
