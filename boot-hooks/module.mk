@@ -53,3 +53,10 @@ qmr-generator_SRCS := $(addprefix boot-hooks/,qmr-generator.c unit-order.c syste
 UNIT_TESTS += test-unit-order
 test-unit-order_SRCS := tests/unit/test-unit-order.c tests/unit/tree.c boot-hooks/unit-order.c boot-hooks/systemd-files.c
 test-unit-order_LIBS := cmocka
+
+# request-poll: recovery that the owner asks for through the repository, docs/requests.md.
+UNIT_TESTS += test-power test-request
+test-power_SRCS := tests/unit/test-power.c tests/unit/tree.c boot-hooks/power.c
+test-power_LIBS := cmocka
+test-request_SRCS := tests/unit/test-request.c tests/unit/tree.c boot-hooks/request-record.c
+test-request_LIBS := cmocka jansson
