@@ -55,7 +55,9 @@ test-unit-order_SRCS := tests/unit/test-unit-order.c tests/unit/tree.c boot-hook
 test-unit-order_LIBS := cmocka
 
 # request-poll: recovery that the owner asks for through the repository, docs/requests.md.
-UNIT_TESTS += test-power test-request
+UNIT_TESTS += test-grace test-power test-request
+test-grace_SRCS := tests/unit/test-grace.c tests/unit/tree.c boot-hooks/grace.c
+test-grace_LIBS := cmocka
 test-power_SRCS := tests/unit/test-power.c tests/unit/tree.c boot-hooks/power.c
 test-power_LIBS := cmocka
 test-request_SRCS := tests/unit/test-request.c tests/unit/tree.c boot-hooks/request-record.c
