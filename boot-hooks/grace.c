@@ -17,7 +17,6 @@
 #include "clock.h"
 
 #define MINUTE_MS 60000
-#define MINUTES_MAX 10080
 #define FLOOD_MS 100 /* somebody may write without end */
 
 static const int64_t reminders_ms[] = {10 * MINUTE_MS, 5 * MINUTE_MS, MINUTE_MS};
@@ -55,7 +54,7 @@ static void take_line(struct wait *w, const char *line)
 	const long minutes = strtol(line, &end, 10);
 	int64_t more_ms;
 
-	if (end == line || *end || minutes < 1 || minutes > MINUTES_MAX)
+	if (end == line || *end || minutes < 1 || minutes > QMR_GRACE_MINUTES_MAX)
 		return;
 	more_ms = (int64_t)minutes * MINUTE_MS < left_ms ? (int64_t)minutes * MINUTE_MS : left_ms;
 	w->end_ms += more_ms;

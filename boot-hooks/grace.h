@@ -9,6 +9,7 @@
 /* The time between telling people of a restart and the restart, docs/requests.md ("On the machine", steps 3 and 4). */
 
 #define QMR_GRACE_FIFO "/run/qmr/defer"
+#define QMR_GRACE_MINUTES_MAX 10080 /* of one line; a week */
 
 struct qmr_grace {
 	const char *fifo;              /* made while it lasts; lines of whole minutes written into it put the end off */

@@ -55,6 +55,10 @@ test-unit-order_SRCS := tests/unit/test-unit-order.c tests/unit/tree.c boot-hook
 test-unit-order_LIBS := cmocka
 
 # request-poll: recovery that the owner asks for through the repository, docs/requests.md.
+PROGRAMS += request-poll
+request-poll_SRCS := $(addprefix boot-hooks/,request-poll.c request-record.c grace.c power.c)
+request-poll_LIBS := inih jansson
+
 UNIT_TESTS += test-grace test-power test-request
 test-grace_SRCS := tests/unit/test-grace.c tests/unit/tree.c boot-hooks/grace.c
 test-grace_LIBS := cmocka

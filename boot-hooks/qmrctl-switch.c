@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "file.h"
+#include "grace.h"
 #include "guard.h"
 #include "log.h"
 #include "qmrctl.h"
@@ -186,6 +188,21 @@ int qmrctl_cancel(struct qmrctl *ctl, struct qmr_error *err)
 	if (r == 0)
 		printf("cancel: the next boot is a normal one; stage is now %s\n", qmr_stage_name(state.stage));
 	return r;
+}
+
+/* For whoever is logged in; the bound is request-poll's to keep. */
+int qmrctl_defer(struct qmrctl *ctl, struct qmr_error *err)
+{
+	char *end;
+	const long minutes = strtol(ctl->argument, &end, 10);
+	int r;
+
+	if (end == ctl->argument || *end || minutes < 1 || minutes > QMR_GRACE_MINUTES_MAX)
+		return qmr_error_set(err, -EINVAL, "'%s' is no number of minutes from 1 to %d", ctl->argument, QMR_GRACE_MINUTES_MAX);
+	r = qmr_grace_defer(QMR_GRACE_FIFO, (int)minutes, err);
+	if (r == 0)
+		printf("defer: %ld min are asked for; everybody who is logged in is told what came of it\n", minutes);
+	return r == -ENOENT ? qmr_error_set(err, -ENODATA, "no restart is waited for") : r;
 }
 
 static int write_mode(struct qmrctl *ctl, struct qmr_error *err)

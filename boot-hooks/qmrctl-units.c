@@ -22,7 +22,7 @@
 
 #define UNITS                                                                                                                  \
 	"qmr-checks.service", "qmr-healthy.timer", "qmr-shutdown.service", "qmr-register.service", "qmr-resume.service", "qmr-emergency.service", \
-		"qmr-deadline.service", "qmr-tries.service", "qmr-waiting.path"
+		"qmr-deadline.service", "qmr-tries.service", "qmr-waiting.path", "qmr-poll.timer"
 
 static int run(char *const argv[], struct qmr_error *err)
 {

@@ -29,6 +29,7 @@ static const char usage[] =
 	"  uninstall     take away what install made\n"
 	"  recover       start recovery\n"
 	"  cancel        take back a switch to recovery that has not begun\n"
+	"  defer MINUTES put a restart off that the owner asked for\n"
 	"  healthy       this boot is healthy, whatever the checks say\n"
 	"  status        what is going on\n"
 	"  history       boot attempts, newest first\n"
@@ -64,7 +65,8 @@ static const struct command {
 } commands[] = {
 	{"install", qmrctl_install, 1, 1, 0},   {"register", qmrctl_register, 1, 0, 0},
 	{"uninstall", qmrctl_uninstall, 1, 0, 0}, {"recover", qmrctl_recover, 1, 1, 0},
-	{"cancel", qmrctl_cancel, 1, 0, 0},     {"healthy", qmrctl_healthy, 1, 0, 0},   {"status", qmrctl_status, 0, 0, 0},
+	{"cancel", qmrctl_cancel, 1, 0, 0},     {"defer", qmrctl_defer, 0, 0, 1},
+	{"healthy", qmrctl_healthy, 1, 0, 0},   {"status", qmrctl_status, 0, 0, 0},
 	{"history", qmrctl_history, 0, 0, 0},   {"mode", qmrctl_mode, 1, 1, 1},
 	{"check", qmrctl_check, 1, 0, 0},
 };
@@ -150,7 +152,7 @@ static int exit_code(const struct command *command, int r, const struct qmr_erro
 	if (r == -EBADMSG && command->run == qmrctl_check)
 		return QMR_EXIT_FAILURE; /* the findings are printed */
 	qmr_error_log("%s", err->text);
-	if (r == -ENODATA && command->run == qmrctl_cancel)
+	if (r == -ENODATA && (command->run == qmrctl_cancel || command->run == qmrctl_defer))
 		return QMR_EXIT_NOTHING;
 	return r == -EINVAL ? QMR_EXIT_USAGE : QMR_EXIT_FAILURE;
 }

@@ -32,7 +32,7 @@ extern const struct qmrctl_slot qmrctl_slots[QMR_SLOTS]; /* qmrctl-image.c */
 /* One run of the program: its options, and what was found out so far. */
 struct qmrctl {
 	const char *config_path;
-	const char *argument; /* of mode */
+	const char *argument; /* of mode and defer */
 	const char *reason, *slot;
 	struct qmr_machine_known known;
 	int config_given, no_variables, force, purge, json, now, next, collect_only, test;
@@ -70,6 +70,7 @@ int qmrctl_register(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_uninstall(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_recover(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_cancel(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK; /* -ENODATA: no switch was pending */
+int qmrctl_defer(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;   /* -ENODATA: no restart is waited for */
 int qmrctl_healthy(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_status(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_history(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;

@@ -79,11 +79,18 @@ static json_t *find(const json_t *record, const char *id)
 	return NULL;
 }
 
+static int is_due(const json_t *entry, const struct qmr_request_now *now)
+{
+	return number(entry, "boots") == now->boots && now->is_asked_for;
+}
+
 /* What became of one that was begun; NULL: nothing yet. */
 static const char *settle(const json_t *entry, const struct qmr_request_now *now)
 {
+	if (is_due(entry, now))
+		return NULL;
 	if (number(entry, "boots") == now->boots && is(entry, ASKED))
-		return now->is_asked_for ? NULL : CANCELLED;
+		return CANCELLED;
 	if (strcmp(qmr_json_string(entry, "incident"), now->incident) || now->tested_unix_s >= number(entry, "begun_unix_s"))
 		return DONE;
 	return number(entry, "tries") >= QMR_REQUEST_TRIES ? FAILED : NULL;
@@ -101,7 +108,7 @@ const char *qmr_request_record_settle(json_t *record, const struct qmr_request_n
 
 		if (result)
 			*ret_changed |= json_object_set_new(entry, "result", json_string(result)) == 0;
-		else if (is(entry, ASKED) && number(entry, "boots") == now->boots)
+		else if (!is_over(entry) && is_due(entry, now))
 			due = qmr_json_string(entry, "id");
 	}
 	return due;

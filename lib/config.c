@@ -64,6 +64,8 @@ static const struct key keys[] = {
 	TEXT("network", "ca", TYPE_PATH, ca, "/etc/qmr/trust/ca.pem"),
 	INT("network", "timeout", network_s, 1, 3600, "60"),
 	INT("network", "transfer_timeout", transfer_s, 1, 86400, "300"),
+	OTHER("requests", "poll", TYPE_BOOL, requests_poll, "no"),
+	INT("requests", "per_day", requests_per_day, 1, 24, "1"),
 	INT("loader", "tries", loader_tries, 0, 10, "5"),
 	TEXT("image", "cmdline", TYPE_TEXT, image_cmdline, ""),
 	TEXT("machine", "root_uuid", TYPE_TEXT, root_uuid, ""),

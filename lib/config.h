@@ -51,6 +51,9 @@ struct qmr_config {
 	char ca[256];               /* [network] ca, PEM; default /etc/qmr/trust/ca.pem */
 	int network_s;              /* [network] timeout, deadline for an address, default 60 */
 	int transfer_s;             /* [network] transfer_timeout, deadline for one upload or fetch, default 300 */
+	/* [requests] */
+	int requests_poll;          /* requests of the repository are followed, default 0 */
+	int requests_per_day;       /* begun in 24 hours at most, default 1 */
 	/* [loader] */
 	int loader_tries;           /* full count of boot counters, default 5, 0: leave counters alone */
 	/* [image] */
