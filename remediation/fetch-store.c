@@ -10,6 +10,9 @@
 #include "log.h"
 #include "tuf-metadata.h"
 
+#define ROOTS "root_history"
+#define STORE_PATH_MAX 512
+
 static const struct {
 	const char *name;
 	enum qmr_tuf_role role;
@@ -27,12 +30,31 @@ static int is_numbered_root(const char *name)
 	return digits > 0 && digits < 20 && !strcmp(name + digits, ".root.json");
 }
 
+/* "timestamp.json" is where it says, "3.root.json" among the roots. */
+static int locate(const char *name, char ret_path[STORE_PATH_MAX])
+{
+	const char *folder = is_numbered_root(name) ? ROOTS "/" : "";
+
+	return snprintf(ret_path, STORE_PATH_MAX, "%s%s", folder, name) < STORE_PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+int qmr_fetch_store_fetch(void *user, const char *name, size_t max_bytes, char **ret_data, size_t *ret_size,
+			  struct qmr_error *err)
+{
+	const struct qmr_fetch_store *store = user;
+	char path[STORE_PATH_MAX];
+
+	if (store->fd < 0 || locate(name, path) < 0)
+		return qmr_error_set(err, -ENOENT, "there is no '%s'", name);
+	return qmr_file_read(store->fd, path, max_bytes, ret_data, ret_size, err);
+}
+
 static void read_file(struct qmr_fetch_store *store, const char *name, enum qmr_tuf_role role)
 {
 	cleanup_free char *data = NULL;
 	struct qmr_error why = {0};
 	size_t size;
-	int r = qmr_file_read(store->fd, name, qmr_tuf_role_max_bytes(role), &data, &size, &why);
+	int r = qmr_fetch_store_fetch(store, name, qmr_tuf_role_max_bytes(role), &data, &size, &why);
 
 	if (r == 0)
 		r = qmr_fetch_files_add(&store->files, name, data, size, &why);
@@ -41,17 +63,30 @@ static void read_file(struct qmr_fetch_store *store, const char *name, enum qmr_
 			    why.text);
 }
 
-static void read_roots(struct qmr_fetch_store *store)
+static int is_role(const char *name)
 {
-	int fd = openat(store->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	size_t n = strlen(name);
+
+	if (n < 6 || strcmp(name + n - 5, ".json") || !strcmp(name, "root.json"))
+		return 0;
+	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
+		if (!strcmp(name, kept[i].name))
+			return 0;
+	return !is_numbered_root(name);
+}
+
+static void read_folder(struct qmr_fetch_store *store, const char *path, int (*is_wanted)(const char *name),
+			enum qmr_tuf_role role)
+{
+	int fd = openat(store->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	cleanup_closedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *entry;
 
 	if (!dir && fd >= 0)
 		close(fd);
-	while (dir && (entry = readdir(dir)))
-		if (is_numbered_root(entry->d_name))
-			read_file(store, entry->d_name, QMR_TUF_ROOT);
+	while (dir && store->files.n < QMR_FETCH_FILES_MAX && (entry = readdir(dir)))
+		if (is_wanted(entry->d_name))
+			read_file(store, entry->d_name, role);
 }
 
 void qmr_fetch_store_open(const char *path, struct qmr_fetch_store *ret_store)
@@ -63,27 +98,36 @@ void qmr_fetch_store_open(const char *path, struct qmr_fetch_store *ret_store)
 	if (qmr_file_mkdirs(AT_FDCWD, path, 0755, &why) < 0)
 		qmr_warning("%s", why.text); /* it may be there for reading nevertheless */
 	ret_store->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (ret_store->fd < 0) {
+	if (ret_store->fd < 0)
 		qmr_warning("opening folder '%s': %s; metadata of earlier runs is not known, and "
 			    "none is kept",
 			    path, strerror(errno));
+}
+
+void qmr_fetch_store_load(struct qmr_fetch_store *store)
+{
+	if (store->fd < 0)
 		return;
-	}
-	/* These before the roots: a folder full of hostile ones must not keep them out. */
+	/* In this order: a folder full of hostile roles must not keep the others out. */
 	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
-		read_file(ret_store, kept[i].name, kept[i].role);
-	read_roots(ret_store);
+		read_file(store, kept[i].name, kept[i].role);
+	read_folder(store, ROOTS, is_numbered_root, QMR_TUF_ROOT);
+	read_folder(store, ".", is_role, QMR_TUF_TARGETS);
 }
 
 void qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const char *data,
 			  size_t size)
 {
 	struct qmr_error why = {0};
-	int r;
+	char path[STORE_PATH_MAX];
+	int r = 0;
 
-	if (store->fd < 0)
+	if (store->fd < 0 || locate(name, path) < 0)
 		return;
-	r = qmr_file_replace(store->fd, name, data, size, 0644, &why);
+	if (is_numbered_root(name))
+		r = qmr_file_mkdirs(store->fd, ROOTS, 0755, &why);
+	if (r == 0)
+		r = qmr_file_replace(store->fd, path, data, size, 0644, &why);
 	if (r == 0 && is_numbered_root(name))
 		r = qmr_file_replace(store->fd, "root.json", data, size, 0644, &why);
 	if (r < 0)

@@ -181,7 +181,8 @@ def test_hostile_cache(c):
     forged.version["root"] = 2
     data = forged.publish()
     c.metadata.mkdir()
-    (c.metadata / "2.root.json").write_bytes(data["root"])
+    (c.metadata / "root_history").mkdir()
+    (c.metadata / "root_history/2.root.json").write_bytes(data["root"])
     (c.metadata / "timestamp.json").write_bytes(data["timestamp"])
     (c.metadata / "snapshot.json").symlink_to("/etc/passwd")
     (c.metadata / "targets.json").symlink_to(c.folder / "root.json")

@@ -425,14 +425,6 @@ static void listed_files_stay_listed(void **unused)
 	refuse_it("snapshot", "no longer lists 'team.json'");
 }
 
-static void edit_delegations(enum qmr_tuf_role role, json_t *content)
-{
-	if (role == QMR_TUF_TARGETS)
-		json_object_set_new(
-			content, "delegations",
-			json_pack("{s:{}, s:[{s:s}]}", "keys", "roles", "name", "team"));
-}
-
 /*
  * The old keys stay beside new ones, so that the kept timestamp still verifies: it goes
  * nevertheless.
@@ -464,14 +456,6 @@ static void no_more_is_fetched_than_was_signed(void **unused)
 	repository_publish(&m.repository);
 	accept_it();
 	assert_int_equal(m.max_bytes, 5000000);
-}
-
-static void delegations_are_not_followed(void **unused)
-{
-	m.repository.edit = edit_delegations;
-	repository_publish(&m.repository);
-	accept_it();
-	assert_null(strstr(m.events, "team"));
 }
 
 static void targets_are_what_was_signed(void **unused)
@@ -559,7 +543,6 @@ int main(void)
 		TEST(listed_files_stay_listed),
 		TEST(an_added_key_forgets_as_well),
 		TEST(no_more_is_fetched_than_was_signed),
-		TEST(delegations_are_not_followed),
 		TEST(targets_are_what_was_signed),
 		TEST(names_of_targets),
 		TEST(a_trusted_root_must_be_its_own),
