@@ -8,9 +8,8 @@
 #include "cleanup.h"
 #include "file.h"
 #include "log.h"
-#include "tuf-metadata.h"
+#include "tuf-client.h"
 
-#define ROOTS "root_history"
 #define STORE_PATH_MAX 512
 
 static const struct {
@@ -30,23 +29,23 @@ static int is_numbered_root(const char *name)
 	return digits > 0 && digits < 20 && !strcmp(name + digits, ".root.json");
 }
 
-/* "timestamp.json" is where it says, "3.root.json" among the roots. */
-static int locate(const char *name, char ret_path[STORE_PATH_MAX])
+static int is_root(const char *name)
 {
-	const char *folder = is_numbered_root(name) ? ROOTS "/" : "";
-
-	return snprintf(ret_path, STORE_PATH_MAX, "%s%s", folder, name) < STORE_PATH_MAX ? 0 : -ENAMETOOLONG;
+	return !strncmp(name, QMR_TUF_KEPT_ROOTS "/", sizeof(QMR_TUF_KEPT_ROOTS));
 }
 
 int qmr_fetch_store_fetch(void *user, const char *name, size_t max_bytes, char **ret_data, size_t *ret_size,
 			  struct qmr_error *err)
 {
 	const struct qmr_fetch_store *store = user;
-	char path[STORE_PATH_MAX];
+	cleanup_close int fd = -1;
+	char base[256];
 
-	if (store->fd < 0 || locate(name, path) < 0)
+	if (store->fd < 0)
 		return qmr_error_set(err, -ENOENT, "there is no '%s'", name);
-	return qmr_file_read(store->fd, path, max_bytes, ret_data, ret_size, err);
+	/* The folder of roots may be a link on a hostile disk: it leads no farther than the store. */
+	fd = qmr_file_open_parent_in_root(store->fd, name, 0, base, err);
+	return fd < 0 ? fd : qmr_file_read(fd, base, max_bytes, ret_data, ret_size, err);
 }
 
 static void read_file(struct qmr_fetch_store *store, const char *name, enum qmr_tuf_role role)
@@ -72,21 +71,24 @@ static int is_role(const char *name)
 	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
 		if (!strcmp(name, kept[i].name))
 			return 0;
-	return !is_numbered_root(name);
+	return 1;
 }
 
-static void read_folder(struct qmr_fetch_store *store, const char *path, int (*is_wanted)(const char *name),
+static void read_folder(struct qmr_fetch_store *store, const char *folder, int (*is_wanted)(const char *name),
 			enum qmr_tuf_role role)
 {
-	int fd = openat(store->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = openat(store->fd, *folder ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	cleanup_closedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *entry;
+	char path[STORE_PATH_MAX];
 
 	if (!dir && fd >= 0)
 		close(fd);
-	while (dir && store->files.n < QMR_FETCH_FILES_MAX && (entry = readdir(dir)))
+	while (dir && store->files.n < QMR_FETCH_FILES_MAX && (entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "%s%s%s", folder, *folder ? "/" : "", entry->d_name);
 		if (is_wanted(entry->d_name))
-			read_file(store, entry->d_name, role);
+			read_file(store, path, role);
+	}
 }
 
 void qmr_fetch_store_open(const char *path, struct qmr_fetch_store *ret_store)
@@ -111,24 +113,24 @@ void qmr_fetch_store_load(struct qmr_fetch_store *store)
 	/* In this order: a folder full of hostile roles must not keep the others out. */
 	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
 		read_file(store, kept[i].name, kept[i].role);
-	read_folder(store, ROOTS, is_numbered_root, QMR_TUF_ROOT);
-	read_folder(store, ".", is_role, QMR_TUF_TARGETS);
+	read_folder(store, QMR_TUF_KEPT_ROOTS, is_numbered_root, QMR_TUF_ROOT);
+	read_folder(store, "", is_role, QMR_TUF_TARGETS);
 }
 
 void qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const char *data,
 			  size_t size)
 {
 	struct qmr_error why = {0};
-	char path[STORE_PATH_MAX];
-	int r = 0;
+	cleanup_close int fd = -1;
+	char base[256];
+	int r;
 
-	if (store->fd < 0 || locate(name, path) < 0)
+	if (store->fd < 0)
 		return;
-	if (is_numbered_root(name))
-		r = qmr_file_mkdirs(store->fd, ROOTS, 0755, &why);
-	if (r == 0)
-		r = qmr_file_replace(store->fd, path, data, size, 0644, &why);
-	if (r == 0 && is_numbered_root(name))
+	r = fd = qmr_file_open_parent_in_root(store->fd, name, 1, base, &why);
+	if (r >= 0)
+		r = qmr_file_replace(fd, base, data, size, 0644, &why);
+	if (r == 0 && is_root(name))
 		r = qmr_file_replace(store->fd, "root.json", data, size, 0644, &why);
 	if (r < 0)
 		qmr_warning(

@@ -49,6 +49,12 @@ static int read_cache(struct qmr_tuf_client *client, const char *name, enum qmr_
 	return r == 0;
 }
 
+/* A '/' stands in no other kept file's name: roles' are encoded. */
+static void kept_root_name(long long version, char ret_name[64])
+{
+	snprintf(ret_name, 64, QMR_TUF_KEPT_ROOTS "/%lld.root.json", version);
+}
+
 static void load_cached_roots(struct qmr_tuf_client *client)
 {
 	for (int i = 0; i < QMR_TUF_ROOTS_MAX; i++) {
@@ -57,8 +63,7 @@ static void load_cached_roots(struct qmr_tuf_client *client)
 		char name[64];
 		size_t size;
 
-		snprintf(name, sizeof(name), "%lld.root.json",
-			 (long long)client->trusted.root.version + 1);
+		kept_root_name((long long)client->trusted.root.version + 1, name);
 		if (!read_cache(client, name, QMR_TUF_ROOT, &data, &size))
 			return;
 		if (qmr_tuf_trusted_add_root(&client->trusted, data, size, &why) < 0) {
@@ -71,6 +76,7 @@ static void load_cached_roots(struct qmr_tuf_client *client)
 static int add_root(struct qmr_tuf_client *client, const char *path, const char *data, size_t size,
 		    struct qmr_error *err)
 {
+	char kept_as[64];
 	int r = qmr_tuf_trusted_add_root(&client->trusted, data, size, err);
 
 	if (r < 0)
@@ -85,7 +91,8 @@ static int add_root(struct qmr_tuf_client *client, const char *path, const char 
 		if (r < 0)
 			return r;
 	}
-	return accepted(client, path, strrchr(path, '/') + 1, data, size, err);
+	kept_root_name((long long)client->trusted.root.version, kept_as);
+	return accepted(client, path, kept_as, data, size, err);
 }
 
 /* Section 5.3. */

@@ -17,6 +17,7 @@
 
 #define QMR_TUF_PATH_MAX 2048 /* with NUL: the longest path asked of a repository */
 #define QMR_TUF_DELEGATIONS_MAX 32 /* delegated roles visited for one target */
+#define QMR_TUF_KEPT_ROOTS "root_history" /* "root_history/2.root.json"; other kept files have no folder */
 #define QMR_TUF_KEPT_ROLE_MAX 230  /* characters of an encoded name, longer ones are not kept */
 #define QMR_TUF_ROOTS_MAX 256 /* followed in one run, from cache and repository each */
 

@@ -5,6 +5,7 @@ What public conformance tests do, done by our own code: the client is a program 
 "Conformance"; what it did is told from its exit code, its metadata folder, its targets' folder and the requests that came.
 Signed with securesystemslib, not with the code under test.
 """
+import argparse
 import copy
 import datetime
 import hashlib
@@ -12,6 +13,7 @@ import http.server
 import json
 import pathlib
 import subprocess
+import sys
 import tempfile
 import threading
 import urllib.parse
@@ -41,8 +43,8 @@ def utc(days=30, now=None):
 class Simulator:
     """signed[role] is what is signed by publish(); served[role] is the list of files that publish() made, by version."""
 
-    def __init__(self):
-        self.used = {}
+    def __init__(self, first_key=0):
+        self.used = {"ed25519": first_key}
         self.signers = {}
         self.served = {}
         self.artifacts = {}
@@ -199,6 +201,7 @@ class Server:
                 pass
 
         self.simulators = {}
+        http.server.ThreadingHTTPServer.handle_error = lambda *args: None  # a client that has had enough
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
@@ -272,3 +275,39 @@ class Client:
 
     def everything(self):
         return [str(p.relative_to(self.folder)) for p in sorted(self.folder.rglob("*"))]
+
+
+def main(kind, tests):
+    """Runs the test_ functions of a script, or those named on the command line; each of test_x.cases is one of its own."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-B", dest="build", type=pathlib.Path, required=True)
+    parser.add_argument("--client", type=pathlib.Path, help="another client behind the same command line")
+    parser.add_argument("names", nargs="*")
+    args = parser.parse_args()
+    program = (args.client or args.build / "tests/tuf-client").resolve()
+    failures = 0
+    server = Server()
+    with tempfile.TemporaryDirectory(prefix="qmr-conformance-") as folder:
+        for name, test in sorted(tests.items()):
+            if not name.startswith("test_") or (args.names and name[5:] not in args.names):
+                continue
+            for case in getattr(test, "cases", [None]):
+                case_name = ascii(case[0] if isinstance(case, tuple) else case).strip("'")[:40]
+                label = name[5:] + (f"[{case_name}]" if case is not None else "")
+                client = Client(program, server, f"t{len(server.simulators)}", folder)
+                try:
+                    test(client) if case is None else test(client, case)
+                    print(f"ok {kind}/{label}", flush=True)
+                except Exception as e:
+                    failures += 1
+                    why = f"{type(e).__name__} {e}".replace("\n", " ")
+                    print(f"not ok {kind}/{label}: {why} {client.text[-300:]!r}", flush=True)
+    server.stop()
+    sys.exit(1 if failures else 0)
+
+
+def cases(*values):
+    def mark(test):
+        test.cases = values
+        return test
+    return mark
