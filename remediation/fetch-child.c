@@ -22,7 +22,7 @@ static int work(pid_t parent, const struct qmr_fetch_job *job, struct qmr_error 
 	struct qmr_fetch_transfer *transfer = NULL;
 	struct qmr_fetch_update update = {0};
 	int r = qmr_fetch_transfer_open(job->url, job->ca, job->ca_size,
-					qmr_fetch_now_ms() + job->timeout_s * 1000LL, &transfer,
+					qmr_fetch_now_ms() + job->timeout_s * 1000LL, 0, &transfer,
 					err);
 
 	if (r == 0)

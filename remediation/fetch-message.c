@@ -9,7 +9,7 @@
 #include "file.h"
 
 #define HEADER_BYTES 7
-#define NAME_MAX_BYTES 1024
+#define NAME_MAX_BYTES 2048
 
 int qmr_fetch_files_add(struct qmr_fetch_files *files, const char *name, const char *data,
 			size_t size, struct qmr_error *err)

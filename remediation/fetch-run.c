@@ -17,7 +17,7 @@
 #define GRACE_MS 10000 /* beyond the child's own deadline, to verify and pass on what it has */
 #define STREAM_ROOM_FIRST 65536
 /* Names and headers, beside the data that QMR_FETCH_STREAM_MAX bounds. */
-#define STREAM_BYTES_MAX (QMR_FETCH_STREAM_MAX + QMR_FETCH_FILES_MAX * 1100u)
+#define STREAM_BYTES_MAX (QMR_FETCH_STREAM_MAX + QMR_FETCH_FILES_MAX * 2100u)
 
 struct stream {
 	char *data; /* owned */

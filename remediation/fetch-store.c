@@ -8,7 +8,9 @@
 #include "cleanup.h"
 #include "file.h"
 #include "log.h"
-#include "tuf-metadata.h"
+#include "tuf-client.h"
+
+#define STORE_PATH_MAX 512
 
 static const struct {
 	const char *name;
@@ -27,12 +29,31 @@ static int is_numbered_root(const char *name)
 	return digits > 0 && digits < 20 && !strcmp(name + digits, ".root.json");
 }
 
+static int is_root(const char *name)
+{
+	return !strncmp(name, QMR_TUF_KEPT_ROOTS "/", sizeof(QMR_TUF_KEPT_ROOTS));
+}
+
+int qmr_fetch_store_fetch(void *user, const char *name, size_t max_bytes, char **ret_data, size_t *ret_size,
+			  struct qmr_error *err)
+{
+	const struct qmr_fetch_store *store = user;
+	cleanup_close int fd = -1;
+	char base[256];
+
+	if (store->fd < 0)
+		return qmr_error_set(err, -ENOENT, "there is no '%s'", name);
+	/* The folder of roots may be a link on a hostile disk: it leads no farther than the store. */
+	fd = qmr_file_open_parent_in_root(store->fd, name, 0, base, err);
+	return fd < 0 ? fd : qmr_file_read(fd, base, max_bytes, ret_data, ret_size, err);
+}
+
 static void read_file(struct qmr_fetch_store *store, const char *name, enum qmr_tuf_role role)
 {
 	cleanup_free char *data = NULL;
 	struct qmr_error why = {0};
 	size_t size;
-	int r = qmr_file_read(store->fd, name, qmr_tuf_role_max_bytes(role), &data, &size, &why);
+	int r = qmr_fetch_store_fetch(store, name, qmr_tuf_role_max_bytes(role), &data, &size, &why);
 
 	if (r == 0)
 		r = qmr_fetch_files_add(&store->files, name, data, size, &why);
@@ -41,17 +62,33 @@ static void read_file(struct qmr_fetch_store *store, const char *name, enum qmr_
 			    why.text);
 }
 
-static void read_roots(struct qmr_fetch_store *store)
+static int is_role(const char *name)
 {
-	int fd = openat(store->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	size_t n = strlen(name);
+
+	if (n < 6 || strcmp(name + n - 5, ".json") || !strcmp(name, "root.json"))
+		return 0;
+	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
+		if (!strcmp(name, kept[i].name))
+			return 0;
+	return 1;
+}
+
+static void read_folder(struct qmr_fetch_store *store, const char *folder, int (*is_wanted)(const char *name),
+			enum qmr_tuf_role role)
+{
+	int fd = openat(store->fd, *folder ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	cleanup_closedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *entry;
+	char path[STORE_PATH_MAX];
 
 	if (!dir && fd >= 0)
 		close(fd);
-	while (dir && (entry = readdir(dir)))
-		if (is_numbered_root(entry->d_name))
-			read_file(store, entry->d_name, QMR_TUF_ROOT);
+	while (dir && store->files.n < QMR_FETCH_FILES_MAX && (entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "%s%s%s", folder, *folder ? "/" : "", entry->d_name);
+		if (is_wanted(entry->d_name))
+			read_file(store, path, role);
+	}
 }
 
 void qmr_fetch_store_open(const char *path, struct qmr_fetch_store *ret_store)
@@ -63,28 +100,37 @@ void qmr_fetch_store_open(const char *path, struct qmr_fetch_store *ret_store)
 	if (qmr_file_mkdirs(AT_FDCWD, path, 0755, &why) < 0)
 		qmr_warning("%s", why.text); /* it may be there for reading nevertheless */
 	ret_store->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (ret_store->fd < 0) {
+	if (ret_store->fd < 0)
 		qmr_warning("opening folder '%s': %s; metadata of earlier runs is not known, and "
 			    "none is kept",
 			    path, strerror(errno));
+}
+
+void qmr_fetch_store_load(struct qmr_fetch_store *store)
+{
+	if (store->fd < 0)
 		return;
-	}
-	/* These before the roots: a folder full of hostile ones must not keep them out. */
+	/* In this order: a folder full of hostile roles must not keep the others out. */
 	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
-		read_file(ret_store, kept[i].name, kept[i].role);
-	read_roots(ret_store);
+		read_file(store, kept[i].name, kept[i].role);
+	read_folder(store, QMR_TUF_KEPT_ROOTS, is_numbered_root, QMR_TUF_ROOT);
+	read_folder(store, "", is_role, QMR_TUF_TARGETS);
 }
 
 void qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const char *data,
 			  size_t size)
 {
 	struct qmr_error why = {0};
+	cleanup_close int fd = -1;
+	char base[256];
 	int r;
 
 	if (store->fd < 0)
 		return;
-	r = qmr_file_replace(store->fd, name, data, size, 0644, &why);
-	if (r == 0 && is_numbered_root(name))
+	r = fd = qmr_file_open_parent_in_root(store->fd, name, 1, base, &why);
+	if (r >= 0)
+		r = qmr_file_replace(fd, base, data, size, 0644, &why);
+	if (r == 0 && is_root(name))
 		r = qmr_file_replace(store->fd, "root.json", data, size, 0644, &why);
 	if (r < 0)
 		qmr_warning(

@@ -119,6 +119,7 @@ static int fetch(const struct qmr_config *config, const struct arguments *a, str
 	job.root = root;
 	job.ca = ca;
 	qmr_fetch_store_open(a->metadata, &store);
+	qmr_fetch_store_load(&store);
 	r = qmr_fetch_run(&job, &run->client, &run->update, err);
 	qmr_fetch_store_done(&store);
 	if (r < 0)

@@ -1,7 +1,7 @@
 # remediation-fetch: see README.md.
 PROGRAMS += remediation-fetch
 
-TUF_SRCS := $(addprefix remediation/,canonical-json.c tuf-client.c tuf-key.c tuf-metadata.c tuf-trusted.c)
+TUF_SRCS := $(addprefix remediation/,canonical-json.c tuf-client.c tuf-delegation.c tuf-key.c tuf-metadata.c tuf-trusted.c)
 
 # Without main(): the run is tested by itself too.
 FETCH_SRCS := $(TUF_SRCS) $(addprefix remediation/,fetch-child.c fetch-message.c fetch-plans.c fetch-run.c fetch-sandbox.c fetch-store.c \
@@ -9,6 +9,11 @@ FETCH_SRCS := $(TUF_SRCS) $(addprefix remediation/,fetch-child.c fetch-message.c
 
 remediation-fetch_SRCS := remediation/fetch.c $(FETCH_SRCS)
 remediation-fetch_LIBS := jansson libcrypto libcurl libseccomp inih
+
+# The command line of public conformance tests over the same objects; not installed.
+UNIT_TESTS += tuf-client
+tuf-client_SRCS := tests/tuf-client.c $(TUF_SRCS) $(addprefix remediation/,fetch-message.c fetch-store.c fetch-transfer.c)
+tuf-client_LIBS := jansson libcrypto libcurl
 
 UNIT_TESTS += test-canonical-json
 test-canonical-json_SRCS := tests/unit/test-canonical-json.c remediation/canonical-json.c
@@ -22,6 +27,9 @@ TUF_TEST_SRCS := tests/unit/test-tuf-repository.c $(TUF_SRCS) remediation/fetch-
 UNIT_TESTS += test-tuf-metadata
 test-tuf-metadata_SRCS := tests/unit/test-tuf-metadata.c $(TUF_TEST_SRCS)
 test-tuf-metadata_LIBS := cmocka jansson libcrypto
+UNIT_TESTS += test-tuf-delegation
+test-tuf-delegation_SRCS := tests/unit/test-tuf-delegation.c $(TUF_SRCS)
+test-tuf-delegation_LIBS := cmocka jansson libcrypto
 UNIT_TESTS += test-tuf-client
 test-tuf-client_SRCS := tests/unit/test-tuf-client.c $(TUF_TEST_SRCS)
 test-tuf-client_LIBS := cmocka jansson libcrypto

@@ -9,7 +9,7 @@
 #include "log.h"
 #include "tuf-key.h"
 
-#define TARGET_NAME_MAX 512
+#define TARGET_NAME_MAX 512 /* bytes */
 
 /*
  * A missing or oversized file of the repository is a failed verification: something signed for it,
@@ -49,6 +49,12 @@ static int read_cache(struct qmr_tuf_client *client, const char *name, enum qmr_
 	return r == 0;
 }
 
+/* A '/' stands in no other kept file's name: roles' are encoded. */
+static void kept_root_name(long long version, char ret_name[64])
+{
+	snprintf(ret_name, 64, QMR_TUF_KEPT_ROOTS "/%lld.root.json", version);
+}
+
 static void load_cached_roots(struct qmr_tuf_client *client)
 {
 	for (int i = 0; i < QMR_TUF_ROOTS_MAX; i++) {
@@ -57,8 +63,7 @@ static void load_cached_roots(struct qmr_tuf_client *client)
 		char name[64];
 		size_t size;
 
-		snprintf(name, sizeof(name), "%lld.root.json",
-			 (long long)client->trusted.root.version + 1);
+		kept_root_name((long long)client->trusted.root.version + 1, name);
 		if (!read_cache(client, name, QMR_TUF_ROOT, &data, &size))
 			return;
 		if (qmr_tuf_trusted_add_root(&client->trusted, data, size, &why) < 0) {
@@ -71,6 +76,7 @@ static void load_cached_roots(struct qmr_tuf_client *client)
 static int add_root(struct qmr_tuf_client *client, const char *path, const char *data, size_t size,
 		    struct qmr_error *err)
 {
+	char kept_as[64];
 	int r = qmr_tuf_trusted_add_root(&client->trusted, data, size, err);
 
 	if (r < 0)
@@ -85,7 +91,8 @@ static int add_root(struct qmr_tuf_client *client, const char *path, const char 
 		if (r < 0)
 			return r;
 	}
-	return accepted(client, path, strrchr(path, '/') + 1, data, size, err);
+	kept_root_name((long long)client->trusted.root.version, kept_as);
+	return accepted(client, path, kept_as, data, size, err);
 }
 
 /* Section 5.3. */
@@ -137,25 +144,26 @@ static int update_timestamp(struct qmr_tuf_client *client, struct qmr_error *err
 			size, err);
 }
 
-/* Fetches what another file names; its signed length, if there is one, is the limit. */
-static int fetch_named(struct qmr_tuf_client *client, enum qmr_tuf_role role,
-		       const struct qmr_tuf_file *named, char ret_path[64], char **ret_data,
+/*
+ * Fetches what another file names; its signed length, if there is one, is the limit. encoded: the role's name as it stands in a path.
+ */
+static int fetch_named(struct qmr_tuf_client *client, enum qmr_tuf_role role, const char *encoded,
+		       const struct qmr_tuf_file *named, char ret_path[QMR_TUF_PATH_MAX], char **ret_data,
 		       size_t *ret_size, struct qmr_error *err)
 {
 	size_t max_bytes = qmr_tuf_role_max_bytes(role);
-	const char *name = qmr_tuf_role_name(role);
 
 	if (named->length >= 0 && (uint64_t)named->length > max_bytes)
 		return qmr_error_set(err, -EBADMSG,
-				     "%s: its signed length, %lld, is more than %zu bytes", name,
+				     "%.128s: its signed length, %lld, is more than %zu bytes", encoded,
 				     (long long)named->length, max_bytes);
 	if (named->length >= 0)
 		max_bytes = (size_t)named->length;
 	if (qmr_tuf_root_is_consistent(&client->trusted.root))
-		snprintf(ret_path, 64, "metadata/%lld.%s.json", (long long)named->version, name);
+		snprintf(ret_path, QMR_TUF_PATH_MAX, "metadata/%lld.%s.json", (long long)named->version, encoded);
 	else
-		snprintf(ret_path, 64, "metadata/%s.json", name);
-	return fetch(client, name, ret_path, max_bytes, ret_data, ret_size, err);
+		snprintf(ret_path, QMR_TUF_PATH_MAX, "metadata/%s.json", encoded);
+	return fetch(client, encoded, ret_path, max_bytes, ret_data, ret_size, err);
 }
 
 /* Section 5.5. */
@@ -164,7 +172,7 @@ static int update_snapshot(struct qmr_tuf_client *client, struct qmr_error *err)
 	cleanup_free char *cached = NULL, *data = NULL;
 	struct qmr_error why = {0};
 	struct qmr_tuf_file named;
-	char path[64];
+	char path[QMR_TUF_PATH_MAX];
 	size_t size;
 	int r;
 
@@ -179,22 +187,19 @@ static int update_snapshot(struct qmr_tuf_client *client, struct qmr_error *err)
 	}
 	if (!qmr_tuf_metadata_get_file(&client->trusted.timestamp, "snapshot.json", &named))
 		return -EINVAL; /* a timestamp without it does not parse */
-	r = fetch_named(client, QMR_TUF_SNAPSHOT, &named, path, &data, &size, err);
+	r = fetch_named(client, QMR_TUF_SNAPSHOT, "snapshot", &named, path, &data, &size, err);
 	if (r == 0)
 		r = qmr_tuf_trusted_set_snapshot(&client->trusted, data, size, QMR_TUF_FETCHED,
 						 err);
 	return r < 0 ? r : accepted(client, path, "snapshot.json", data, size, err);
 }
 
-/*
- * Section 5.6. Delegated roles would be searched after this, per target; the top-level role is all
- * there is now.
- */
+/* Section 5.6, the top-level role. */
 static int update_targets(struct qmr_tuf_client *client, struct qmr_error *err)
 {
 	cleanup_free char *cached = NULL, *data = NULL;
 	struct qmr_tuf_file named;
-	char path[64];
+	char path[QMR_TUF_PATH_MAX];
 	size_t size;
 	int r;
 
@@ -207,7 +212,7 @@ static int update_targets(struct qmr_tuf_client *client, struct qmr_error *err)
 		return 0;
 	if (!qmr_tuf_metadata_get_file(&client->trusted.snapshot, "targets.json", &named))
 		return -EINVAL; /* a snapshot without it does not parse */
-	r = fetch_named(client, QMR_TUF_TARGETS, &named, path, &data, &size, err);
+	r = fetch_named(client, QMR_TUF_TARGETS, "targets", &named, path, &data, &size, err);
 	if (r == 0)
 		r = qmr_tuf_trusted_set_targets(&client->trusted, data, size, err);
 	return r < 0 ? r : accepted(client, path, "targets.json", data, size, err);
@@ -234,6 +239,206 @@ int qmr_tuf_client_refresh(struct qmr_tuf_client *client, const char *root, size
 	return r;
 }
 
+/* RFC 3986, section 2.3 */
+static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+
+int qmr_tuf_percent_encode(const char *text, const char *also, char *ret, size_t size)
+{
+	size_t used = 0;
+
+	for (; *text; text++) {
+		int is_plain = strchr(unreserved, *text) || strchr(also, *text);
+
+		if (used + (is_plain ? 1 : 3) >= size)
+			return -ENAMETOOLONG;
+		used += (size_t)sprintf(ret + used, is_plain ? "%c" : "%%%02X", (unsigned char)*text);
+	}
+	ret[used] = '\0';
+	return (int)used;
+}
+
+/* Section 5.6.7: delegations still to be followed, the next one last. */
+struct search {
+	struct edge {
+		struct qmr_tuf_delegation delegation; /* of which role and keys are owned references */
+	} *edges;
+	size_t n, room;
+	json_t *visited; /* an object: names of roles */
+};
+
+static void drop_edge(struct search *search)
+{
+	struct qmr_tuf_delegation *d = &search->edges[--search->n].delegation;
+
+	json_decref((json_t *)d->role);
+	json_decref((json_t *)d->keys);
+}
+
+static void end_search(struct search *search)
+{
+	while (search->n > 0)
+		drop_edge(search);
+	free(search->edges);
+	json_decref(search->visited);
+}
+
+static int add_edge(void *user, const struct qmr_tuf_delegation *delegation, struct qmr_error *err)
+{
+	struct search *search = user;
+
+	if (json_object_get(search->visited, delegation->name))
+		return 0;
+	if (search->n == search->room) {
+		size_t room = search->room ? 2 * search->room : 16;
+		struct edge *edges = reallocarray(search->edges, room, sizeof(*edges));
+
+		if (!edges)
+			return qmr_error_set(err, -ENOMEM, "following delegations: out of memory");
+		search->edges = edges;
+		search->room = room;
+	}
+	search->edges[search->n++].delegation = *delegation;
+	json_incref((json_t *)delegation->role);
+	json_incref((json_t *)delegation->keys);
+	return 0;
+}
+
+static void reverse(struct edge *edges, size_t n)
+{
+	for (size_t i = 0; i < n / 2; i++) {
+		struct edge edge = edges[i];
+
+		edges[i] = edges[n - 1 - i];
+		edges[n - 1 - i] = edge;
+	}
+}
+
+/* Puts what a role delegates to on top. what is a target, or a folder of them, and is_folder. */
+static int push_delegations(struct search *search, const struct qmr_tuf_metadata *from, const char *what, int is_folder,
+			    struct qmr_error *err)
+{
+	const json_t *delegations = json_object_get(from->content, "delegations");
+	size_t before = search->n;
+	int r = is_folder ? qmr_tuf_delegations_match_folder(delegations, what, add_edge, search, err)
+			  : qmr_tuf_delegations_match(delegations, what, add_edge, search, err);
+
+	if (r < 0)
+		return r;
+	reverse(search->edges + before, search->n - before);
+	if (r == 0)
+		return 0;
+	/* Terminating: only what was just added stays. */
+	reverse(search->edges, search->n);
+	reverse(search->edges, search->n - before);
+	while (before-- > 0)
+		drop_edge(search);
+	return 0;
+}
+
+/* Sections 5.6.1 to 5.6.6 for a delegated role. */
+static int load_delegated(struct qmr_tuf_client *client, const struct qmr_tuf_delegation *d, struct qmr_error *err)
+{
+	char encoded[3 * QMR_TUF_ROLE_NAME_MAX], kept_as[256], path[QMR_TUF_PATH_MAX];
+	cleanup_free char *cached = NULL, *data = NULL;
+	struct qmr_tuf_file named;
+	int r, is_kept;
+	size_t size;
+
+	(void)qmr_tuf_percent_encode(d->name, "", encoded, sizeof(encoded)); /* there is room */
+	is_kept = strlen(encoded) <= QMR_TUF_KEPT_ROLE_MAX;
+	if (is_kept) {
+		snprintf(kept_as, sizeof(kept_as), "%.*s.json", QMR_TUF_KEPT_ROLE_MAX, encoded);
+		if (read_cache(client, kept_as, QMR_TUF_TARGETS, &cached, &size) &&
+		    qmr_tuf_trusted_set_delegated(&client->trusted, d, cached, size, NULL) == 0)
+			return 0;
+	}
+	r = qmr_tuf_trusted_get_delegated_file(&client->trusted, d->name, &named, err);
+	if (r == 0)
+		r = fetch_named(client, QMR_TUF_TARGETS, encoded, &named, path, &data, &size, err);
+	if (r == 0)
+		r = qmr_tuf_trusted_set_delegated(&client->trusted, d, data, size, err);
+	return r < 0 ? r : accepted(client, path, is_kept ? kept_as : NULL, data, size, err);
+}
+
+/* Takes the next delegation off the search. 1 with its role, or NULL if that was visited before; 0: that was all. */
+static int visit_next(struct qmr_tuf_client *client, struct search *search, const struct qmr_tuf_metadata **ret_role,
+		      struct qmr_error *err)
+{
+	const struct qmr_tuf_delegation *next;
+	const struct qmr_tuf_metadata *role;
+	int r = 0;
+
+	if (search->n == 0)
+		return 0;
+	*ret_role = NULL;
+	next = &search->edges[search->n - 1].delegation;
+	if (json_object_get(search->visited, next->name)) {
+		drop_edge(search);
+		return 1;
+	}
+	if (json_object_size(search->visited) == QMR_TUF_DELEGATIONS_MAX) {
+		qmr_warning("more than %d delegated roles would have to be looked at; the others are not", QMR_TUF_DELEGATIONS_MAX);
+		return 0;
+	}
+	role = qmr_tuf_trusted_get_delegated(&client->trusted, next);
+	if (!role) {
+		r = load_delegated(client, next, err);
+		if (r == 0)
+			role = qmr_tuf_trusted_get_delegated(&client->trusted, next);
+	}
+	if (r == 0 && json_object_set_new(search->visited, next->name, json_true()) < 0)
+		r = qmr_error_set(err, -ENOMEM, "following delegations: out of memory");
+	drop_edge(search);
+	*ret_role = role;
+	return r < 0 ? r : 1;
+}
+
+static int start_search(struct search *search, struct qmr_error *err)
+{
+	search->visited = json_object();
+	return search->visited ? 0 : qmr_error_set(err, -ENOMEM, "following delegations: out of memory");
+}
+
+int qmr_tuf_client_find_target(struct qmr_tuf_client *client, const char *name, struct qmr_tuf_file *ret_file,
+			       struct qmr_error *err)
+{
+	const struct qmr_tuf_metadata *role = &client->trusted.targets;
+	struct search search = {0};
+	int r = start_search(&search, err);
+
+	while (r >= 0) {
+		if (role && qmr_tuf_metadata_get_target(role, name, ret_file))
+			break;
+		if (role)
+			r = push_delegations(&search, role, name, 0, err);
+		if (r >= 0)
+			r = visit_next(client, &search, &role, err);
+		if (r == 0)
+			r = qmr_error_set(err, -ENOENT, "targets: there is no target '%.128s'", name);
+	}
+	end_search(&search);
+	return r < 0 ? r : 0;
+}
+
+int qmr_tuf_client_each_role(struct qmr_tuf_client *client, const char *folder, qmr_tuf_role_fn *fn, void *user,
+			     struct qmr_error *err)
+{
+	const struct qmr_tuf_metadata *role = &client->trusted.targets;
+	struct search search = {0};
+	int r = start_search(&search, err);
+
+	do {
+		if (r >= 0 && role)
+			r = fn(user, role, err);
+		if (r >= 0 && role)
+			r = push_delegations(&search, role, folder, 1, err);
+		if (r >= 0)
+			r = visit_next(client, &search, &role, err);
+	} while (r > 0);
+	end_search(&search);
+	return r;
+}
+
 int qmr_tuf_target_name_is_plain(const char *name)
 {
 	if (strlen(name) > TARGET_NAME_MAX)
@@ -257,9 +462,14 @@ static int target_path(const struct qmr_tuf_client *client, const char *name,
 		       const struct qmr_tuf_file *file, char ret_path[QMR_TUF_PATH_MAX],
 		       struct qmr_error *err)
 {
-	const char *base = strrchr(name, '/'), *hash = "", *dot = "";
+	char encoded[3 * TARGET_NAME_MAX + 1];
+	const char *base, *hash = "", *dot = "";
 
-	base = base ? base + 1 : name;
+	if (!qmr_tuf_target_name_is_plain(name))
+		return qmr_error_set(err, -EBADMSG, "targets: '%.128s' is no name to fetch a file by", name);
+	(void)qmr_tuf_percent_encode(name, "/", encoded, sizeof(encoded)); /* there is room */
+	base = strrchr(encoded, '/');
+	base = base ? base + 1 : encoded;
 	if (qmr_tuf_root_is_consistent(&client->trusted.root)) {
 		hash = qmr_tuf_hashes_name(file->hashes);
 		dot = ".";
@@ -268,8 +478,7 @@ static int target_path(const struct qmr_tuf_client *client, const char *name,
 		return qmr_error_set(
 			err, -EBADMSG,
 			"targets: the entry of '%.128s' has no hash of a kind that is known", name);
-	if (!qmr_tuf_target_name_is_plain(name) ||
-	    snprintf(ret_path, QMR_TUF_PATH_MAX, "targets/%.*s%s%s%s", (int)(base - name), name,
+	if (snprintf(ret_path, QMR_TUF_PATH_MAX, "targets/%.*s%s%s%s", (int)(base - encoded), encoded,
 		     hash, dot, base) >= QMR_TUF_PATH_MAX)
 		return qmr_error_set(err, -EBADMSG,
 				     "targets: '%.128s' is no name to fetch a file by", name);
@@ -285,10 +494,10 @@ int qmr_tuf_client_fetch_target(struct qmr_tuf_client *client, const char *name,
 	size_t size;
 	int r;
 
-	if (!qmr_tuf_metadata_get_target(&client->trusted.targets, name, &file))
-		return qmr_error_set(err, -ENOENT, "targets: there is no target '%.128s'", name);
+	r = qmr_tuf_client_find_target(client, name, &file, err);
 	snprintf(what, sizeof(what), "target '%.128s'", name);
-	r = target_path(client, name, &file, path, err);
+	if (r == 0)
+		r = target_path(client, name, &file, path, err);
 	if (r == 0)
 		r = fetch(client, what, path, (size_t)file.length, &data, &size, err);
 	if (r == 0)

@@ -119,6 +119,7 @@ static const struct scheme {
 	{"ecdsa", "ecdsa-sha2-nistp256", load_p256, EVP_sha256, 0},
 	{"ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256", load_p256, EVP_sha256, 0},
 	{"rsa", "rsassa-pss-sha256", load_rsa, EVP_sha256, 1},
+	{"rsa", "rsa-pkcs1v15-sha256", load_rsa, EVP_sha256, 0},
 };
 
 static const struct scheme *find_scheme(const json_t *json)

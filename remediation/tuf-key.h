@@ -17,7 +17,7 @@ struct qmr_tuf_key; /* opaque */
 
 /*
  * Makes a key from its JSON (specification 1.0, section 4.2): ed25519; ecdsa on P-256 (key types
- * "ecdsa" and "ecdsa-sha2-nistp256"); rsassa-pss-sha256 with 2,048 to 8,192 bits. Release with
+ * "ecdsa" and "ecdsa-sha2-nistp256"); rsassa-pss-sha256 and rsa-pkcs1v15-sha256 with 2,048 to 8,192 bits. Release with
  * _free. -EOPNOTSUPP: a key type or scheme that is not known here. -EBADMSG: a known one that is
  * malformed or too weak.
  */

@@ -10,12 +10,12 @@
 
 #include "canonical-json.h"
 #include "json.h"
+#include "tuf-delegation.h"
 #include "tuf-key.h"
 
 /* Far above what repositories use; they bound the work that a hostile file can cause. */
 #define SIGNATURES_MAX 64
-#define ROLE_KEYS_MAX 64
-#define KEYS_MAX 256
+#define ROOT_KEYS_MAX 256
 
 static const struct {
 	const char *name;
@@ -110,69 +110,16 @@ static int parse_expires(const char *text, int64_t *ret_unix_s)
 	return 0;
 }
 
-static int check_keys(const json_t *keys, struct qmr_error *err)
-{
-	const json_t *key;
-	const char *id;
-
-	if (!json_is_object(keys) || json_object_size(keys) > KEYS_MAX)
-		return refuse(err, QMR_TUF_ROOT, "'keys' is not an object of at most %d keys",
-			      KEYS_MAX);
-	json_object_foreach ((json_t *)keys, id, key) {
-		int r;
-
-		if (!qmr_json_string(key, "keytype") || !qmr_json_string(key, "scheme") ||
-		    !json_is_object(json_object_get(key, "keyval")))
-			return refuse(err, QMR_TUF_ROOT,
-				      "key '%.64s' lacks a type, a scheme or a value", id);
-		/* One that is not known can sign nothing, and how its id is made is not ours to
-		 * say. */
-		if (!qmr_tuf_key_is_known(key))
-			continue;
-		r = qmr_tuf_key_id_is_right(id, key);
-		if (r < 0)
-			return qmr_error_set(err, r, "root: out of memory");
-		if (!r)
-			return refuse(err, QMR_TUF_ROOT,
-				      "key '%.64s': its id is not the hash of the key", id);
-	}
-	return 0;
-}
-
-static int check_role(const char *name, const json_t *role, struct qmr_error *err)
-{
-	const json_t *keyids = json_object_get(role, "keyids"), *a, *b;
-	size_t i, j;
-
-	if (!is_positive(json_object_get(role, "threshold")))
-		return refuse(err, QMR_TUF_ROOT, "role '%s': its threshold is not 1 or more", name);
-	if (!json_is_array(keyids) || json_array_size(keyids) > ROLE_KEYS_MAX)
-		return refuse(err, QMR_TUF_ROOT,
-			      "role '%s': its 'keyids' is not a list of at most %d", name,
-			      ROLE_KEYS_MAX);
-	json_array_foreach (keyids, i, a) {
-		if (!json_is_string(a))
-			return refuse(err, QMR_TUF_ROOT, "role '%s': its 'keyids' are not strings",
-				      name);
-		json_array_foreach (keyids, j, b)
-			if (j < i && json_equal(a, b))
-				return refuse(err, QMR_TUF_ROOT,
-					      "role '%s': key '%.64s' is listed twice", name,
-					      json_string_value(a));
-	}
-	return 0;
-}
-
 static int check_root(const struct qmr_tuf_metadata *m, struct qmr_error *err)
 {
 	const json_t *all = json_object_get(m->content, "roles");
 	const json_t *consistent = json_object_get(m->content, "consistent_snapshot");
-	int r = check_keys(json_object_get(m->content, "keys"), err);
+	int r = qmr_tuf_keys_check("root", json_object_get(m->content, "keys"), ROOT_KEYS_MAX, err);
 
 	if (r == 0 && consistent && !json_is_boolean(consistent))
 		r = refuse(err, QMR_TUF_ROOT, "'consistent_snapshot' is not true or false");
 	for (int i = 0; r == 0 && i < QMR_TUF_ROLES; i++)
-		r = check_role(roles[i].name, json_object_get(all, roles[i].name), err);
+		r = qmr_tuf_role_check("root", roles[i].name, json_object_get(all, roles[i].name), err);
 	return r;
 }
 
@@ -243,6 +190,7 @@ static int check_content(struct qmr_tuf_metadata *m, struct qmr_error *err)
 	const char *type = qmr_json_string(m->content, "_type"),
 		   *expires = qmr_json_string(m->content, "expires");
 	const json_t *version = json_object_get(m->content, "version");
+	int r;
 
 	if (!type || strcmp(type, roles[m->role].name))
 		return refuse(err, m->role, "its type is '%.32s'", type ? type : "missing");
@@ -261,7 +209,8 @@ static int check_content(struct qmr_tuf_metadata *m, struct qmr_error *err)
 	case QMR_TUF_SNAPSHOT:
 		return check_files(m, "meta", "targets.json", err);
 	case QMR_TUF_TARGETS:
-		return check_files(m, "targets", NULL, err);
+		r = check_files(m, "targets", NULL, err);
+		return r < 0 ? r : qmr_tuf_delegations_check("targets", json_object_get(m->content, "delegations"), err);
 	}
 	return -EINVAL;
 }
@@ -338,14 +287,10 @@ static int check_signature(const struct qmr_tuf_metadata *m, const json_t *signa
 	return good;
 }
 
-int qmr_tuf_metadata_check_signed(const struct qmr_tuf_metadata *metadata,
-				  const struct qmr_tuf_metadata *root, struct qmr_error *err)
+int qmr_tuf_metadata_check_signed_by(const struct qmr_tuf_metadata *metadata, const json_t *role, const json_t *keys,
+				     const char *delegator, struct qmr_error *err)
 {
-	const json_t *role = json_object_get(json_object_get(root->content, "roles"),
-					     roles[metadata->role].name);
-	const json_t *keyids = json_object_get(role, "keyids"),
-		     *keys = json_object_get(root->content, "keys");
-	const json_t *signatures = json_object_get(metadata->json, "signatures"), *signature;
+	const json_t *signatures = json_object_get(metadata->json, "signatures"), *signature, *keyids = json_object_get(role, "keyids");
 	int64_t threshold = json_integer_value(json_object_get(role, "threshold"));
 	unsigned char seen[SIGNATURES_MAX][QMR_TUF_FINGERPRINT];
 	int n_seen = 0;
@@ -361,13 +306,20 @@ int qmr_tuf_metadata_check_signed(const struct qmr_tuf_metadata *metadata,
 		if (!known)
 			n_seen++;
 	}
-	if (n_seen >= threshold)
+	if (n_seen >= 1 && n_seen >= threshold)
 		return 0;
-	return refuse(err, metadata->role,
-		      "version %lld has valid signatures of %d different keys; root version %lld "
-		      "asks for %lld",
-		      (long long)metadata->version, n_seen, (long long)root->version,
-		      (long long)threshold);
+	return refuse(err, metadata->role, "version %lld has valid signatures of %d different keys; %s asks for %lld",
+		      (long long)metadata->version, n_seen, delegator, (long long)threshold);
+}
+
+int qmr_tuf_metadata_check_signed(const struct qmr_tuf_metadata *metadata,
+				  const struct qmr_tuf_metadata *root, struct qmr_error *err)
+{
+	const json_t *role = json_object_get(json_object_get(root->content, "roles"), roles[metadata->role].name);
+	char delegator[64];
+
+	snprintf(delegator, sizeof(delegator), "root version %lld", (long long)root->version);
+	return qmr_tuf_metadata_check_signed_by(metadata, role, json_object_get(root->content, "keys"), delegator, err);
 }
 
 static int get_file(const json_t *files, const char *name, struct qmr_tuf_file *ret_file)

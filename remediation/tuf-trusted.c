@@ -2,6 +2,8 @@
 #include "tuf-trusted.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "json.h"
@@ -45,6 +47,15 @@ int qmr_tuf_trusted_start(struct qmr_tuf_trusted *set, const char *root, size_t 
 	return r < 0 ? r : qmr_tuf_metadata_check_signed(&set->root, &set->root, err);
 }
 
+static void drop_delegated(struct qmr_tuf_delegated *d)
+{
+	free(d->name);
+	json_decref(d->role);
+	json_decref(d->keys);
+	qmr_tuf_metadata_done(&d->metadata);
+	memset(d, 0, sizeof(*d));
+}
+
 void qmr_tuf_trusted_done(struct qmr_tuf_trusted *set)
 {
 	qmr_tuf_metadata_done(&set->root);
@@ -53,6 +64,8 @@ void qmr_tuf_trusted_done(struct qmr_tuf_trusted *set)
 	qmr_tuf_metadata_done(&set->targets);
 	json_decref(set->known_roles);
 	set->known_roles = NULL;
+	for (size_t i = 0; i < QMR_TUF_DELEGATED_MAX; i++)
+		drop_delegated(&set->delegated[i]);
 }
 
 int qmr_tuf_trusted_add_root(struct qmr_tuf_trusted *set, const char *data, size_t size,
@@ -241,6 +254,16 @@ static int check_snapshot(const struct qmr_tuf_trusted *set, struct qmr_error *e
 	return r < 0 ? r : check_expiry(set, &set->snapshot, err);
 }
 
+/* Sections 5.6.2 to 5.6.5 after the signatures. */
+static int check_targets(const struct qmr_tuf_trusted *set, const struct qmr_tuf_metadata *targets, const struct qmr_tuf_file *named,
+			 struct qmr_error *err)
+{
+	if (targets->version != named->version)
+		return qmr_error_set(err, -EBADMSG, "targets: version %lld is not the one that snapshot names, %lld",
+				     (long long)targets->version, (long long)named->version);
+	return check_expiry(set, targets, err);
+}
+
 int qmr_tuf_trusted_set_targets(struct qmr_tuf_trusted *set, const char *data, size_t size,
 				struct qmr_error *err)
 {
@@ -255,14 +278,87 @@ int qmr_tuf_trusted_set_targets(struct qmr_tuf_trusted *set, const char *data, s
 	r = qmr_tuf_file_check("targets", &named, data, size, err);
 	if (r == 0)
 		r = load(set, QMR_TUF_TARGETS, data, size, &targets, err);
-	if (r == 0 && targets.version != named.version)
-		r = qmr_error_set(err, -EBADMSG,
-				  "targets: version %lld is not the one that snapshot names, %lld",
-				  (long long)targets.version, (long long)named.version);
 	if (r == 0)
-		r = check_expiry(set, &targets, err);
+		r = check_targets(set, &targets, &named, err);
 	if (r < 0)
 		return r;
 	replace(&set->targets, &targets);
 	return 0;
+}
+
+int qmr_tuf_trusted_get_delegated_file(const struct qmr_tuf_trusted *set, const char *role, struct qmr_tuf_file *ret_file,
+				       struct qmr_error *err)
+{
+	char name[QMR_TUF_ROLE_NAME_MAX + 8];
+
+	snprintf(name, sizeof(name), "%s.json", role);
+	return qmr_tuf_metadata_get_file(&set->snapshot, name, ret_file)
+		       ? 0
+		       : qmr_error_set(err, -EBADMSG, "role '%.128s': it is delegated to, and snapshot does not list it", role);
+}
+
+static struct qmr_tuf_delegated *find_delegated(const struct qmr_tuf_trusted *set, const char *name)
+{
+	for (size_t i = 0; i < QMR_TUF_DELEGATED_MAX; i++)
+		if (set->delegated[i].name && !strcmp(set->delegated[i].name, name))
+			return (struct qmr_tuf_delegated *)&set->delegated[i];
+	return NULL;
+}
+
+static int check_signed_by(const struct qmr_tuf_metadata *metadata, const struct qmr_tuf_delegation *d, struct qmr_error *err)
+{
+	return qmr_tuf_metadata_check_signed_by(metadata, d->role, d->keys, "its delegation", err);
+}
+
+static int load_delegated(const struct qmr_tuf_trusted *set, const struct qmr_tuf_delegation *d, const char *data, size_t size,
+			  struct qmr_tuf_metadata *ret_metadata, struct qmr_error *err)
+{
+	struct qmr_tuf_file named = {0};
+	int r = check_snapshot(set, err);
+
+	if (r == 0)
+		r = qmr_tuf_trusted_get_delegated_file(set, d->name, &named, err);
+	if (r == 0)
+		r = qmr_tuf_file_check("targets", &named, data, size, err);
+	if (r == 0)
+		r = qmr_tuf_metadata_parse(QMR_TUF_TARGETS, data, size, ret_metadata, err);
+	if (r == 0)
+		r = check_signed_by(ret_metadata, d, err);
+	return r < 0 ? r : check_targets(set, ret_metadata, &named, err);
+}
+
+int qmr_tuf_trusted_set_delegated(struct qmr_tuf_trusted *set, const struct qmr_tuf_delegation *d, const char *data, size_t size,
+				  struct qmr_error *err)
+{
+	cleanup_metadata struct qmr_tuf_metadata metadata = {0};
+	struct qmr_tuf_delegated *place = find_delegated(set, d->name);
+	struct qmr_error why = {0};
+	int r = load_delegated(set, d, data, size, &metadata, &why);
+	char *name;
+
+	if (r < 0)
+		return qmr_error_set(err, r, "role '%.128s': %s", d->name, why.text);
+	name = strdup(d->name);
+	if (!name)
+		return qmr_error_set(err, -ENOMEM, "role '%.128s': out of memory", d->name);
+	if (!place)
+		place = &set->delegated[set->n_delegated++ % QMR_TUF_DELEGATED_MAX];
+	drop_delegated(place);
+	place->name = name;
+	place->role = json_incref((json_t *)d->role);
+	place->keys = json_incref((json_t *)d->keys);
+	replace(&place->metadata, &metadata);
+	return 0;
+}
+
+const struct qmr_tuf_metadata *qmr_tuf_trusted_get_delegated(const struct qmr_tuf_trusted *set, const struct qmr_tuf_delegation *d)
+{
+	const struct qmr_tuf_delegated *found = find_delegated(set, d->name);
+
+	if (!found)
+		return NULL;
+	/* References are held, so the same pointers are the same delegation. */
+	if ((found->role == d->role && found->keys == d->keys) || check_signed_by(&found->metadata, d, NULL) == 0)
+		return &found->metadata;
+	return NULL;
 }

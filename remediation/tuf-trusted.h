@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "tuf-delegation.h"
 #include "tuf-metadata.h"
 
 /*
@@ -21,10 +22,21 @@
 
 enum qmr_tuf_origin { QMR_TUF_CACHED, QMR_TUF_FETCHED };
 
+#define QMR_TUF_DELEGATED_MAX 64 /* more than one search visits: what it looked at is there until its end */
+
+/* A delegated role's targets metadata, and the delegation that it was verified by. */
+struct qmr_tuf_delegated {
+	char *name;	     /* owned */
+	json_t *role, *keys; /* owned references */
+	struct qmr_tuf_metadata metadata;
+};
+
 struct qmr_tuf_trusted {
 	int64_t now_unix_s; /* the fixed start time of the run */
 	struct qmr_tuf_metadata root, timestamp, snapshot, targets; /* owned */
 	json_t *known_roles; /* owned: "roles" of the root that _mark_known saw */
+	struct qmr_tuf_delegated delegated[QMR_TUF_DELEGATED_MAX]; /* a ring: the oldest goes first */
+	size_t n_delegated;					   /* ever added */
 };
 
 /*
@@ -72,5 +84,20 @@ int qmr_tuf_trusted_set_snapshot(struct qmr_tuf_trusted *set, const char *data, 
 /* Section 5.6.2 to 5.6.5, for the top-level role. */
 int qmr_tuf_trusted_set_targets(struct qmr_tuf_trusted *set, const char *data, size_t size,
 				struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * Sections 5.6.2 to 5.6.5 for a delegated role: what snapshot names, signed as the delegation asks, not expired. It takes the place of
+ * the role's earlier one.
+ */
+int qmr_tuf_trusted_set_delegated(struct qmr_tuf_trusted *set, const struct qmr_tuf_delegation *delegation, const char *data,
+				  size_t size, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* The delegated role if it is in the set and the delegation vouches for it; else NULL. */
+const struct qmr_tuf_metadata *qmr_tuf_trusted_get_delegated(const struct qmr_tuf_trusted *set,
+							     const struct qmr_tuf_delegation *delegation);
+
+/* What snapshot says about a delegated role's file; -EBADMSG if it does not list it. */
+int qmr_tuf_trusted_get_delegated_file(const struct qmr_tuf_trusted *set, const char *role, struct qmr_tuf_file *ret_file,
+				       struct qmr_error *err) QMR_MUST_CHECK;
 
 #endif

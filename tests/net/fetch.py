@@ -166,7 +166,7 @@ def test_damaged_cache(c):
     start(c)
     next_root(c)
     c.accept()
-    for path in c.metadata.iterdir():
+    for path in c.metadata.rglob("*.json"):
         path.write_bytes(b"\0garbage")
     c.accept()
     same("said", True, "going on without it" in c.text)
@@ -181,13 +181,26 @@ def test_hostile_cache(c):
     forged.version["root"] = 2
     data = forged.publish()
     c.metadata.mkdir()
-    (c.metadata / "2.root.json").write_bytes(data["root"])
+    (c.metadata / "root_history").mkdir()
+    (c.metadata / "root_history/2.root.json").write_bytes(data["root"])
     (c.metadata / "timestamp.json").write_bytes(data["timestamp"])
     (c.metadata / "snapshot.json").symlink_to("/etc/passwd")
     (c.metadata / "targets.json").symlink_to(c.folder / "root.json")
     c.accept()
     same("replaced", (2, 1, 1, 1), tuple(c.kept(role) for role in ROLES))
     same("no link was followed", "root", json.loads((c.folder / "root.json").read_text())["signed"]["_type"])
+
+
+def test_cache_leads_nowhere(c):
+    """The folder of roots is a link to another folder: nothing is read or written there."""
+    start(c)
+    next_root(c)
+    outside = c.folder / "outside"
+    outside.mkdir()
+    c.metadata.mkdir()
+    (c.metadata / "root_history").symlink_to(outside)
+    c.accept()
+    same("outside", [], list(outside.iterdir()))
 
 
 def test_unwritable_metadata_folder(c):

@@ -56,6 +56,7 @@ static int set_up(void **unused)
 	if (!mkdtemp(folder))
 		return -1;
 	qmr_fetch_store_open(folder, &store);
+	qmr_fetch_store_load(&store);
 	memset(&result, 0, sizeof(result));
 	memset(&client, 0, sizeof(client));
 	return 0;
@@ -138,7 +139,7 @@ static void a_root_signed_by_others_is_refused(void **unused)
 	say("metadata/2.root.json");
 	say_metadata();
 	assert_int_equal(run(), -EBADMSG);
-	assert_false(is_kept("2.root.json"));
+	assert_false(is_kept("root_history/2.root.json"));
 	repository_done(&other);
 }
 
@@ -186,7 +187,7 @@ static void what_came_before_an_error_is_kept(void **unused)
 	(void)qmr_error_set(&result, -EBADMSG, "snapshot: as the child said");
 	assert_int_equal(run(), -EBADMSG);
 	assert_string_equal(err.text, "snapshot: as the child said");
-	assert_true(is_kept("2.root.json") && is_kept("root.json") && is_kept("timestamp.json"));
+	assert_true(is_kept("root_history/2.root.json") && is_kept("root.json") && is_kept("timestamp.json"));
 	assert_false(is_kept("snapshot.json"));
 }
 
@@ -200,6 +201,7 @@ static void older_metadata_is_refused(void **unused)
 	assert_int_equal(run(), 0);
 	qmr_fetch_store_done(&store);
 	qmr_fetch_store_open(folder, &store);
+	qmr_fetch_store_load(&store);
 	qmr_fetch_files_done(&said);
 	qmr_fetch_update_done(&update);
 	qmr_tuf_client_done(&client);

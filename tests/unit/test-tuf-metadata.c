@@ -453,7 +453,8 @@ static void weak_and_malformed_keys_are_refused(void **unused)
 		 "AES-256-CBC,00112233445566778899AABBCCDDEEFF\n\n"
 		 "AAAA\n-----END PUBLIC KEY-----\n",
 		 -EBADMSG},
-		{"rsa", "rsa-pkcs1v15-sha256", rsa, -EOPNOTSUPP},
+		{"rsa", "rsa-pkcs1v15-sha256", rsa, 0},
+		{"rsa", "rsa-pkcs1v15-sha512", rsa, -EOPNOTSUPP},
 		{"ecdsa", "ecdsa-sha2-nistp384", p384, -EOPNOTSUPP},
 		{"ed25519", "ecdsa-sha2-nistp256", p256, -EOPNOTSUPP},
 		{"sphincs", "sphincs", "", -EOPNOTSUPP},
