@@ -12,7 +12,7 @@ command -v npm >/dev/null || cli="$cli npm"
 net="python3-securesystemslib faketime python3-nacl python3-cryptography nginx-light libnginx-mod-http-dav-ext openssl curl zstd python3 iproute2"
 vm="qemu-system-x86 qemu-utils ovmf mmdebstrap mtools systemd-boot-efi e2fsprogs dosfstools fdisk busybox-static
 	dhcpcd5 python3 openssl zstd kmod libasan8 libelf1 dnsmasq-base $net"
-bench="gcc libc6-dev strace efibootmgr cpio zstd xz-utils binutils curl $vm"
+bench="gcc libc6-dev strace efibootmgr cpio zstd xz-utils binutils curl time $vm"
 
 fuzz="clang"
 

@@ -3,7 +3,7 @@
 """What qmr costs a normal boot, and what recovery costs beside other ways, in one run; docs/performance.md says what is compared. Run by
 `make bench`.
 
-usage: python3 tests/bench/bench.py -B BUILD [--rounds N] [--pairs N] [--ordinary] [--only images|guard|pairs|recovery|memory ...]
+usage: python3 tests/bench/bench.py -B BUILD [--rounds N] [--pairs N] [--ordinary] [--only images|repository|guard|pairs|recovery|memory ...]
 
 Figures go to BUILD/bench/result.json. Time decides nothing about the exit status: it is 0 when everything could be measured.
 """
@@ -18,6 +18,7 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "vm")]
 sys.dont_write_bytecode = True
+import bins  # noqa: E402
 import boots  # noqa: E402
 import guard  # noqa: E402
 import guests  # noqa: E402
@@ -27,7 +28,7 @@ import network  # noqa: E402
 import pairs  # noqa: E402
 from figures import load, say  # noqa: E402
 
-REPORTS = {"images": images.report, "guard": guard.report, "pairs": pairs.report, "recovery": boots.report_recovery,
+REPORTS = {"images": images.report, "repository": bins.report, "guard": guard.report, "pairs": pairs.report, "recovery": boots.report_recovery,
            "memory": boots.report_memory}
 
 
@@ -99,6 +100,9 @@ def main():
     if "images" in parts:
         say("Images: mkrecovery, dracut and mkinitramfs in turns")
         results.add("images", images.measure(build, arguments.rounds))
+    if "repository" in parts:
+        say("A large repository: this client and tuf-js in turns")
+        results.add("repository", bins.measure(build, arguments.rounds))
     work = tempfile.TemporaryDirectory(prefix="qmr-bench-", dir=machine.TEMPORARY)
     if arguments.keep:
         work._finalizer.detach()

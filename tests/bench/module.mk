@@ -1,5 +1,5 @@
 # What recovery costs beside other ways; docs/performance.md. BENCH="--only images --rounds 1" measures less.
 bench: all
 	tests/deps.sh bench
-	python3 tests/bench/bench.py -B $(B) $(BENCH)
+	/usr/bin/python3 tests/bench/bench.py -B $(B) $(BENCH)
 .PHONY: bench
