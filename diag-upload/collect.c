@@ -122,6 +122,7 @@ static void find_culprit(struct qmr_incident *incident, int root_fd)
 {
 	const char *kernel;
 	struct qmr_error err = {0};
+	int r;
 
 	qmr_culprit_find(incident->crashes, incident->n_crashes, &incident->culprit);
 	if (incident->culprit.basis == QMR_BASIS_NONE)
@@ -129,6 +130,11 @@ static void find_culprit(struct qmr_incident *incident, int root_fd)
 	kernel = incident->culprit.kernel[0] ? incident->culprit.kernel : incident->kernel;
 	if (root_fd >= 0 && qmr_module_file_find(root_fd, kernel, incident->culprit.module,
 						 incident->culprit_file, &err) < 0)
+		qmr_note(incident->notes, "culprit: %s", err.text);
+	if (!incident->culprit_file[0])
+		return;
+	r = qmr_module_version_load(root_fd, incident->culprit_file, incident->culprit_version, &err);
+	if (r < 0 && r != -ENOENT)
 		qmr_note(incident->notes, "culprit: %s", err.text);
 }
 

@@ -191,6 +191,31 @@ static void add_os_release(json_t *machine, int root_fd, json_t *notes)
 	qmr_note(notes, "os-release: there is none that can be read");
 }
 
+/* The firmware's word (SMBIOS) on what machine this is; read by everybody. */
+static void add_dmi(json_t *machine)
+{
+	static const struct {
+		const char *path, *key;
+	} files[] = {
+		{"/sys/class/dmi/id/sys_vendor", "dmi_vendor"},
+		{"/sys/class/dmi/id/product_name", "dmi_product"},
+	};
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		cleanup_free char *data = NULL;
+		size_t size, n;
+
+		if (qmr_file_read(AT_FDCWD, files[i].path, SMALL_FILE_MAX, &data, &size, NULL) < 0)
+			continue; /* there is no such firmware: absent says so */
+		n = strcspn(data, "\n");
+		while (n && isspace((unsigned char)data[n - 1]))
+			n--;
+		data[n] = '\0';
+		if (n)
+			json_object_set_new(machine, files[i].key, qmr_json_text(data));
+	}
+}
+
 static json_t *machine_to_json(int root_fd, json_t *notes)
 {
 	json_t *machine = json_object();
@@ -206,6 +231,7 @@ static json_t *machine_to_json(int root_fd, json_t *notes)
 			json_object_set_new(machine, "hostname", qmr_json_text(line));
 		add_os_release(machine, root_fd, notes);
 	}
+	add_dmi(machine);
 	if (uname(&uts) == 0)
 		json_object_set_new(machine, "architecture", qmr_json_text(uts.machine));
 	return machine;
@@ -261,9 +287,10 @@ static json_t *culprit_to_json(const struct qmr_incident *incident)
 
 	if (culprit->basis == QMR_BASIS_NONE)
 		return json_null();
-	return json_pack("{s:o, s:o, s:s, s:o, s:i}", "module", qmr_json_text(culprit->module), "function",
+	return json_pack("{s:o, s:o, s:s, s:o, s:o, s:i}", "module", qmr_json_text(culprit->module), "function",
 			 qmr_json_text(culprit->function), "basis", qmr_basis_name(culprit->basis), "module_file",
-			 qmr_json_text(incident->culprit_file), "crashes", (int)culprit->crashes);
+			 qmr_json_text(incident->culprit_file), "module_version", qmr_json_text(incident->culprit_version),
+			 "crashes", (int)culprit->crashes);
 }
 
 json_t *qmr_incident_to_json(const struct qmr_incident *incident, int root_fd)

@@ -26,6 +26,7 @@ struct qmr_incident {
 	size_t n_crashes;
 	struct qmr_culprit culprit;
 	char culprit_file[1024];    /* empty: not found */
+	char culprit_version[128];  /* that its file states, empty: not known */
 	char kernel[64];            /* that crashed, empty: not known */
 	struct qmr_changes changes;
 	uint64_t restore_point;     /* 0: none */

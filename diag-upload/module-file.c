@@ -158,22 +158,38 @@ static uint64_t get_le(const char *p, size_t bytes)
 	return value;
 }
 
-/* Moves the sections' bytes together, with a NUL byte between them; 0 if the file is not what we can read. */
-static size_t keep_data_sections(const char *data, size_t size, char *to)
+/* The table of sections, within the file. */
+struct sections {
+	const char *table;
+	uint64_t entry_size, n;
+};
+
+static int find_sections(const char *data, size_t size, struct sections *ret)
 {
-	uint64_t table, entry_size, n;
-	size_t used = 0;
+	uint64_t table;
 
 	if (size < sizeof(Elf64_Ehdr) || memcmp(data, ELFMAG, SELFMAG) || data[EI_CLASS] != ELFCLASS64 ||
 	    data[EI_DATA] != ELFDATA2LSB)
-		return 0;
+		return -EINVAL;
 	table = get_le(data + offsetof(Elf64_Ehdr, e_shoff), 8);
-	entry_size = get_le(data + offsetof(Elf64_Ehdr, e_shentsize), 2);
-	n = get_le(data + offsetof(Elf64_Ehdr, e_shnum), 2);
-	if (entry_size < sizeof(Elf64_Shdr) || table > size || n * entry_size > size - table)
+	ret->entry_size = get_le(data + offsetof(Elf64_Ehdr, e_shentsize), 2);
+	ret->n = get_le(data + offsetof(Elf64_Ehdr, e_shnum), 2);
+	if (ret->entry_size < sizeof(Elf64_Shdr) || table > size || ret->n * ret->entry_size > size - table)
+		return -EINVAL;
+	ret->table = data + table;
+	return 0;
+}
+
+/* Moves the sections' bytes together, with a NUL byte between them; 0 if the file is not what we can read. */
+static size_t keep_data_sections(const char *data, size_t size, char *to)
+{
+	struct sections sections;
+	size_t used = 0;
+
+	if (find_sections(data, size, &sections) < 0)
 		return 0;
-	for (uint64_t i = 0; i < n; i++) {
-		const char *header = data + table + i * entry_size;
+	for (uint64_t i = 0; i < sections.n; i++) {
+		const char *header = sections.table + i * sections.entry_size;
 		uint64_t flags = get_le(header + offsetof(Elf64_Shdr, sh_flags), 8);
 		uint64_t offset = get_le(header + offsetof(Elf64_Shdr, sh_offset), 8);
 		uint64_t length = get_le(header + offsetof(Elf64_Shdr, sh_size), 8);
@@ -189,6 +205,63 @@ static size_t keep_data_sections(const char *data, size_t size, char *to)
 		to[used++] = '\0';
 	}
 	return used;
+}
+
+/* The bytes of a section's entry in the file; NULL if they are not all there. */
+static const char *section_bytes(const char *data, size_t size, const char *header, uint64_t *ret_length)
+{
+	uint64_t offset = get_le(header + offsetof(Elf64_Shdr, sh_offset), 8);
+
+	*ret_length = get_le(header + offsetof(Elf64_Shdr, sh_size), 8);
+	return offset > size || *ret_length > size - offset ? NULL : data + offset;
+}
+
+int qmr_module_version_find(const char *data, size_t size, char ret_version[QMR_MODULE_VERSION])
+{
+	static const char name[] = ".modinfo", key[] = "version=";
+	struct sections sections;
+	const char *names, *info = NULL, *end, *next;
+	uint64_t names_length, length = 0, index;
+
+	if (find_sections(data, size, &sections) < 0)
+		return -EINVAL;
+	index = get_le(data + offsetof(Elf64_Ehdr, e_shstrndx), 2);
+	names = index < sections.n ? section_bytes(data, size, sections.table + index * sections.entry_size, &names_length) : NULL;
+	for (uint64_t i = 0; names && !info && i < sections.n; i++) {
+		const char *header = sections.table + i * sections.entry_size;
+		uint64_t at = get_le(header + offsetof(Elf64_Shdr, sh_name), 4);
+
+		if (at < names_length && names_length - at >= sizeof(name) && !memcmp(names + at, name, sizeof(name)))
+			info = section_bytes(data, size, header, &length);
+	}
+	end = info ? info + length : NULL;
+	for (const char *text = info; text && text < end; text = next) {
+		const char *stop = memchr(text, '\0', (size_t)(end - text));
+		size_t n = (size_t)((stop ? stop : end) - text);
+
+		next = stop ? stop + 1 : end;
+		if (n < sizeof(key) || n - sizeof(key) + 1 >= QMR_MODULE_VERSION || memcmp(text, key, sizeof(key) - 1))
+			continue;
+		memcpy(ret_version, text + sizeof(key) - 1, n - sizeof(key) + 1);
+		ret_version[n - sizeof(key) + 1] = '\0';
+		return 0;
+	}
+	return -ENOENT;
+}
+
+int qmr_module_version_load(int root_fd, const char *path, char ret_version[QMR_MODULE_VERSION], struct qmr_error *err)
+{
+	cleanup_close int fd = qmr_file_open_in_root(root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, err);
+	cleanup_free char *data = NULL;
+	size_t size;
+	int r = fd < 0 ? fd : qmr_file_read_fd(fd, path, MODULE_BYTES_MAX, &data, &size, err);
+
+	if (r < 0)
+		return r;
+	r = qmr_module_version_find(data, size, ret_version);
+	if (r == -EINVAL)
+		return qmr_error_set(err, r, "'%s' is compressed or no 64-bit ELF file: its version is not read", path);
+	return r < 0 ? qmr_error_set(err, r, "'%s' states no version", path) : 0;
 }
 
 int qmr_module_text_load(int root_fd, const char *path, struct qmr_module_text *ret_text, struct qmr_error *err)

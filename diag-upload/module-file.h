@@ -7,6 +7,7 @@
 #include "error.h"
 
 #define QMR_MODULE_PATH 1024
+#define QMR_MODULE_VERSION 128 /* with NUL */
 
 /*
  * Finds a module's file for a kernel release inside the root: by modules.dep(5), else in updates/ and extra/. The path
@@ -14,6 +15,14 @@
  */
 int qmr_module_file_find(int root_fd, const char *kernel, const char *module, char ret_path[QMR_MODULE_PATH],
 			 struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * The version that a module states (MODULE_VERSION(): "version=" in its .modinfo). -ENOENT if it states none, or a longer one; -EINVAL if it is
+ * not a 64-bit ELF file, a compressed one for instance. _load reads it inside the root, _find has the bytes.
+ */
+int qmr_module_version_load(int root_fd, const char *path, char ret_version[QMR_MODULE_VERSION],
+			    struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_module_version_find(const char *data, size_t size, char ret_version[QMR_MODULE_VERSION]) QMR_MUST_CHECK;
 
 /* Text that paths are looked for in; release with _done. */
 struct qmr_module_text {

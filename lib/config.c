@@ -18,7 +18,7 @@
 #define FILE_BYTES_MAX 65536
 #define DROPINS_MAX 64
 
-enum type { TYPE_INT, TYPE_BOOL, TYPE_TEXT, TYPE_PATH, TYPE_MODE, TYPE_FINAL, TYPE_WATCH };
+enum type { TYPE_INT, TYPE_BOOL, TYPE_TEXT, TYPE_PATH, TYPE_MODE, TYPE_FINAL, TYPE_WATCH, TYPE_PROTECT, TYPE_LABEL, TYPE_AGE };
 
 struct key {
 	const char *section, *name;
@@ -47,6 +47,9 @@ static const struct key keys[] = {
 	OTHER("policy", "local_rollback", TYPE_BOOL, local_rollback, "no"),
 	OTHER("policy", "final", TYPE_FINAL, final, "boot"),
 	INT("policy", "menu_timeout", menu_timeout_s, 10, 86400, "600"),
+	OTHER("policy", "protect", TYPE_PROTECT, protect, NULL),
+	OTHER("fleet", "label", TYPE_LABEL, label, NULL),
+	OTHER("fleet", "minimum_age", TYPE_AGE, minimum_age, NULL),
 	INT("checks", "deadline", check_deadline_s, 1, 3600, "60"),
 	INT("checks", "attempts", check_attempts, 1, 20, "3"),
 	INT("checks", "pause", check_pause_s, 0, 600, "5"),
@@ -139,6 +142,80 @@ static int add_watch(struct qmr_config *config, const char *value)
 	return 0;
 }
 
+/* Copies a name of these characters; -EINVAL if it is empty, too long or of others. */
+static int set_name(char *to, size_t room, const char *value, size_t length, const char *more)
+{
+	if (length == 0 || length >= room)
+		return -EINVAL;
+	for (size_t i = 0; i < length; i++)
+		if (!isalnum((unsigned char)value[i]) && !strchr(more, value[i]))
+			return -EINVAL;
+	memcpy(to, value, length);
+	to[length] = '\0';
+	return 0;
+}
+
+static int add_label(struct qmr_config *config, const char *value)
+{
+	if (config->n_label == QMR_CONFIG_LABELS_MAX ||
+	    set_name(config->label[config->n_label], QMR_CONFIG_LABEL, value, strlen(value), "._-") < 0)
+		return -EINVAL;
+	config->n_label++;
+	return 0;
+}
+
+/* "LABEL HOURS" or "* HOURS" */
+static int add_age(struct qmr_config *config, const char *value)
+{
+	static const struct key hours = {.min = 0, .max = 24 * 365};
+	struct qmr_minimum_age *age = &config->minimum_age[config->n_minimum_age];
+	size_t length = strcspn(value, " \t");
+	const char *number = value + length + strspn(value + length, " \t");
+
+	if (config->n_minimum_age == QMR_CONFIG_LABELS_MAX || number == value + length ||
+	    (strncmp(value, "*", length) && set_name(age->label, sizeof(age->label), value, length, "._-") < 0) ||
+	    length == 0 || set_int(&hours, number, &age->hours) < 0)
+		return -EINVAL;
+	if (*value == '*')
+		strcpy(age->label, "*");
+	config->n_minimum_age++;
+	return 0;
+}
+
+static int add_protection(struct qmr_config *config, const char *value)
+{
+	static const struct {
+		const char *word;
+		int type;
+		const char *more; /* characters of a name besides letters and digits */
+	} types[] = {
+		{"module", QMR_PROTECTED_MODULE, "_-"},
+		{"package", QMR_PROTECTED_PACKAGE, "+.-"},
+		{"path", QMR_PROTECTED_PATH, NULL},
+	};
+	size_t length = strcspn(value, " \t");
+	const char *name = value + length + strspn(value + length, " \t");
+	struct qmr_protection *protection = &config->protect[config->n_protect];
+
+	if (config->n_protect == QMR_CONFIG_PATHS_MAX || name == value + length)
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++) {
+		if (length != strlen(types[i].word) || strncmp(value, types[i].word, length))
+			continue;
+		if (types[i].more && set_name(protection->name, sizeof(protection->name), name, strlen(name), types[i].more) < 0)
+			return -EINVAL;
+		if (!types[i].more && (name[0] != '/' || !name[1] || strstr(name, "//") || strstr(name, "/../") ||
+				       strlen(name) >= sizeof(protection->name)))
+			return -EINVAL;
+		if (!types[i].more)
+			strcpy(protection->name, name);
+		protection->type = types[i].type;
+		config->n_protect++;
+		return 0;
+	}
+	return -EINVAL;
+}
+
 /* Sets one key; why is a static text that says what would have been right. */
 static int set_key(struct qmr_config *config, const struct key *key, const char *value, const char **why)
 {
@@ -161,6 +238,15 @@ static int set_key(struct qmr_config *config, const struct key *key, const char 
 	case TYPE_WATCH:
 		*why = "not an absolute path, or more than 64 of them";
 		return add_watch(config, value);
+	case TYPE_PROTECT:
+		*why = "none of module NAME, package NAME and path /PATH, or more than 64 of them";
+		return add_protection(config, value);
+	case TYPE_LABEL:
+		*why = "not 1 to 63 of A-Za-z0-9._-, or more than 16 of them";
+		return add_label(config, value);
+	case TYPE_AGE:
+		*why = "not LABEL HOURS or * HOURS with at most 8760 hours, or more than 16 of them";
+		return add_age(config, value);
 	case TYPE_PATH:
 	case TYPE_TEXT:
 		*why = key->type == TYPE_PATH ? "not an absolute path, or too long" : "too long";

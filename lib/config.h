@@ -8,9 +8,24 @@
 
 #define QMR_CONFIG_PATH "/etc/qmr/qmr.conf"
 #define QMR_CONFIG_PATHS_MAX 64
+#define QMR_CONFIG_LABELS_MAX 16
+#define QMR_CONFIG_LABEL 64 /* with NUL */
 
 enum qmr_mode { QMR_MODE_OFF, QMR_MODE_OBSERVE, QMR_MODE_COLLECT, QMR_MODE_ASK, QMR_MODE_AUTOMATIC };
+enum qmr_protected { QMR_PROTECTED_MODULE, QMR_PROTECTED_PACKAGE, QMR_PROTECTED_PATH };
 enum qmr_final { QMR_FINAL_BOOT, QMR_FINAL_HALT, QMR_FINAL_MENU };
+
+/* What only a signed plan that names it may touch. */
+struct qmr_protection {
+	int type; /* enum qmr_protected */
+	char name[192];
+};
+
+/* Plans are applied by machines with this label when they are so old; "*": machines none of whose labels has an age. */
+struct qmr_minimum_age {
+	char label[QMR_CONFIG_LABEL];
+	int hours;
+};
 
 /* Configuration and policy, docs/qmr.conf(5). Fixed size: it is read in the initramfs and by PID 1. */
 struct qmr_config {
@@ -29,6 +44,13 @@ struct qmr_config {
 	int local_rollback;     /* may revert the culprit without a signed plan, default 0 */
 	int final;              /* enum qmr_final, default boot */
 	int menu_timeout_s;     /* the menu of final = menu, default 600, then halt */
+	struct qmr_protection protect[QMR_CONFIG_PATHS_MAX]; /* [policy] protect, may be given several times */
+	size_t n_protect;
+	/* [fleet], each may be given several times */
+	char label[QMR_CONFIG_LABELS_MAX][QMR_CONFIG_LABEL]; /* groups that this machine belongs to */
+	size_t n_label;
+	struct qmr_minimum_age minimum_age[QMR_CONFIG_LABELS_MAX];
+	size_t n_minimum_age;
 	/* [checks] */
 	int check_deadline_s;   /* [checks] deadline, of each attempt, default 60 */
 	int check_attempts;     /* [checks] attempts of a required check, default 3 */

@@ -44,7 +44,7 @@ static int expand_pattern(const struct expansion *e, const char *done, const cha
 			close(fd);
 		return qmr_error_set(err, -ENOMEM, "reading folder '%s': out of memory", done);
 	}
-	while ((entry = readdir(dir))) {
+	while (errno = 0, (entry = readdir(dir))) {
 		int r;
 
 		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") ||
@@ -54,7 +54,8 @@ static int expand_pattern(const struct expansion *e, const char *done, const cha
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	/* A folder that a bad disk shows half of is not one without the rest. */
+	return errno ? qmr_error_errno(err, -errno, "reading folder '%s'", done) : 0;
 }
 
 /* done: absolute path so far without a '/' at its end; rest: components still to be looked at. */

@@ -89,10 +89,19 @@ struct qmr_ending qmr_end_decide(struct qmr_recovery *recovery, const char *why)
 	return ending;
 }
 
-static const char *end_name(const struct qmr_ending *ending)
+int qmr_end_how(const struct qmr_recovery *recovery, const struct qmr_ending *ending)
+{
+	if (ending->final == QMR_END_MENU || ending->final == QMR_END_HALT)
+		return (int)RB_HALT_SYSTEM;
+	return recovery->is_shutdown_wanted && recovery->applied[0] ? (int)RB_POWER_OFF : (int)RB_AUTOBOOT;
+}
+
+const char *qmr_end_name(const struct qmr_recovery *recovery, const struct qmr_ending *ending)
 {
 	if (ending->final != QMR_END_NONE)
 		return qmr_final_condition_name(ending->final);
+	if (qmr_end_how(recovery, ending) == (int)RB_POWER_OFF)
+		return "shutdown";
 	return ending->stage == QMR_STAGE_PROBATION ? "probation" : "normal-boot";
 }
 
@@ -131,7 +140,7 @@ static void record(struct qmr_recovery *recovery, struct qmr_timeline *timeline,
 	if (!recovery->applied[0] && qmr_ending_save(recovery, ending, &err) < 0)
 		qmr_warning("%s; the next boot will not know how this ended", err.text);
 	step->duration_ms = qmr_timeline_now_ms() - step->start_ms; /* so far: saving the record itself comes after it */
-	write_timeline(recovery, timeline, end_name(ending));
+	write_timeline(recovery, timeline, qmr_end_name(recovery, ending));
 	if (!recovery->has_incident)
 		return;
 	copy_log();
@@ -184,6 +193,7 @@ void qmr_end(struct qmr_recovery *recovery, struct qmr_timeline *timeline, const
 	struct qmr_ending ending = qmr_end_decide(recovery, why);
 	struct qmr_error err = {0};
 	char last[8];
+	int how;
 
 	if (recovery->is_test)
 		qmr_test_record(recovery, timeline);
@@ -194,12 +204,13 @@ void qmr_end(struct qmr_recovery *recovery, struct qmr_timeline *timeline, const
 		qmr_warning("%s; its journal will repair it", err.text);
 	qmr_console_print_log(last, sizeof(last));
 	qmr_console_print("\nRecovery ends after %.1f s: %s (%s).\n", (double)qmr_timeline_now_ms() / 1000.0,
-			  end_name(&ending), recovery->note);
+			  qmr_end_name(recovery, &ending), recovery->note);
 	if (ending.final == QMR_END_MENU)
 		menu(recovery);
-	if (ending.final == QMR_END_MENU || ending.final == QMR_END_HALT) {
+	how = qmr_end_how(recovery, &ending);
+	if (how == (int)RB_HALT_SYSTEM)
 		qmr_console_print("This machine is halted. Switch it off and on to boot it normally once.\n");
-		leave(RB_HALT_SYSTEM);
-	}
-	leave(RB_AUTOBOOT);
+	if (how == (int)RB_POWER_OFF)
+		qmr_console_print("This machine is switched off, as the plan wants it. It is on probation when it is switched on.\n");
+	leave(how);
 }

@@ -15,7 +15,6 @@
 
 #define SPOOL_FOLDER "/var/lib/qmr/spool"
 #define SPOOL QMR_SYSROOT SPOOL_FOLDER
-#define METADATA "/var/lib/qmr/tuf"
 #define OWN_LIMIT_MS 30000 /* a transfer ends itself at its configured limit; this much later it is ended */
 
 static const char *const result_names[] = {
@@ -141,18 +140,19 @@ enum qmr_result qmr_step_upload(struct qmr_recovery *recovery, int deadline_ms, 
 
 enum qmr_result qmr_step_fetch(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
 {
-	char *metadata = QMR_SYSROOT METADATA;
+	char *metadata = QMR_SYSROOT QMR_KEPT_METADATA;
 	char *argv[] = {QMR_PROGRAM("remediation-fetch"), "--incident", QMR_INCIDENT "/incident.json", "--metadata", NULL,
 			"--out", QMR_PLANS, NULL};
 	enum qmr_result result;
 
 	/* On a full or unwritable disk it works in memory, and only what it saw is forgotten. */
-	if (recovery->root != QMR_MOUNTED_RW || qmr_root_mkdirs(METADATA, err) < 0)
+	if (recovery->root != QMR_MOUNTED_RW || qmr_root_mkdirs(QMR_KEPT_METADATA, err) < 0)
 		metadata = QMR_RUN "/tuf";
 	argv[4] = metadata;
 	if (qmr_file_mkdirs(AT_FDCWD, QMR_RUN "/tuf", 0700, err) < 0 || qmr_file_mkdirs(AT_FDCWD, QMR_PLANS, 0700, err) < 0)
 		return QMR_RESULT_FAILED;
 	result = qmr_recovery_program(argv, recovery->config.transfer_s * 1000 + OWN_LIMIT_MS, err);
 	recovery->has_plans = result == QMR_RESULT_OK;
+	recovery->has_asked = result == QMR_RESULT_OK || result == QMR_RESULT_NOTHING;
 	return result;
 }

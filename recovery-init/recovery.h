@@ -20,6 +20,7 @@
 #define QMR_RECOVERY_LOG QMR_RUN "/recovery.log"
 #define QMR_LINKS QMR_RUN "/links" /* dhcp-hook: one file for each interface that has an address */
 #define QMR_SYSROOT "/sysroot"
+#define QMR_KEPT_METADATA "/var/lib/qmr/tuf" /* of remediation-fetch, on the broken system's disk */
 #define QMR_PSTORE "/sys/fs/pstore"
 #define QMR_PROGRAM(name) "/usr/lib/qmr/" name
 
@@ -50,6 +51,9 @@ struct qmr_devices {
 
 enum qmr_mounted { QMR_MOUNTED_NOT, QMR_MOUNTED_RO, QMR_MOUNTED_RW };
 
+/* What follows once something was applied, docs/remediation.md ("then"). */
+enum qmr_then_what { QMR_DO_REBOOT, QMR_DO_SHUTDOWN, QMR_DO_NEXT_RUNG };
+
 struct qmr_recovery {
 	struct qmr_config config;
 	struct qmr_devices devices;
@@ -60,6 +64,8 @@ struct qmr_recovery {
 	int has_incident;          /* QMR_INCIDENT holds an incident.json */
 	int has_network;
 	int has_plans;             /* remediation-fetch was successful: QMR_PLANS holds at least one */
+	int has_asked;             /* it reached the repository, which said all that it has to say */
+	int is_shutdown_wanted;    /* by the plan that was applied last */
 	int is_test;               /* of the image alone: QMR_STATE_TEST */
 	int is_cancelled;          /* by somebody at the console */
 	char incident[QMR_UUID_TEXT];

@@ -14,17 +14,27 @@
 #include "cleanup.h"
 #include "console.h"
 #include "json.h"
+#include "ladder.h"
 #include "log.h"
 #include "root.h"
 #include "timeline.h"
 
-/* The ladder as far as it goes: a matching signed plan, then the revert of the culprit to its restore point. */
+/* The rungs as far as they go: a matching signed plan, then the revert of the culprit to its restore point. ladder.c has the order. */
 
 #define APPLIED QMR_INCIDENT "/applied.json"
 #define OUTPUT_MAX (1 << 20)
 #define APPLIED_BEFORE QMR_RUN "/applied-before.json"
 #define RESUME_MS 120000
 #define LOCAL_REVERT "local-revert"
+#define HOLD QMR_PLANS "/hold.json"
+#define HOLD_BEFORE QMR_RUN "/hold-before.json"
+
+/* What a rung works with. */
+struct work {
+	struct qmr_recovery *recovery;
+	json_t *applied; /* owned; NULL without memory */
+	int deadline_ms;
+};
 
 static int is_plan(const struct dirent *entry)
 {
@@ -70,11 +80,12 @@ static json_t *load_applied(const struct qmr_recovery *recovery)
 	return json_pack("{s:i, s:[]}", "schema", 1, "applied");
 }
 
-static int was_tried(const struct qmr_recovery *recovery, const json_t *applied, const char *plan)
+static int was_tried(void *user, const char *plan)
 {
-	const json_t *list = json_object_get(applied, "applied");
+	const struct work *work = user;
+	const json_t *list = json_object_get(work->applied, "applied");
 
-	if (!strcmp(recovery->tried, plan))
+	if (!strcmp(work->recovery->tried, plan))
 		return 1;
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const char *before = qmr_json_string(json_array_get(list, i), "plan");
@@ -102,8 +113,10 @@ static int ask(const char *what, int timeout_s)
  * The machine is on probation from the moment the transaction is committed: first the boot state, which decides what a failure
  * of the next boot means, then the record for people.
  */
-static void note_applied(struct qmr_recovery *recovery, json_t *applied, const char *plan, int rung, const char *output)
+static void note_applied(const struct work *work, const char *plan, int rung, const char *output, enum qmr_then_what *ret_then)
 {
+	struct qmr_recovery *recovery = work->recovery;
+	json_t *applied = work->applied;
 	cleanup_json json_t *line = NULL;
 	struct qmr_error err = {0};
 	struct qmr_ending ending = {QMR_STAGE_PROBATION, QMR_END_NONE, rung, plan, recovery->note};
@@ -114,6 +127,7 @@ static void note_applied(struct qmr_recovery *recovery, json_t *applied, const c
 		qmr_warning("%s; the machine is on probation, but will not know it", err.text);
 	if (qmr_json_parse("remediation-apply", output, strlen(output), &line, NULL) < 0)
 		line = json_object();
+	*ret_then = qmr_then_from(qmr_json_string(line, "then"));
 	if (!applied || !line || json_object_set_new(line, "run", json_integer(recovery->state.recovery_runs)) < 0 ||
 	    json_object_set_new(line, "plan", json_string(plan)) < 0 ||
 	    json_array_append(json_object_get(applied, "applied"), line) < 0 ||
@@ -121,14 +135,14 @@ static void note_applied(struct qmr_recovery *recovery, json_t *applied, const c
 		qmr_warning("recording what was applied: %s; it is applied all the same", err.text);
 }
 
-static enum qmr_result run_once(struct qmr_recovery *recovery, char *const argv[], const char *plan, int rung,
-				json_t *applied, int deadline_ms, struct qmr_error *err)
+static enum qmr_result run_once(const struct work *work, char *const argv[], const char *plan, int rung,
+				enum qmr_then_what *ret_then, struct qmr_error *err)
 {
 	cleanup_free char *output = NULL;
-	int code = qmr_child_run(argv, deadline_ms, &output, OUTPUT_MAX, err);
+	int code = qmr_child_run(argv, work->deadline_ms, &output, OUTPUT_MAX, err);
 
 	if (code == QMR_EXIT_OK) {
-		note_applied(recovery, applied, plan, rung, output);
+		note_applied(work, plan, rung, output, ret_then);
 		qmr_error_set(err, 0, "'%s' applied", plan);
 	} else if (code > 0) {
 		qmr_error_set(err, -EIO, "'%s' was not applied (exit %d)", plan, code);
@@ -140,51 +154,40 @@ static enum qmr_result run_once(struct qmr_recovery *recovery, char *const argv[
  * If it fails half-way, it is completed or undone before anything else is tried or booted; once completed, a second call says so
  * (remediation-apply(8)).
  */
-static enum qmr_result run_apply(struct qmr_recovery *recovery, char *const argv[], const char *plan, int rung,
-				 json_t *applied, int deadline_ms, struct qmr_error *err)
+static enum qmr_result run_apply(const struct work *work, char *const argv[], const char *plan, int rung,
+				 enum qmr_then_what *ret_then, struct qmr_error *err)
 {
-	enum qmr_result result = run_once(recovery, argv, plan, rung, applied, deadline_ms, err);
+	enum qmr_result result = run_once(work, argv, plan, rung, ret_then, err);
 	struct qmr_error why = {0};
 
 	if (result != QMR_RESULT_FAILED && result != QMR_RESULT_LATE)
 		return result;
-	if (qmr_step_resume(recovery, RESUME_MS, &why) == QMR_RESULT_OK)
-		return run_once(recovery, argv, plan, rung, applied, deadline_ms, err);
+	if (qmr_step_resume(work->recovery, RESUME_MS, &why) == QMR_RESULT_OK)
+		return run_once(work, argv, plan, rung, ret_then, err);
 	qmr_warning("%s; the next boot completes or undoes what was begun", why.text);
 	return result;
 }
 
-static enum qmr_result apply_plans(struct qmr_recovery *recovery, json_t *applied, int deadline_ms, struct qmr_error *err)
+static enum qmr_result apply_plan(const struct work *work, const struct qmr_plan_file *plan, enum qmr_then_what *ret_then,
+				  struct qmr_error *err)
 {
-	cleanup_close int dir = open(QMR_PLANS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_free struct qmr_plan_file *plans = calloc(QMR_PLANS_MAX, sizeof(*plans));
-	size_t n = dir >= 0 && plans && recovery->has_plans ? qmr_plans_list(dir, plans) : 0;
-	enum qmr_result result = QMR_RESULT_NOTHING;
-	char *esp = (char *)qmr_state_esp(recovery);
+	char *esp = (char *)qmr_state_esp(work->recovery);
+	char path[sizeof(QMR_PLANS) + 256], question[128];
+	char *const argv[] = {QMR_PROGRAM("remediation-apply"), "apply", "--root", QMR_SYSROOT, "--plan", path,
+			      "--incident", QMR_INCIDENT "/incident.json", esp ? "--esp" : NULL, esp, NULL};
 
-	qmr_error_set(err, 0, "no signed plan to try");
-	for (size_t i = 0; i < n && result != QMR_RESULT_OK; i++) {
-		char path[sizeof(QMR_PLANS) + 256], question[128];
-		char *const argv[] = {QMR_PROGRAM("remediation-apply"), "apply", "--root", QMR_SYSROOT, "--plan", path,
-				      "--incident", QMR_INCIDENT "/incident.json", esp ? "--esp" : NULL, esp, NULL};
-
-		if (was_tried(recovery, applied, plans[i].id)) {
-			qmr_info("plan '%s' was applied before in this incident and did not help", plans[i].id);
-			continue;
-		}
-		snprintf(path, sizeof(path), QMR_PLANS "/%s", plans[i].name);
-		snprintf(question, sizeof(question), "Apply the signed plan '%s'", plans[i].id);
-		if (recovery->mode == QMR_MODE_ASK && !ask(question, recovery->config.menu_timeout_s)) {
-			qmr_error_set(err, 0, "'%s': nobody agreed", plans[i].id);
-			continue;
-		}
-		result = run_apply(recovery, argv, plans[i].id, QMR_RUNG_PLAN, applied, deadline_ms, err);
+	snprintf(path, sizeof(path), QMR_PLANS "/%s", plan->name);
+	snprintf(question, sizeof(question), "Apply the signed plan '%s'", plan->id);
+	if (work->recovery->mode == QMR_MODE_ASK && !ask(question, work->recovery->config.menu_timeout_s)) {
+		qmr_error_set(err, 0, "'%s': nobody agreed", plan->id);
+		return QMR_RESULT_SKIPPED;
 	}
-	return result;
+	return run_apply(work, argv, plan->id, QMR_RUNG_PLAN, ret_then, err);
 }
 
-static enum qmr_result revert(struct qmr_recovery *recovery, json_t *applied, int deadline_ms, struct qmr_error *err)
+static enum qmr_result revert(const struct work *work, enum qmr_then_what *ret_then, struct qmr_error *err)
 {
+	struct qmr_recovery *recovery = work->recovery;
 	char *esp = (char *)qmr_state_esp(recovery);
 	char *const argv[] = {QMR_PROGRAM("remediation-apply"), "revert", "--root", QMR_SYSROOT, "--incident",
 			      QMR_INCIDENT "/incident.json", esp ? "--esp" : NULL, esp, NULL};
@@ -211,16 +214,52 @@ static enum qmr_result revert(struct qmr_recovery *recovery, json_t *applied, in
 		qmr_error_set(err, 0, "nobody agreed to a revert");
 		return QMR_RESULT_NOTHING;
 	}
-	result = run_apply(recovery, argv, LOCAL_REVERT, QMR_RUNG_REVERT, applied, deadline_ms, err);
+	result = run_apply(work, argv, LOCAL_REVERT, QMR_RUNG_REVERT, ret_then, err);
 	if (result == QMR_RESULT_NOTHING)
 		qmr_error_set(err, 0, "no signed plan, and no culprit that could be reverted");
 	return result;
 }
 
+static enum qmr_result try_rung(void *user, const struct qmr_plan_file *plan, enum qmr_then_what *ret_then,
+				struct qmr_error *err)
+{
+	const struct work *work = user;
+
+	return plan ? apply_plan(work, plan, ret_then, err) : revert(work, ret_then, err);
+}
+
+/*
+ * The owner stopped the whole fleet: remediation-fetch says so, or, where it could not ask, did so in an earlier run. A disk on which it cannot
+ * be told whether there is such a file has none.
+ */
+static int is_held(const struct qmr_recovery *recovery)
+{
+	cleanup_json json_t *kept = NULL;
+
+	if (access(HOLD, F_OK) == 0)
+		return 1;
+	return !recovery->has_asked && recovery->config.repository_url[0] &&
+	       qmr_root_fetch_path(QMR_KEPT_METADATA "/hold.json", HOLD_BEFORE, NULL) == 0 &&
+	       qmr_json_load(AT_FDCWD, HOLD_BEFORE, QMR_ROOT_FETCH_BYTES, &kept, NULL) == 0 &&
+	       json_is_true(json_object_get(kept, "hold"));
+}
+
 enum qmr_result qmr_step_apply(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
 {
-	cleanup_json json_t *applied = load_applied(recovery);
-	enum qmr_result result = apply_plans(recovery, applied, deadline_ms, err);
+	cleanup_close int dir = open(QMR_PLANS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_json json_t *applied = NULL;
+	struct work work = {recovery, NULL, deadline_ms};
+	struct qmr_ladder ladder = {dir, recovery->has_plans, &work, was_tried, try_rung};
+	enum qmr_then_what then;
+	enum qmr_result result;
 
-	return result == QMR_RESULT_OK ? result : revert(recovery, applied, deadline_ms, err);
+	if (is_held(recovery)) {
+		qmr_error_set(err, 0, "the owner holds the fleet: nothing is done on any machine");
+		return QMR_RESULT_NOTHING;
+	}
+	applied = load_applied(recovery);
+	work.applied = applied;
+	result = qmr_ladder_climb(&ladder, &then, err);
+	recovery->is_shutdown_wanted = result == QMR_RESULT_OK && then == QMR_DO_SHUTDOWN;
+	return result;
 }

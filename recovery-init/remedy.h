@@ -6,11 +6,12 @@
 
 #include "recovery.h"
 
-#define QMR_PLANS_MAX 64
+#define QMR_PLANS_MAX 99
 
 struct qmr_plan_file {
 	char name[256]; /* in the folder of plans */
 	char id[64];
+	int is_superseded; /* by another one that was tried; 0 at first */
 };
 
 /*

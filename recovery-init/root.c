@@ -182,12 +182,20 @@ static int do_fetch(void *context, void *answer, struct qmr_error *err)
 	return r < 0 ? r : qmr_file_replace(AT_FDCWD, call->to, data, size, 0600, err);
 }
 
-int qmr_root_fetch(const struct qmr_recovery *recovery, const char *name, const char *to, struct qmr_error *err)
+int qmr_root_fetch_path(const char *path, const char *to, struct qmr_error *err)
 {
 	struct fetch_call call = {.to = to};
 
-	snprintf(call.path, sizeof(call.path), "/var/lib/qmr/incidents/%s/%s", recovery->incident, name);
+	snprintf(call.path, sizeof(call.path), "%s", path);
 	return qmr_child_call(do_fetch, &call, QMR_ROOT_MS, NULL, 0, err);
+}
+
+int qmr_root_fetch(const struct qmr_recovery *recovery, const char *name, const char *to, struct qmr_error *err)
+{
+	char path[sizeof(((struct fetch_call *)0)->path)];
+
+	snprintf(path, sizeof(path), "/var/lib/qmr/incidents/%s/%s", recovery->incident, name);
+	return qmr_root_fetch_path(path, to, err);
 }
 
 struct put_call {

@@ -13,6 +13,9 @@
  */
 int qmr_root_fetch(const struct qmr_recovery *recovery, const char *name, const char *to, struct qmr_error *err) QMR_MUST_CHECK;
 
+/* The same for any file of that disk. */
+int qmr_root_fetch_path(const char *path, const char *to, struct qmr_error *err) QMR_MUST_CHECK;
+
 /*
  * Replaces a file (mode 0600) on the broken system's disk, durably, in a child. Its folder is made where it is missing.
  */

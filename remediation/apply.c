@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "boot-state.h"
 #include "cleanup.h"
@@ -13,19 +14,22 @@
 #include "file.h"
 #include "json.h"
 #include "log.h"
-#include "plan.h"
+#include "plan-match.h"
+#include "protect.h"
 #include "transaction.h"
 
 #define INCIDENT_BYTES_MAX (16u << 20)
 
 struct arguments {
-	const char *root, *plan, *incident, *id, *esp;
+	const char *root, *plan, *incident, *id, *esp, *config;
+	const struct qmr_config *policy; /* of a command that asks for it */
 };
 
 struct command {
 	const char *name;
 	const char *needs; /* letters of the options it needs besides --root */
 	const char *takes; /* and may take */
+	int needs_policy;
 	int (*run)(int root_fd, const struct arguments *arguments, struct qmr_error *err);
 };
 
@@ -41,7 +45,8 @@ static const char usage[] =
 	"  --id ID          number of the transaction to undo\n"
 	"  --esp PATH       EFI system partition, device or folder: the boot state may be in the file\n"
 	"                   there\n"
-	"  --config FILE    accepted for uniformity; nothing is read from it\n"
+	"  --config FILE    labels, minimum age and what is protected (default\n"
+	"                   " QMR_CONFIG_PATH "); of apply and revert\n"
 	"  --help           print this\n"
 	"  --version        print the version\n\n"
 	"Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 nothing to do, 4 refused.\n";
@@ -61,7 +66,8 @@ static int load_incident(const char *path, json_t **ret_incident, struct qmr_err
 	return qmr_error_set(err, -EBADMSG, "'%s': schema: not 1", path);
 }
 
-static int print_result(const struct qmr_journal *journal, struct qmr_error *err)
+/* then: what follows, NULL where it is the usual. */
+static int print_result(const struct qmr_journal *journal, const char *then, struct qmr_error *err)
 {
 	cleanup_json json_t *line = NULL;
 	cleanup_free char *text = NULL;
@@ -70,8 +76,8 @@ static int print_result(const struct qmr_journal *journal, struct qmr_error *err
 	for (size_t i = 0; changed && i < journal->n_files; i++)
 		if (json_array_append_new(changed, json_string(journal->files[i].path)) < 0)
 			break;
-	line = json_pack("{s:I, s:s, s:o}", "transaction", (json_int_t)journal->id, "plan",
-			 journal->plan, "changed", changed);
+	line = json_pack("{s:I, s:s, s:o, s:s*}", "transaction", (json_int_t)journal->id, "plan",
+			 journal->plan, "changed", changed, "then", then);
 	text = line ? json_dumps(line, JSON_COMPACT) : NULL;
 	if (!text || puts(text) < 0 || fflush(stdout) < 0)
 		return qmr_error_set(
@@ -97,7 +103,7 @@ static int open_clean(int root_fd, struct qmr_transactions *ret_transactions, st
 
 /* 0 with the result printed if the plan was applied in this incident already, -ENOENT if not. */
 static int print_repeated(const struct qmr_transactions *transactions, const char *plan, const char *incident,
-			  struct qmr_error *err)
+			  const char *then, struct qmr_error *err)
 {
 	struct qmr_journal journal = {0};
 	int r = incident ? qmr_transaction_find(transactions, plan, incident, &journal, err) : -ENOENT;
@@ -106,21 +112,21 @@ static int print_repeated(const struct qmr_transactions *transactions, const cha
 		return r;
 	qmr_notice("'%s' was applied in this incident before, by transaction %llu; nothing is left to do", plan,
 		   (unsigned long long)journal.id);
-	r = print_result(&journal, err);
+	r = print_result(&journal, then, err);
 	qmr_journal_done(&journal);
 	return r;
 }
 
 static int run_and_print(const struct qmr_transactions *transactions,
 			 const struct qmr_changes *changes, const char *plan, const char *incident,
-			 const json_t *plan_json, struct qmr_error *err)
+			 const json_t *plan_json, const char *then, struct qmr_error *err)
 {
 	struct qmr_journal journal = {0};
 	int r = qmr_transaction_run(transactions, changes, plan, incident, plan_json, &journal,
 				    err);
 
 	if (r == 0)
-		r = print_result(&journal, err);
+		r = print_result(&journal, then, err);
 	qmr_journal_done(&journal);
 	return r;
 }
@@ -138,9 +144,30 @@ static int load_plan(const char *path, struct qmr_plan *ret_plan, struct qmr_err
 	return r == -EINVAL ? -EBADMSG : r;
 }
 
-static int apply_plan(int root_fd, const struct qmr_plan *plan, const json_t *incident,
+/* Plans that must have been applied here before, in whichever incident, and not undone. */
+static int check_required(const struct qmr_transactions *transactions, const struct qmr_plan *plan, struct qmr_error *err)
+{
+	const json_t *entry;
+	size_t i;
+
+	json_array_foreach (plan->requires, i, entry) {
+		struct qmr_journal journal = {0};
+		int r = qmr_transaction_find(transactions, json_string_value(entry), NULL, &journal, err);
+
+		qmr_journal_done(&journal);
+		if (r == -ENOENT)
+			return qmr_error_set(err, -ENOENT, "plan '%s' requires '%s', which is not applied", plan->id,
+					     json_string_value(entry));
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int apply_plan(int root_fd, const struct arguments *arguments, const struct qmr_plan *plan, const json_t *incident,
 		      struct qmr_error *err)
 {
+	const char *then = plan->then == QMR_THEN_REBOOT ? NULL : qmr_then_name(plan->then);
 	struct qmr_engine_context context = {root_fd, plan->id};
 	struct qmr_transactions transactions;
 	struct qmr_changes changes = {0};
@@ -148,16 +175,42 @@ static int apply_plan(int root_fd, const struct qmr_plan *plan, const json_t *in
 
 	if (r < 0)
 		return r;
-	r = print_repeated(&transactions, plan->id, qmr_json_string(incident, "id"), err);
+	r = print_repeated(&transactions, plan->id, qmr_json_string(incident, "id"), then, err);
 	if (r == -ENOENT) {
-		r = qmr_engines_plan(&context, plan, &changes, err);
+		r = check_required(&transactions, plan, err);
+		if (r == 0)
+			r = qmr_engines_plan(&context, plan, &changes, err);
+		if (r == 0)
+			r = qmr_protect_check(root_fd, arguments->policy, plan, &changes, err);
 		if (r == 0)
 			r = run_and_print(&transactions, &changes, plan->id,
-					  qmr_json_string(incident, "id"), plan->json, err);
+					  qmr_json_string(incident, "id"), plan->json, then, err);
 	}
 	qmr_changes_done(&changes);
 	qmr_transactions_close(&transactions);
 	return r;
+}
+
+/* -ENOENT: it is not for this machine now. Nothing is looked at that the plan does not ask for. */
+static int check_applicable(int root_fd, const struct arguments *arguments, const struct qmr_plan *plan,
+			    const json_t *incident, struct qmr_error *err)
+{
+	const struct qmr_match_subject subject = {incident, arguments->policy, root_fd};
+	enum qmr_match match;
+
+	if (plan->is_hold)
+		return qmr_error_set(err, -ENOENT, "plan '%s' is a hold, which does nothing", plan->id);
+	if (plan->is_withdrawn)
+		return qmr_error_set(err, -ENOENT, "plan '%s' was withdrawn", plan->id);
+	if (!qmr_plan_is_old_enough(plan, arguments->policy, time(NULL)))
+		return qmr_error_set(err, -ENOENT, "plan '%s' was not published so long ago as [fleet] minimum_age asks for",
+				     plan->id);
+	if (!incident)
+		return 0;
+	match = qmr_plan_match(plan, &subject);
+	if (match == QMR_MATCH_UNKNOWN)
+		return qmr_error_set(err, -ENOENT, "plan '%s': what its selectors ask for cannot be determined", plan->id);
+	return match == QMR_MATCH_YES ? 0 : qmr_error_set(err, -ENOENT, "plan '%s' does not match the incident", plan->id);
 }
 
 static int run_apply(int root_fd, const struct arguments *arguments, struct qmr_error *err)
@@ -168,12 +221,12 @@ static int run_apply(int root_fd, const struct arguments *arguments, struct qmr_
 
 	if (r == 0 && arguments->incident)
 		r = load_incident(arguments->incident, &incident, err);
-	if (r == 0 && incident && qmr_plan_match(&plan, incident) != QMR_MATCH_YES)
-		r = qmr_error_set(err, -ENOENT, "plan '%s' does not match the incident", plan.id);
-	else if (r == -ENOENT)
+	if (r == -ENOENT)
 		r = -EIO; /* a missing input is a failure, not "nothing to do" */
 	if (r == 0)
-		r = apply_plan(root_fd, &plan, incident, err);
+		r = check_applicable(root_fd, arguments, &plan, incident, err);
+	if (r == 0)
+		r = apply_plan(root_fd, arguments, &plan, incident, err);
 	qmr_plan_done(&plan);
 	return r;
 }
@@ -198,12 +251,14 @@ static int run_revert(int root_fd, const struct arguments *arguments, struct qmr
 	r = open_clean(root_fd, &transactions, err);
 	if (r < 0)
 		return r;
-	r = print_repeated(&transactions, "local-revert", qmr_json_string(incident, "id"), err);
+	r = print_repeated(&transactions, "local-revert", qmr_json_string(incident, "id"), NULL, err);
 	if (r == -ENOENT) {
 		r = qmr_revert_plan(root_fd, incident, &changes, err);
 		if (r == 0)
+			r = qmr_protect_check(root_fd, arguments->policy, NULL, &changes, err);
+		if (r == 0)
 			r = run_and_print(&transactions, &changes, "local-revert",
-					  qmr_json_string(incident, "id"), record, err);
+					  qmr_json_string(incident, "id"), record, NULL, err);
 	}
 	qmr_changes_done(&changes);
 	qmr_transactions_close(&transactions);
@@ -248,17 +303,17 @@ static int run_undo(int root_fd, const struct arguments *arguments, struct qmr_e
 		return r;
 	r = qmr_transaction_inverse(&transactions, id, &changes, incident, err);
 	if (r == 0)
-		r = run_and_print(&transactions, &changes, plan, incident, record, err);
+		r = run_and_print(&transactions, &changes, plan, incident, record, NULL, err);
 	qmr_changes_done(&changes);
 	qmr_transactions_close(&transactions);
 	return r;
 }
 
 static const struct command commands[] = {
-	{"apply", "p", "i", run_apply},
-	{"revert", "i", "", run_revert},
-	{"resume", "", "", run_resume},
-	{"undo", "d", "", run_undo},
+	{"apply", "p", "i", 1, run_apply},
+	{"revert", "i", "", 1, run_revert},
+	{"resume", "", "", 0, run_resume},
+	{"undo", "d", "", 0, run_undo},
 };
 
 static int check_option(const struct command *command, char letter, const char *value,
@@ -287,12 +342,12 @@ static const struct command *parse(int argc, char **argv, struct arguments *argu
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == '?')
 			return NULL; /* getopt has said why */
-		if (c != 'c')
-			*(c == 'r'   ? &arguments->root
-			  : c == 'p' ? &arguments->plan
-			  : c == 'i' ? &arguments->incident
-			  : c == 'e' ? &arguments->esp
-				     : &arguments->id) = optarg;
+		*(c == 'r'   ? &arguments->root
+		  : c == 'p' ? &arguments->plan
+		  : c == 'i' ? &arguments->incident
+		  : c == 'e' ? &arguments->esp
+		  : c == 'c' ? &arguments->config
+			     : &arguments->id) = optarg;
 	}
 	for (size_t i = 0; optind + 1 == argc && i < sizeof(commands) / sizeof(*commands); i++)
 		if (!strcmp(argv[optind], commands[i].name))
@@ -330,7 +385,8 @@ static int exit_code(int r)
 
 int main(int argc, char **argv)
 {
-	struct arguments arguments = {0};
+	struct arguments arguments = {.config = QMR_CONFIG_PATH};
+	static struct qmr_config policy;
 	const struct command *command;
 	cleanup_close int root_fd = -1;
 	struct qmr_error err = {0};
@@ -348,6 +404,12 @@ int main(int argc, char **argv)
 	command = parse(argc, argv, &arguments);
 	if (!command)
 		return QMR_EXIT_USAGE;
+	/* What the policy protects must be known before anything is touched. */
+	if (command->needs_policy && qmr_config_load(arguments.config, &policy, &err) < 0) {
+		qmr_error_log("%s; nothing was changed", err.text);
+		return QMR_EXIT_USAGE;
+	}
+	arguments.policy = &policy;
 	qmr_state_set_place(arguments.esp, 1);
 	root_fd = open(arguments.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root_fd < 0) {

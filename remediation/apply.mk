@@ -5,8 +5,8 @@ TRANSACTION_SRCS := $(addprefix remediation/,journal.c transaction.c transaction
 	transaction-modules.c transaction-node.c transaction-place.c transaction-prepare.c)
 
 remediation-apply_SRCS := $(TRANSACTION_SRCS) $(addprefix remediation/,apply.c engine.c engine-block-module.c \
-	engine-remove-file.c engine-restore-file.c plan.c revert.c)
-remediation-apply_LIBS := jansson libcrypto efivar
+	engine-remove-file.c engine-restore-file.c protect.c revert.c) $(PLAN_SRCS)
+remediation-apply_LIBS := jansson libcrypto efivar inih
 
 restore-point_SRCS := $(addprefix remediation/,change-log-images.c change-log-update.c package-log.c restore-point.c \
 	restore-point-take.c restore-point-verify.c transaction-changes.c transaction-copy.c transaction-node.c journal.c)

@@ -70,7 +70,7 @@ static int open_out(const char *path, struct run *run, struct qmr_error *err)
 	run->out_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (run->out_fd < 0)
 		return qmr_error_errno(err, -errno, "opening folder '%s'", path);
-	run->lists = (struct qmr_fetch_lists){json_array(), json_array(), NULL};
+	run->lists = (struct qmr_fetch_lists){.plans = json_array(), .not_matched = json_array()};
 	if (!run->lists.plans || !run->lists.not_matched)
 		return qmr_error_set(err, -ENOMEM, "fetching: out of memory");
 	return qmr_fetch_plans_clear(run->out_fd, err);
@@ -80,6 +80,7 @@ static void close_run(struct run *run)
 {
 	json_decref(run->lists.plans);
 	json_decref(run->lists.not_matched);
+	json_decref(run->lists.hold);
 	qmr_fetch_update_done(&run->update);
 	qmr_tuf_client_done(&run->client);
 	if (run->out_fd >= 0)
@@ -121,12 +122,18 @@ static int fetch(const struct qmr_config *config, const struct arguments *a, str
 	qmr_fetch_store_open(a->metadata, &store);
 	qmr_fetch_store_load(&store);
 	r = qmr_fetch_run(&job, &run->client, &run->update, err);
+	if (r == 0) {
+		run->lists.refused = run->update.refused;
+		r = qmr_fetch_plans_write(&run->update.plans, &(struct qmr_match_subject){incident, config, -1},
+					  job.now_unix_s, run->out_fd, &run->lists, err);
+		r = r == 0 ? 0 : local_error(r);
+	}
+	if (r == 0)
+		qmr_fetch_hold_keep(store.fd, run->out_fd);
+	else
+		qmr_fetch_hold_recall(store.fd, run->out_fd, &run->lists);
 	qmr_fetch_store_done(&store);
-	if (r < 0)
-		return r;
-	run->lists.refused = run->update.refused;
-	r = qmr_fetch_plans_write(&run->update.plans, incident, run->out_fd, &run->lists, err);
-	return r == 0 ? 0 : local_error(r);
+	return r;
 }
 
 static json_t *version_of(const struct qmr_tuf_metadata *metadata)
@@ -161,7 +168,7 @@ static int save_report(const struct run *run, const char *url, int code, const c
 			  "plans", run->lists.plans, "not_matched", run->lists.not_matched,
 			  "refused_plans", run->update.refused ? run->update.refused : empty);
 
-	if (!report)
+	if (!report || (run->lists.hold && json_object_set(report, "hold", run->lists.hold) < 0))
 		return qmr_error_set(err, -ENOMEM, "writing 'fetch.json': out of memory");
 	return qmr_json_save(run->out_fd, "fetch.json", report, 0600, err);
 }
@@ -178,7 +185,12 @@ static void say_plans(const struct run *run)
 		qmr_info("plan '%s': %s", qmr_json_string(item, "id"),
 			 qmr_json_string(item, "why"));
 	json_array_foreach (run->lists.plans, i, item)
-		qmr_notice("plan '%s' is verified and matches", qmr_json_string(item, "id"));
+		qmr_notice(json_object_get(item, "undecided")
+				   ? "plan '%s' is verified; the system's disk decides whether it matches"
+				   : "plan '%s' is verified and matches",
+			   qmr_json_string(item, "id"));
+	if (run->lists.hold)
+		qmr_notice("'%s' holds the fleet: nothing is to be done on any machine", qmr_json_string(run->lists.hold, "id"));
 }
 
 static int fetch_and_report(const struct qmr_config *config, const struct arguments *a)

@@ -1,104 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "plan.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
-#include "boot-state.h"
 #include "json.h"
+#include "plan-form.h"
+#include "plan-match.h"
+#include "utc.h"
 
-#define MATCH_DEPTH_MAX 8
-#define MATCH_NODES_MAX 64
-#define PATH_BYTES_MAX 1024
-
-static const char *const selectors[] = {"culprit-module", "oops-function", "incident-kind",
-					"kernel-release", "machine-id",    "os-id"};
+#define LIST_MAX 64
 
 static int refuse(struct qmr_error *err, const char *name, const char *field, const char *why)
 {
 	return qmr_error_set(err, -EINVAL, "plan '%s': %s: %s; the whole plan is refused", name, field, why);
-}
-
-static int is_id(const char *id)
-{
-	size_t n = strlen(id);
-
-	return n >= 1 && n <= 63 && id[0] != '.' &&
-	       strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
-}
-
-static int is_path(const char *path)
-{
-	static const char *const kernel_paths[] = {"/proc", "/sys", "/dev", "/run"};
-
-	if (path[0] != '/' || strlen(path) > PATH_BYTES_MAX)
-		return 0;
-	for (size_t i = 0; i < 4; i++) {
-		size_t n = strlen(kernel_paths[i]);
-
-		if (!strncmp(path, kernel_paths[i], n) && (path[n] == '/' || !path[n]))
-			return 0;
-	}
-	for (const char *p = path; *p;) {
-		size_t n = strcspn(++p, "/");
-
-		if (n == 0 || (n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
-			return 0;
-		p += n;
-	}
-	return 1;
-}
-
-static int is_sha256(const char *hex)
-{
-	return strlen(hex) == 64 && strspn(hex, "0123456789abcdef") == 64;
-}
-
-static int is_module(const char *name)
-{
-	size_t n = strlen(name);
-
-	if (n == 0 || n >= QMR_MODULE_NAME)
-		return 0;
-	for (size_t i = 0; i < n; i++)
-		if (!isalnum((unsigned char)name[i]) && name[i] != '_' && name[i] != '-')
-			return 0;
-	return 1;
-}
-
-static int is_selector(const char *key)
-{
-	for (size_t i = 0; i < sizeof(selectors) / sizeof(*selectors); i++)
-		if (!strcmp(selectors[i], key))
-			return 1;
-	return 0;
-}
-
-static int check_match(const char *name, const json_t *node, int depth, int *nodes, struct qmr_error *err)
-{
-	const char *key = json_object_iter_key(json_object_iter((json_t *)node));
-	const json_t *value = key ? json_object_get(node, key) : NULL;
-	const json_t *child;
-	size_t i;
-	int r = 0;
-
-	if (++*nodes > MATCH_NODES_MAX || depth > MATCH_DEPTH_MAX)
-		return refuse(err, name, "match", "too many or too deeply nested selectors");
-	if (json_object_size(node) != 1)
-		return refuse(err, name, "match", "not an object with exactly one key");
-	if (is_selector(key))
-		return json_is_string(value) ? 0 : refuse(err, name, key, "not a string");
-	if (!strcmp(key, "not"))
-		return check_match(name, value, depth + 1, nodes, err);
-	if (strcmp(key, "all") && strcmp(key, "any"))
-		return refuse(err, name, key, "unknown selector");
-	if (json_array_size(value) == 0)
-		return refuse(err, name, key, "not a list with at least one selector");
-	json_array_foreach (value, i, child)
-		if (r == 0)
-			r = check_match(name, child, depth + 1, nodes, err);
-	return r;
 }
 
 static const struct {
@@ -142,42 +57,211 @@ static int parse_action(const char *name, size_t index, const json_t *json, stru
 	ret->module = qmr_json_string(json, "module");
 	snprintf(field, sizeof(field), "actions[%zu]", index);
 	if (ret->type == QMR_ACTION_BLOCK_MODULE)
-		return ret->module && is_module(ret->module) ? 0 : refuse(err, name, field, "no valid 'module'");
-	if (!ret->path || !is_path(ret->path))
+		return ret->module && qmr_form_is_module(ret->module) ? 0 : refuse(err, name, field, "no valid 'module'");
+	if (!ret->path || !qmr_form_is_path(ret->path))
 		return refuse(err, name, field, "'path' is missing or not a plain absolute path");
-	if (ret->sha256 && !is_sha256(ret->sha256))
+	if (ret->sha256 && !qmr_form_is_sha256(ret->sha256))
 		return refuse(err, name, field, "'sha256' is not 64 lower-case hexadecimal digits");
 	return 0;
 }
 
-static int check_top(const char *name, const struct qmr_plan *plan, struct qmr_error *err)
+/* A list of at most LIST_MAX texts of a form; not having one is fine. */
+static int check_list(const char *name, const char *field, const json_t *list, int (*is_form)(const char *text),
+		      struct qmr_error *err)
 {
-	static const char allowed[] = " schema id title match actions ";
-	const json_t *value, *schema = json_object_get(plan->json, "schema");
+	const json_t *entry;
+	size_t i;
+
+	if (!list)
+		return 0;
+	if (!json_is_array(list) || json_array_size(list) > LIST_MAX)
+		return refuse(err, name, field, "not a list of at most 64");
+	json_array_foreach (list, i, entry)
+		if (!json_is_string(entry) || !is_form(json_string_value(entry)))
+			return refuse(err, name, field, "an entry is not a name of its form");
+	return 0;
+}
+
+static int parse_match(const char *name, const json_t *value, struct qmr_plan *plan, struct qmr_error *err)
+{
+	const char *field, *why;
+
+	plan->match = value;
+	return qmr_match_check(value, &field, &why) < 0 ? refuse(err, name, field, why) : 0;
+}
+
+static int parse_actions(const char *name, const json_t *value, struct qmr_plan *plan, struct qmr_error *err)
+{
+	const json_t *action;
+	size_t i;
+	int r = 0;
+
+	if (json_array_size(value) < 1 || json_array_size(value) > QMR_PLAN_ACTIONS_MAX)
+		return refuse(err, name, "actions", "not a list of 1 to 64");
+	json_array_foreach (value, i, action)
+		if (r == 0)
+			r = parse_action(name, plan->n_actions++, action, &plan->actions[i], err);
+	return r;
+}
+
+static int parse_schema(const char *name, const json_t *value, struct qmr_plan *plan, struct qmr_error *err)
+{
+	return json_is_integer(value) && json_integer_value(value) == 1 ? 0 : refuse(err, name, "schema", "not 1");
+}
+
+static int parse_id(const char *name, const json_t *value, struct qmr_plan *plan, struct qmr_error *err)
+{
+	plan->id = json_string_value(value);
+	return plan->id && qmr_form_is_id(plan->id) ? 0 : refuse(err, name, "id", "not 1 to 63 of A-Za-z0-9._-");
+}
+
+static int parse_title(const char *name, const json_t *value, struct qmr_plan *plan, struct qmr_error *err)
+{
+	plan->title = json_string_value(value);
+	return plan->title && strlen(plan->title) <= 200 ? 0 : refuse(err, name, "title", "not a text of at most 200 bytes");
+}
+
+static int parse_published(const char *name, const json_t *value, struct qmr_plan *plan, struct qmr_error *err)
+{
+	const char *text = json_string_value(value);
+
+	plan->has_published = 1;
+	return text && qmr_time_parse(text, &plan->published_unix_s) == 0
+		       ? 0
+		       : refuse(err, name, "published", "not a time of the form YYYY-MM-DDTHH:MM:SSZ");
+}
+
+static int parse_names(const char *name, const json_t *value, struct qmr_plan *plan, struct qmr_error *err)
+{
+	const json_t *list;
 	const char *key;
-	int nodes = 0;
+	int r;
+
+	if (!json_is_object(value))
+		return refuse(err, name, "names", "not an object");
+	json_object_foreach ((json_t *)value, key, list)
+		if (strcmp(key, "modules") && strcmp(key, "packages"))
+			return refuse(err, name, "names", "neither 'modules' nor 'packages'");
+	plan->named_modules = json_object_get(value, "modules");
+	plan->named_packages = json_object_get(value, "packages");
+	r = check_list(name, "names.modules", plan->named_modules, qmr_form_is_module, err);
+	return r < 0 ? r : check_list(name, "names.packages", plan->named_packages, qmr_form_is_package, err);
+}
+
+static int parse_supersedes(const char *name, const json_t *value, struct qmr_plan *plan, struct qmr_error *err)
+{
+	plan->supersedes = value;
+	return check_list(name, "supersedes", value, qmr_form_is_id, err);
+}
+
+static int parse_requires(const char *name, const json_t *value, struct qmr_plan *plan, struct qmr_error *err)
+{
+	plan->requires = value;
+	return check_list(name, "requires", value, qmr_form_is_id, err);
+}
+
+static int parse_withdrawn(const char *name, const json_t *value, struct qmr_plan *plan, struct qmr_error *err)
+{
+	plan->is_withdrawn = 1;
+	return json_is_true(value) ? 0 : refuse(err, name, "withdrawn", "not true");
+}
+
+static int parse_then(const char *name, const json_t *value, struct qmr_plan *plan, struct qmr_error *err)
+{
+	for (int i = 0; json_is_string(value) && i <= QMR_THEN_NEXT_RUNG; i++)
+		if (!strcmp(json_string_value(value), qmr_then_name(i))) {
+			plan->then = i;
+			return 0;
+		}
+	return refuse(err, name, "then", "none of reboot, shutdown, next-rung");
+}
+
+static int parse_hold(const char *name, const json_t *value, struct qmr_plan *plan, struct qmr_error *err)
+{
+	plan->is_hold = 1;
+	return json_is_true(value) ? 0 : refuse(err, name, "hold", "not true");
+}
+
+enum { NEEDED = 1 << 0, NEEDED_UNLESS_HOLD = 1 << 1, NOT_IN_HOLD = 1 << 2 };
+
+static const struct key {
+	const char *name;
+	int flags;
+	int (*parse)(const char *name, const json_t *value, struct qmr_plan *plan, struct qmr_error *err);
+} keys[] = {
+	{"schema", NEEDED, parse_schema},
+	{"id", NEEDED, parse_id},
+	{"title", NEEDED, parse_title},
+	{"published", 0, parse_published},
+	{"hold", 0, parse_hold},
+	{"match", NEEDED_UNLESS_HOLD | NOT_IN_HOLD, parse_match},
+	{"actions", NEEDED_UNLESS_HOLD | NOT_IN_HOLD, parse_actions},
+	{"names", NOT_IN_HOLD, parse_names},
+	{"supersedes", NOT_IN_HOLD, parse_supersedes},
+	{"requires", NOT_IN_HOLD, parse_requires},
+	{"withdrawn", NOT_IN_HOLD, parse_withdrawn},
+	{"then", NOT_IN_HOLD, parse_then},
+};
+
+static int parse_top(const char *name, struct qmr_plan *plan, struct qmr_error *err)
+{
+	int is_hold = json_object_get(plan->json, "hold") != NULL;
+	const json_t *value;
+	const char *key;
 
 	json_object_foreach (plan->json, key, value) {
-		char word[80];
+		size_t i = 0;
 
-		snprintf(word, sizeof(word), " %.64s ", key);
-		if (!*key || strchr(key, ' ') || !strstr(allowed, word))
+		while (i < sizeof(keys) / sizeof(*keys) && strcmp(keys[i].name, key))
+			i++;
+		if (i == sizeof(keys) / sizeof(*keys))
 			return refuse(err, name, key, "unknown key");
+		if (is_hold && keys[i].flags & NOT_IN_HOLD)
+			return refuse(err, name, key, "not in a hold");
 	}
-	if (!json_is_integer(schema) || json_integer_value(schema) != 1)
-		return refuse(err, name, "schema", "not 1");
-	if (!plan->id || !is_id(plan->id))
-		return refuse(err, name, "id", "missing or not 1 to 63 of A-Za-z0-9._-");
-	if (!plan->title || strlen(plan->title) > 200)
-		return refuse(err, name, "title", "missing or longer than 200 bytes");
-	return check_match(name, plan->match, 1, &nodes, err);
+	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
+		int r = 0;
+
+		value = json_object_get(plan->json, keys[i].name);
+		if (value)
+			r = keys[i].parse(name, value, plan, err);
+		else if (keys[i].flags & (is_hold ? NEEDED : NEEDED | NEEDED_UNLESS_HOLD))
+			r = refuse(err, name, keys[i].name, "missing");
+		if (r < 0)
+			return r;
+	}
+	if (qmr_plan_lists(plan->supersedes, plan->id))
+		return refuse(err, name, "supersedes", "the plan itself");
+	if (qmr_plan_lists(plan->requires, plan->id))
+		return refuse(err, name, "requires", "the plan itself");
+	for (size_t i = 0; i < json_array_size(plan->requires); i++)
+		if (qmr_plan_lists(plan->supersedes, json_string_value(json_array_get(plan->requires, i))))
+			return refuse(err, name, "requires", "a plan that it supersedes");
+	return 0;
+}
+
+const char *qmr_then_name(int then)
+{
+	static const char *const names[] = {
+		[QMR_THEN_REBOOT] = "reboot", [QMR_THEN_SHUTDOWN] = "shutdown", [QMR_THEN_NEXT_RUNG] = "next-rung"};
+
+	return names[then];
+}
+
+int qmr_plan_lists(const json_t *list, const char *id)
+{
+	const json_t *entry;
+	size_t i;
+
+	json_array_foreach (list, i, entry)
+		if (!strcmp(json_string_value(entry), id))
+			return 1;
+	return 0;
 }
 
 int qmr_plan_parse(const char *name, const char *data, size_t size, struct qmr_plan *ret_plan, struct qmr_error *err)
 {
 	struct qmr_plan plan = {0};
-	const json_t *actions, *action;
-	size_t i;
 	int r;
 
 	if (size > QMR_PLAN_BYTES_MAX)
@@ -185,16 +269,7 @@ int qmr_plan_parse(const char *name, const char *data, size_t size, struct qmr_p
 	r = qmr_json_parse(name, data, size, &plan.json, err);
 	if (r < 0)
 		return r;
-	plan.id = qmr_json_string(plan.json, "id");
-	plan.title = qmr_json_string(plan.json, "title");
-	plan.match = json_object_get(plan.json, "match");
-	r = check_top(name, &plan, err);
-	actions = json_object_get(plan.json, "actions");
-	if (r == 0 && (json_array_size(actions) < 1 || json_array_size(actions) > QMR_PLAN_ACTIONS_MAX))
-		r = refuse(err, name, "actions", "not a list of 1 to 64");
-	json_array_foreach (actions, i, action)
-		if (r == 0)
-			r = parse_action(name, plan.n_actions++, action, &plan.actions[i], err);
+	r = parse_top(name, &plan, err);
 	if (r < 0)
 		json_decref(plan.json);
 	else
@@ -208,55 +283,19 @@ void qmr_plan_done(struct qmr_plan *plan)
 	memset(plan, 0, sizeof(*plan));
 }
 
-static const char *incident_value(const json_t *incident, const char *selector)
+int qmr_plan_is_old_enough(const struct qmr_plan *plan, const struct qmr_config *config, int64_t now_unix_s)
 {
-	const json_t *culprit = json_object_get(incident, "culprit");
-	const json_t *machine = json_object_get(incident, "machine");
+	int hours = -1;
 
-	if (!strcmp(selector, "culprit-module"))
-		return qmr_json_string(culprit, "module");
-	if (!strcmp(selector, "oops-function"))
-		return qmr_json_string(culprit, "function");
-	if (!strcmp(selector, "incident-kind"))
-		return qmr_json_string(incident, "kind");
-	if (!strcmp(selector, "kernel-release"))
-		return qmr_json_string(incident, "kernel");
-	return qmr_json_string(machine, !strcmp(selector, "machine-id") ? "machine_id" : "os_id");
-}
-
-static enum qmr_match match_node(const json_t *node, const json_t *incident)
-{
-	const char *key = json_object_iter_key(json_object_iter((json_t *)node));
-	const json_t *value = json_object_get(node, key), *child;
-	enum qmr_match decisive, result;
-	size_t i;
-
-	if (!strcmp(key, "not")) {
-		result = match_node(value, incident);
-		return result == QMR_MATCH_UNKNOWN ? result : result == QMR_MATCH_YES ? QMR_MATCH_NO : QMR_MATCH_YES;
-	}
-	if (is_selector(key)) {
-		const char *is = incident_value(incident, key);
-
-		if (!is)
-			return QMR_MATCH_UNKNOWN;
-		return strcmp(is, json_string_value(value)) ? QMR_MATCH_NO : QMR_MATCH_YES;
-	}
-	/* all: one "no" decides; any: one "yes" does; else one unknown leaves it unknown (Kleene's logic). */
-	decisive = !strcmp(key, "all") ? QMR_MATCH_NO : QMR_MATCH_YES;
-	result = decisive == QMR_MATCH_NO ? QMR_MATCH_YES : QMR_MATCH_NO;
-	json_array_foreach (value, i, child) {
-		enum qmr_match one = match_node(child, incident);
-
-		if (one == decisive)
-			return one;
-		if (one == QMR_MATCH_UNKNOWN)
-			result = one;
-	}
-	return result;
-}
-
-enum qmr_match qmr_plan_match(const struct qmr_plan *plan, const json_t *incident)
-{
-	return match_node(plan->match, incident);
+	for (size_t i = 0; i < config->n_minimum_age; i++)
+		for (size_t j = 0; j < config->n_label; j++)
+			if (!strcmp(config->minimum_age[i].label, config->label[j]) && config->minimum_age[i].hours > hours)
+				hours = config->minimum_age[i].hours;
+	for (size_t i = 0; hours < 0 && i < config->n_minimum_age; i++)
+		if (!strcmp(config->minimum_age[i].label, "*"))
+			hours = config->minimum_age[i].hours;
+	if (hours <= 0)
+		return 1;
+	return plan->has_published && now_unix_s >= plan->published_unix_s &&
+	       now_unix_s - plan->published_unix_s >= hours * 3600LL;
 }

@@ -8,6 +8,7 @@
 
 #include "error.h"
 #include "key-file.h"
+#include "utc.h"
 
 /*
  * The four metadata documents of The Update Framework (specification 1.0, section 4), as JSON
@@ -106,9 +107,5 @@ int qmr_root_set_threshold(json_t *root, enum qmr_role role, int threshold,
  */
 int qmr_root_remove_key(json_t *root, enum qmr_role role, const char *keyid,
 			struct qmr_error *err) QMR_MUST_CHECK;
-
-/* YYYY-MM-DDTHH:MM:SSZ, the only form there is. -EINVAL for anything else. */
-void qmr_time_format(int64_t unix_s, char ret[32]);
-int qmr_time_parse(const char *text, int64_t *ret_unix_s) QMR_MUST_CHECK;
 
 #endif

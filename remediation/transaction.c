@@ -308,23 +308,28 @@ int qmr_transaction_find(const struct qmr_transactions *transactions, const char
 {
 	cleanup_free uint64_t *ids = NULL;
 	int n = qmr_numbered_list(transactions->fd, &ids, err);
-	uint64_t undone = 0; /* the older transaction that the last one seen took back */
+	cleanup_free uint64_t *undone = calloc(n > 0 ? (size_t)n : 1, sizeof(*undone)); /* what newer ones took back */
+	size_t n_undone = 0;
 
+	if (!undone)
+		return qmr_error_set(err, -ENOMEM, "looking for transactions of '%s': out of memory", plan);
 	for (int i = n - 1; i >= 0; i--) {
 		cleanup_close int folder = open_folder(transactions->fd, ids[i], err);
 		struct qmr_journal journal = {0};
 		unsigned long long id;
 		int r = folder < 0 ? folder : qmr_journal_load(folder, ids[i], &journal, err);
+		int counts = journal.state == QMR_JOURNAL_COMMITTED;
 
 		if (r < 0)
 			return r;
-		if (journal.state == QMR_JOURNAL_COMMITTED && ids[i] != undone && !strcmp(journal.plan, plan) &&
-		    !strcmp(journal.incident, incident)) {
+		for (size_t k = 0; k < n_undone; k++)
+			counts &= undone[k] != ids[i];
+		if (counts && !strcmp(journal.plan, plan) && (!incident || !strcmp(journal.incident, incident))) {
 			*ret_journal = journal;
 			return 0;
 		}
-		if (journal.state == QMR_JOURNAL_COMMITTED && ids[i] != undone && sscanf(journal.plan, "undo-%llu", &id) == 1)
-			undone = id;
+		if (counts && sscanf(journal.plan, "undo-%llu", &id) == 1)
+			undone[n_undone++] = id;
 		qmr_journal_done(&journal);
 	}
 	return n < 0 ? n : -ENOENT;

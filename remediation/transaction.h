@@ -75,7 +75,7 @@ int qmr_transaction_run(const struct qmr_transactions *transactions,
 			struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Finds the newest committed transaction of a plan for an incident that was not undone: a power cut after the commit must not make the
+ * Finds the newest committed transaction of a plan for an incident (NULL: for any) that was not undone: a power cut after the commit must not make the
  * next run do something else. -ENOENT if there is none. The caller frees *ret_journal with qmr_journal_done().
  */
 int qmr_transaction_find(const struct qmr_transactions *transactions, const char *plan, const char *incident,

@@ -74,6 +74,21 @@ run_save() {
 	"$collect" save --from out --root root --pstore pstore 2>err
 }
 
+# A module as an ELF file of two sections. $1: .rodata, $2: .modinfo; as printf(1) writes a string of Python
+module_file() {
+	python3 - "$@" <<-'END'
+		import struct, sys
+		names = b"\0.rodata\0.modinfo\0.shstrtab\0"
+		parts = [a.encode().decode("unicode_escape").encode() for a in sys.argv[1:]] + [names]
+		out, table = b"", struct.pack("<IIQQQQIIQQ", *[0] * 10)
+		for name, kind, flags, part in zip((1, 9, 18), (1, 1, 3), (2, 2, 0), parts):
+		    table += struct.pack("<IIQQQQIIQQ", name, kind, flags, 0, 64 + len(out), len(part), 0, 0, 1, 0)
+		    out += part
+		head = b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 1, 62, 1, 0, 0, 64 + len(out), 0, 64, 0, 0, 64, 4, 3)
+		sys.stdout.buffer.write(head + out + table)
+	END
+}
+
 fresh() {
 	rm -rf root pstore outside
 	mkdir -p root/{etc,usr/lib/modules/$kernel/updates/dkms,opt/acme/channels,var/lib/systemd/pstore} pstore outside
@@ -82,7 +97,8 @@ fresh() {
 	echo host >root/etc/hostname
 	printf 'NAME="Debian"\nVERSION_ID="12"\nID=debian\n' >root/usr/lib/os-release
 	ln -s ../usr/lib/os-release root/etc/os-release
-	printf 'xx\0/opt/acme/channels/%%s.bin\0' >root/usr/lib/modules/$kernel/updates/dkms/acme-drv.ko
+	module_file 'xx\0/opt/acme/channels/%s.bin\0' 'license=GPL\0version=7.10\0srcversion=1\0' \
+		>root/usr/lib/modules/$kernel/updates/dkms/acme-drv.ko
 	echo 'updates/dkms/acme-drv.ko:' >root/usr/lib/modules/$kernel/modules.dep
 	echo old >root/opt/acme/channels/1.bin
 	echo same >root/opt/same
@@ -113,6 +129,9 @@ check "the root is as it was" "$(diff before after)" ""
 check "no notes" "$(value "j['notes']")" "[]"
 check "the culprit" "$(value "[j['culprit'][k] for k in ('module', 'function', 'basis', 'module_file')]")" \
 	"['acme_drv', 'acme_parse', 'ip', '/usr/lib/modules/$kernel/updates/dkms/acme-drv.ko']"
+check "its version, as its file states it" "$(value "j['culprit']['module_version']")" 7.10
+check "the firmware's name of the machine" "$(value "j['machine'].get('dmi_vendor')")" \
+	"$(cat /sys/class/dmi/id/sys_vendor 2>/dev/null || echo None)"
 check "dumps of one crash are counted once" "$(value "len(j['crashes']), j['culprit']['crashes']")" "(3, 3)"
 check "newest crash first" "$(value "[c['time_unix_s'] for c in j['crashes']]")" "[1790000102, 1790000001, 1790000000]"
 check "kind, reason, boots" "$(value "j['kind'], j['reason'], j['failed_boots'], j['kernel'], j['id']")" \

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "json.h"
-#include "plan.h"
+#include "plan-match.h"
 
 #define HEAD "{\"schema\":1,\"id\":\"p1\",\"title\":\"t\","
 #define MATCH "\"match\":{\"incident-kind\":\"panic\"},"
@@ -114,7 +114,7 @@ static void matching_is_three_valued(void **unused)
 
 		snprintf(text, sizeof(text), HEAD "\"match\":%s," ACTIONS, cases[i].match);
 		assert_int_equal(qmr_plan_parse("p", text, strlen(text), &plan, NULL), 0);
-		if (qmr_plan_match(&plan, incident) != cases[i].want)
+		if (qmr_plan_match(&plan, &(struct qmr_match_subject){incident, NULL, -1}) != cases[i].want)
 			fail_msg("match %s", cases[i].match);
 		qmr_plan_done(&plan);
 	}

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/reboot.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -18,6 +19,7 @@
 #include "end.h"
 #include "file.h"
 #include "json.h"
+#include "ladder.h"
 #include "remedy.h"
 #include "test-run.h"
 #include "timeline.h"
@@ -301,6 +303,123 @@ static void test_plans(void **s)
 	assert_int_equal(qmr_plans_list(-1, plans), 0);
 }
 
+/* A machine as the ladder sees it: what each plan leads to, and what was done. */
+struct climb {
+	const char *const *tried;    /* in an earlier run; ends with NULL */
+	const char *const *outcomes; /* "id=result[,then]"; without one: applied */
+	enum qmr_result local;
+	char done[128];              /* ids in the order of trying; "local" */
+};
+
+static int climb_was_tried(void *user, const char *id)
+{
+	const struct climb *climb = user;
+
+	for (size_t i = 0; climb->tried[i]; i++)
+		if (!strcmp(climb->tried[i], id))
+			return 1;
+	return 0;
+}
+
+static enum qmr_result climb_try(void *user, const struct qmr_plan_file *plan, enum qmr_then_what *ret_then, struct qmr_error *err)
+{
+	struct climb *climb = user;
+	const char *id = plan ? plan->id : "local";
+	size_t length = strlen(climb->done);
+
+	snprintf(climb->done + length, sizeof(climb->done) - length, "%s ", id);
+	qmr_error_set(err, 0, "%s", id);
+	*ret_then = QMR_DO_REBOOT;
+	if (!plan)
+		return climb->local;
+	for (size_t i = 0; climb->outcomes[i]; i++) {
+		const char *outcome = climb->outcomes[i] + strlen(id) + 1;
+
+		if (strncmp(climb->outcomes[i], id, strlen(id)) || climb->outcomes[i][strlen(id)] != '=')
+			continue;
+		if (!strncmp(outcome, "ok,", 3))
+			*ret_then = qmr_then_from(outcome + 3);
+		for (int r = QMR_RESULT_OK; r <= QMR_RESULT_SKIPPED; r++)
+			if (!strncmp(outcome, qmr_result_name(r), strlen(qmr_result_name(r))))
+				return r;
+	}
+	return QMR_RESULT_OK;
+}
+
+/* Plans "a", "b", "c" in this order; b supersedes c. */
+static void test_ladder(void **s)
+{
+	static const struct {
+		const char *tried[4], *outcomes[4];
+		enum qmr_result local, want;
+		enum qmr_then_what then;
+		const char *done, *text;
+	} cases[] = {
+		{{0}, {0}, QMR_RESULT_OK, QMR_RESULT_OK, QMR_DO_REBOOT, "a ", "a"},
+		{{0}, {"a=ok,shutdown"}, QMR_RESULT_OK, QMR_RESULT_OK, QMR_DO_SHUTDOWN, "a ", "a"},
+		{{0}, {"a=nothing"}, QMR_RESULT_OK, QMR_RESULT_OK, QMR_DO_REBOOT, "a b ", "b"},
+		{{0}, {"a=ok,next-rung"}, QMR_RESULT_OK, QMR_RESULT_OK, QMR_DO_REBOOT, "a b ", "b"},
+		{{0}, {"a=ok,next-rung", "b=ok,shutdown"}, QMR_RESULT_OK, QMR_RESULT_OK, QMR_DO_SHUTDOWN, "a b ", "b"},
+		{{0}, {"a=ok,nonsense"}, QMR_RESULT_OK, QMR_RESULT_OK, QMR_DO_REBOOT, "a ", "a"},
+		/* What goes on goes on to the local rungs, and is on probation if they do nothing or fail. */
+		{{0}, {"a=ok,next-rung", "b=nothing", "c=nothing"}, QMR_RESULT_OK, QMR_RESULT_OK, QMR_DO_REBOOT, "a b c local ", "local"},
+		{{0}, {"a=ok,next-rung", "b=nothing", "c=failed"}, QMR_RESULT_NOTHING, QMR_RESULT_OK, QMR_DO_NEXT_RUNG, "a b c local ", "a"},
+		{{0}, {"a=ok,next-rung", "b=refused"}, QMR_RESULT_FAILED, QMR_RESULT_OK, QMR_DO_NEXT_RUNG, "a b local ", "a"},
+		/* b does not match: c is tried. It was refused, failed, declined or tried before: c is not. */
+		{{0}, {"a=nothing", "b=nothing"}, QMR_RESULT_NOTHING, QMR_RESULT_OK, QMR_DO_REBOOT, "a b c ", "c"},
+		{{0}, {"a=nothing", "b=refused"}, QMR_RESULT_NOTHING, QMR_RESULT_NOTHING, QMR_DO_REBOOT, "a b local ", "local"},
+		{{0}, {"a=nothing", "b=late"}, QMR_RESULT_NOTHING, QMR_RESULT_NOTHING, QMR_DO_REBOOT, "a b local ", "local"},
+		{{0}, {"a=nothing", "b=skipped"}, QMR_RESULT_NOTHING, QMR_RESULT_NOTHING, QMR_DO_REBOOT, "a b local ", "local"},
+		{{"b"}, {"a=nothing"}, QMR_RESULT_OK, QMR_RESULT_OK, QMR_DO_REBOOT, "a local ", "local"},
+		{{"a", "c"}, {"b=nothing"}, QMR_RESULT_FAILED, QMR_RESULT_FAILED, QMR_DO_REBOOT, "b local ", "local"},
+		{{"a", "b", "c"}, {0}, QMR_RESULT_NOTHING, QMR_RESULT_NOTHING, QMR_DO_REBOOT, "local ", "local"},
+	};
+	static const char *const files[][2] = {
+		{"01-a.json", "{\"id\":\"a\"}"}, {"02-b.json", "{\"id\":\"b\",\"supersedes\":[\"x\",\"c\",7]}"}, {"03-c.json", "[]"}};
+	char folder[] = "/tmp/qmr-plans-XXXXXX";
+	cleanup_close int fd = -1;
+
+	assert_non_null(mkdtemp(folder));
+	fd = open(folder, O_RDONLY | O_DIRECTORY);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(qmr_file_replace(fd, files[i][0], files[i][1], strlen(files[i][1]), 0600, NULL), 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct climb climb = {cases[i].tried, cases[i].outcomes, cases[i].local, ""};
+		struct qmr_ladder ladder = {fd, 1, &climb, climb_was_tried, climb_try};
+		enum qmr_then_what then = QMR_DO_REBOOT;
+		struct qmr_error err = {0};
+		enum qmr_result result = qmr_ladder_climb(&ladder, &then, &err);
+
+		if (result != cases[i].want || then != cases[i].then || strcmp(climb.done, cases[i].done) ||
+		    strcmp(err.text, cases[i].text))
+			fail_msg("case %zu: %s, then %d, %s, '%s'", i, qmr_result_name(result), then, climb.done, err.text);
+		memset(climb.done, 0, sizeof(climb.done));
+		ladder.has_plans = 0; /* the fetch was not successful: what lies there is not looked at */
+		(void)qmr_ladder_climb(&ladder, &then, &err);
+		assert_string_equal(climb.done, "local ");
+	}
+	assert_int_equal(qmr_file_remove_tree(AT_FDCWD, folder, NULL), 0);
+}
+
+/* A plan may switch the machine off; nothing else does. */
+static void test_end_how(void **s)
+{
+	struct qmr_recovery recovery = {.applied = "p", .is_shutdown_wanted = 1};
+	struct qmr_ending ending = qmr_end_decide(&recovery, "why");
+
+	assert_int_equal(ending.stage, QMR_STAGE_PROBATION);
+	assert_int_equal(qmr_end_how(&recovery, &ending), (int)RB_POWER_OFF);
+	assert_string_equal(qmr_end_name(&recovery, &ending), "shutdown");
+	recovery.is_shutdown_wanted = 0;
+	assert_int_equal(qmr_end_how(&recovery, &ending), (int)RB_AUTOBOOT);
+	assert_string_equal(qmr_end_name(&recovery, &ending), "probation");
+	recovery = (struct qmr_recovery){.is_shutdown_wanted = 1};
+	assert_int_equal(qmr_end_how(&recovery, &ending), (int)RB_AUTOBOOT);
+	ending.final = QMR_END_HALT;
+	assert_int_equal(qmr_end_how(&recovery, &ending), (int)RB_HALT_SYSTEM);
+	assert_string_equal(qmr_end_name(&recovery, &ending), "halt");
+}
+
 static int answer_fine(void *context, void *answer, struct qmr_error *err)
 {
 	memcpy(answer, context, 5);
@@ -482,7 +601,7 @@ int main(void)
 		cmocka_unit_test(test_request_that_was_not_noted), cmocka_unit_test(test_cancelled_without_incident),
 		cmocka_unit_test(test_mode), cmocka_unit_test(test_end), cmocka_unit_test(test_results),
 		cmocka_unit_test(test_timeline), cmocka_unit_test(test_timeline_other_schema),
-		cmocka_unit_test(test_plans), cmocka_unit_test(test_call),
+		cmocka_unit_test(test_plans), cmocka_unit_test(test_ladder), cmocka_unit_test(test_end_how), cmocka_unit_test(test_call),
 		cmocka_unit_test(test_request), cmocka_unit_test(test_end_of_requests), cmocka_unit_test(test_judge),
 	};
 
