@@ -37,11 +37,12 @@ static int check_expiry(const struct qmr_tuf_trusted *set, const struct qmr_tuf_
 int qmr_tuf_trusted_start(struct qmr_tuf_trusted *set, const char *root, size_t size,
 			  int64_t now_unix_s, struct qmr_error *err)
 {
-	int r;
+	int r, any_key_ids = set->any_key_ids;
 
 	memset(set, 0, sizeof(*set));
+	set->any_key_ids = any_key_ids;
 	set->now_unix_s = now_unix_s;
-	r = qmr_tuf_metadata_parse(QMR_TUF_ROOT, root, size, &set->root, err);
+	r = qmr_tuf_metadata_parse_with(QMR_TUF_ROOT, any_key_ids, root, size, &set->root, err);
 	/*
 	 * It is trusted for where it came from, but one that is not even its own would only fail
 	 * later, and less clearly.
@@ -74,7 +75,7 @@ int qmr_tuf_trusted_add_root(struct qmr_tuf_trusted *set, const char *data, size
 			     struct qmr_error *err)
 {
 	cleanup_metadata struct qmr_tuf_metadata root = {0};
-	int r = qmr_tuf_metadata_parse(QMR_TUF_ROOT, data, size, &root, err);
+	int r = qmr_tuf_metadata_parse_with(QMR_TUF_ROOT, set->any_key_ids, data, size, &root, err);
 
 	if (r == 0)
 		r = qmr_tuf_metadata_check_signed(&root, &set->root, err);
@@ -241,7 +242,7 @@ int qmr_tuf_trusted_roots_done(const struct qmr_tuf_trusted *set, struct qmr_err
 static int load(const struct qmr_tuf_trusted *set, enum qmr_tuf_role role, const char *data,
 		size_t size, struct qmr_tuf_metadata *ret_metadata, struct qmr_error *err)
 {
-	int r = qmr_tuf_metadata_parse(role, data, size, ret_metadata, err);
+	int r = qmr_tuf_metadata_parse_with(role, set->any_key_ids, data, size, ret_metadata, err);
 
 	return r < 0 ? r : qmr_tuf_metadata_check_signed(ret_metadata, &set->root, err);
 }
@@ -433,7 +434,7 @@ static int load_delegated(const struct qmr_tuf_trusted *set, const struct qmr_tu
 	if (r == 0)
 		r = qmr_tuf_file_check("targets", &named, data, size, err);
 	if (r == 0)
-		r = qmr_tuf_metadata_parse(QMR_TUF_TARGETS, data, size, ret_metadata, err);
+		r = qmr_tuf_metadata_parse_with(QMR_TUF_TARGETS, set->any_key_ids, data, size, ret_metadata, err);
 	if (r == 0)
 		r = check_signed_by(ret_metadata, d, err);
 	return r < 0 ? r : check_targets(set, ret_metadata, &named, err);

@@ -34,6 +34,7 @@ struct qmr_tuf_delegated {
 
 struct qmr_tuf_trusted {
 	int64_t now_unix_s; /* the fixed start time of the run */
+	int any_key_ids;    /* policy, set before _start and kept by it: ids of keys need not be their hashes */
 	struct qmr_tuf_metadata root, timestamp, snapshot, targets; /* owned */
 	json_t *known_roles; /* owned: "roles" of the root that _mark_known saw */
 	struct qmr_tuf_delegated delegated[QMR_TUF_DELEGATED_MAX]; /* a ring: the oldest goes first */
@@ -42,8 +43,8 @@ struct qmr_tuf_trusted {
 };
 
 /*
- * Begins with the root that came with the system; its expiry does not matter yet. Release with
- * _done, after a failure too.
+ * Begins with the root that came with the system; its expiry does not matter yet. What the set held
+ * is not looked at, but for any_key_ids. Release with _done, after a failure too.
  */
 int qmr_tuf_trusted_start(struct qmr_tuf_trusted *set, const char *root, size_t size,
 			  int64_t now_unix_s, struct qmr_error *err) QMR_MUST_CHECK;
