@@ -70,9 +70,20 @@ static void end(void)
 	esp_fd = -1;
 }
 
+/* Of this program's size or of an earlier one's; a cut while the one was put in the place of the other leaves a mixture. */
+static int is_ours(const char *bytes, size_t size)
+{
+	static const uint8_t header[HEADER_BYTES - 2] = {'Q', 'M', 'R', 'S', QMR_STATE_VERSION, 0};
+	size_t said;
+
+	if ((size != QMR_STATE_BYTES && size != QMR_STATE_BYTES_MIN) || memcmp(bytes, header, sizeof(header)))
+		return 0;
+	said = (size_t)(uint8_t)bytes[6] | (size_t)(uint8_t)bytes[7] << 8;
+	return said == QMR_STATE_BYTES || said == QMR_STATE_BYTES_MIN;
+}
+
 static int examine(int i, struct slot *ret_slot, struct qmr_error *err)
 {
-	static const uint8_t header[HEADER_BYTES] = {'Q', 'M', 'R', 'S', QMR_STATE_VERSION, 0, QMR_STATE_BYTES & 0xff, QMR_STATE_BYTES >> 8};
 	struct slot slot = {.kind = SLOT_OTHER};
 	cleanup_free char *bytes = NULL;
 	struct qmr_error why = {0};
@@ -81,7 +92,7 @@ static int examine(int i, struct slot *ret_slot, struct qmr_error *err)
 
 	if (r == -ENOENT || (r == 0 && size == 0))
 		slot.kind = SLOT_MISSING;
-	else if (r == 0 && size == QMR_STATE_BYTES && !memcmp(bytes, header, HEADER_BYTES))
+	else if (r == 0 && is_ours(bytes, size))
 		slot.kind = SLOT_OURS;
 	else if (r == 0)
 		r = qmr_error_set(&why, -EBADMSG, "'%s' is not what qmr wrote", paths[i]);

@@ -30,15 +30,17 @@ static json_t *text(const char *s)
 
 json_t *qmr_state_to_json(const struct qmr_state *state)
 {
-	char root[QMR_UUID_TEXT], incident[QMR_UUID_TEXT];
+	char root[QMR_UUID_TEXT], incident[QMR_UUID_TEXT], floor[QMR_FLOOR_TEXT] = "";
 	json_t *modules = json_array();
 
 	qmr_uuid_format(state->root, root);
+	if (qmr_floor_is_set(&state->floor))
+		qmr_floor_format(&state->floor, floor);
 	qmr_uuid_format(state->incident, incident);
 	for (int i = 0; i < QMR_STATE_MODULES; i++)
 		if (state->modules[i][0])
 			(void)json_array_append_new(modules, text(state->modules[i]));
-	return json_pack("{s:i, s:I, s:I, s:s, s:s, s:I, s:s, s:s, s:i, s:i, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:I}",
+	return json_pack("{s:i, s:I, s:I, s:s, s:s, s:I, s:s, s:s, s:i, s:i, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:I, s:s}",
 			 "schema", 1, "sequence", (json_int_t)state->sequence, "flags", (json_int_t)state->flags,
 			 "root", root, "incident", incident, "boots", (json_int_t)state->boots, "stage",
 			 qmr_stage_name(state->stage), "reason", qmr_reason_name(state->reason), "switches",
@@ -46,5 +48,5 @@ json_t *qmr_state_to_json(const struct qmr_state *state)
 			 qmr_final_condition_name(state->final), "rungs", (int)state->rungs, "failed_boots",
 			 (int)state->failed_boots, "attempts", attempts_to_json(state), "blocked_modules", modules,
 			 "remediation", text(state->remediation), "kernel", text(state->kernel), "note",
-			 text(state->note), "machine", (json_int_t)state->machine);
+			 text(state->note), "machine", (json_int_t)state->machine, "floor", floor);
 }

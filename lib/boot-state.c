@@ -10,7 +10,7 @@
 enum {
 	AT_MAGIC = 0, AT_VERSION = 4, AT_SIZE = 6, AT_CRC = 8, AT_FLAGS = 12, AT_SEQUENCE = 16, AT_ROOT = 24,
 	AT_INCIDENT = 40, AT_BOOTS = 56, AT_BYTES = 60, AT_MACHINE = 68, AT_RING = 72, AT_RECORDS = 456, AT_MODULES = 520,
-	AT_REMEDIATION = 744, AT_KERNEL = 808, AT_NOTE = 872, ATTEMPT_BYTES = 24
+	AT_REMEDIATION = 744, AT_KERNEL = 808, AT_NOTE = 872, AT_FLOOR = 960, ATTEMPT_BYTES = 24
 };
 
 static const char magic[4] = {'Q', 'M', 'R', 'S'};
@@ -79,6 +79,12 @@ void qmr_state_encode(const struct qmr_state *state, uint8_t ret_bytes[QMR_STATE
 	put_text(ret_bytes + AT_REMEDIATION, state->remediation, sizeof(state->remediation));
 	put_text(ret_bytes + AT_KERNEL, state->kernel, sizeof(state->kernel));
 	put_text(ret_bytes + AT_NOTE, state->note, sizeof(state->note));
+	put(ret_bytes + AT_FLOOR, state->floor.trust, 8);
+	put(ret_bytes + AT_FLOOR + 8, state->floor.keys, 8);
+	put(ret_bytes + AT_FLOOR + 16, state->floor.root, 4);
+	put(ret_bytes + AT_FLOOR + 20, state->floor.timestamp, 4);
+	put(ret_bytes + AT_FLOOR + 24, state->floor.snapshot, 4);
+	put(ret_bytes + AT_FLOOR + 28, state->floor.targets, 4);
 	put(ret_bytes + AT_CRC, qmr_crc32(0, ret_bytes, QMR_STATE_BYTES), 4);
 }
 
@@ -93,7 +99,7 @@ static uint32_t checksum(const uint8_t *bytes, size_t size)
 
 static int check_header(const uint8_t *bytes, size_t size, struct qmr_error *err)
 {
-	if (size < QMR_STATE_BYTES || size > QMR_STATE_BYTES_MAX)
+	if (size < QMR_STATE_BYTES_MIN || size > QMR_STATE_BYTES_MAX)
 		return qmr_error_set(err, -EBADMSG, "boot state has %zu bytes instead of %d", size, QMR_STATE_BYTES);
 	if (memcmp(bytes, magic, 4))
 		return qmr_error_set(err, -EBADMSG, "boot state has a wrong magic");
@@ -171,6 +177,12 @@ int qmr_state_decode(const void *data, size_t size, struct qmr_state *ret_state,
 	get_text(s.remediation, bytes + AT_REMEDIATION, sizeof(s.remediation));
 	get_text(s.kernel, bytes + AT_KERNEL, sizeof(s.kernel));
 	get_text(s.note, bytes + AT_NOTE, sizeof(s.note));
+	if (size >= AT_FLOOR + 32)
+		s.floor = (struct qmr_floor){.trust = get(bytes + AT_FLOOR, 8), .keys = get(bytes + AT_FLOOR + 8, 8),
+					     .root = (uint32_t)get(bytes + AT_FLOOR + 16, 4),
+					     .timestamp = (uint32_t)get(bytes + AT_FLOOR + 20, 4),
+					     .snapshot = (uint32_t)get(bytes + AT_FLOOR + 24, 4),
+					     .targets = (uint32_t)get(bytes + AT_FLOOR + 28, 4)};
 	r = check_ranges(&s, err);
 	if (r == 0)
 		*ret_state = s;

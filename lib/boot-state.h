@@ -6,10 +6,12 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "floor.h"
 
 /* docs/boot-state.md: every byte of the encoded form and what the fields mean. */
 
-#define QMR_STATE_BYTES 960
+#define QMR_STATE_BYTES 992
+#define QMR_STATE_BYTES_MIN 960 /* of earlier programs: without a floor */
 #define QMR_STATE_BYTES_MAX 1024
 #define QMR_STATE_VERSION 1
 #define QMR_STATE_ATTEMPTS 16
@@ -107,6 +109,7 @@ struct qmr_state {
 	char remediation[64];
 	char kernel[64];
 	char note[88];
+	struct qmr_floor floor;
 };
 
 /* An empty history for a root. */

@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "cleanup.h"
 #include "file.h"
+#include "json.h"
 #include "log.h"
 #include "root.h"
 
@@ -15,6 +17,7 @@
 
 #define SPOOL_FOLDER "/var/lib/qmr/spool"
 #define SPOOL QMR_SYSROOT SPOOL_FOLDER
+#define REPORT_BYTES_MAX (1u << 20)
 #define OWN_LIMIT_MS 30000 /* a transfer ends itself at its configured limit; this much later it is ended */
 
 static const char *const result_names[] = {
@@ -138,21 +141,42 @@ enum qmr_result qmr_step_upload(struct qmr_recovery *recovery, int deadline_ms, 
 	return qmr_recovery_program(argv, recovery->config.transfer_s * 1000 + OWN_LIMIT_MS, err);
 }
 
+/* What remediation-fetch saw, for the boot state; a failed run may have seen something too. */
+static void read_floor(struct qmr_recovery *recovery)
+{
+	cleanup_json json_t *report = NULL;
+	struct qmr_floor floor;
+	const char *text;
+
+	if (qmr_json_load(AT_FDCWD, QMR_PLANS "/fetch.json", REPORT_BYTES_MAX, &report, NULL) < 0)
+		return;
+	text = qmr_json_string(report, "floor");
+	if (text && qmr_floor_parse(text, &floor, NULL) == 0)
+		snprintf(recovery->floor, sizeof(recovery->floor), "%s", text);
+}
+
 enum qmr_result qmr_step_fetch(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
 {
 	char *metadata = QMR_SYSROOT QMR_KEPT_METADATA;
 	char *argv[] = {QMR_PROGRAM("remediation-fetch"), "--incident", QMR_INCIDENT "/incident.json", "--metadata", NULL,
-			"--out", QMR_PLANS, NULL};
+			"--out", QMR_PLANS, NULL, NULL, NULL};
+	char floor[QMR_FLOOR_TEXT];
 	enum qmr_result result;
 
 	/* On a full or unwritable disk it works in memory, and only what it saw is forgotten. */
 	if (recovery->root != QMR_MOUNTED_RW || qmr_root_mkdirs(QMR_KEPT_METADATA, err) < 0)
 		metadata = QMR_RUN "/tuf";
 	argv[4] = metadata;
+	if (qmr_floor_is_set(&recovery->state.floor)) {
+		qmr_floor_format(&recovery->state.floor, floor);
+		argv[7] = "--floor";
+		argv[8] = floor;
+	}
 	if (qmr_file_mkdirs(AT_FDCWD, QMR_RUN "/tuf", 0700, err) < 0 || qmr_file_mkdirs(AT_FDCWD, QMR_PLANS, 0700, err) < 0)
 		return QMR_RESULT_FAILED;
 	result = qmr_recovery_program(argv, recovery->config.transfer_s * 1000 + OWN_LIMIT_MS, err);
 	recovery->has_plans = result == QMR_RESULT_OK;
 	recovery->has_asked = result == QMR_RESULT_OK || result == QMR_RESULT_NOTHING;
+	read_floor(recovery);
 	return result;
 }

@@ -36,6 +36,7 @@ static const char usage[] =
 	"Usage: recovery-state acknowledge [--esp PATH]\n"
 	"       recovery-state loader\n"
 	"       recovery-state end --stage NAME [--final NAME] [--rung N] [--remediation ID] [--note TEXT]\n"
+	"                      [--floor FLOOR]\n"
 	"Tells the boot state that recovery runs, and how it ended.\n"
 	"\n"
 	"  --stage NAME      a word of docs/boot-state.md\n"
@@ -43,6 +44,7 @@ static const char usage[] =
 	"  --rung N          bits to add to the rungs that were tried\n"
 	"  --remediation ID  plan that was applied\n"
 	"  --boot-other RUN  let the firmware start another entry than ours next, if need be\n"
+	"  --floor FLOOR     highest versions of the repository that were seen\n"
 	"  --note TEXT       one line for people\n"
 	"  --esp PATH        EFI system partition, device or folder: the boot state may be in the\n"
 	"                    file there\n"
@@ -225,7 +227,7 @@ static int set_reason_loader(struct qmr_error *err)
 }
 
 struct ending_words {
-	const char *stage, *final, *rung, *remediation, *note, *boot_other;
+	const char *stage, *final, *rung, *remediation, *note, *boot_other, *floor;
 };
 
 /* Whether a device path has a node that is no disk or file on one: firmware's own programs, the network, a legacy BIOS. */
@@ -335,6 +337,8 @@ static int end(const struct ending_words *words, struct qmr_error *err)
 	state.rungs |= (uint8_t)atoi(words->rung);
 	if (words->remediation)
 		snprintf(state.remediation, sizeof(state.remediation), "%s", words->remediation);
+	if (words->floor && qmr_floor_parse(words->floor, &state.floor, err) < 0)
+		qmr_warning("--floor: %s; what was seen is not remembered", err->text);
 	if (words->note)
 		snprintf(state.note, sizeof(state.note), "%s", words->note);
 	return qmr_state_save(&state, err);
@@ -371,7 +375,7 @@ int main(int argc, char **argv)
 		{"stage", required_argument, NULL, 's'}, {"final", required_argument, NULL, 'f'},
 		{"rung", required_argument, NULL, 'r'},	 {"remediation", required_argument, NULL, 'm'},
 		{"note", required_argument, NULL, 'n'},	 {"config", required_argument, NULL, 'c'},
-		{"boot-other", required_argument, NULL, 'b'}, {"esp", required_argument, NULL, 'e'},
+		{"boot-other", required_argument, NULL, 'b'}, {"floor", required_argument, NULL, 'l'}, {"esp", required_argument, NULL, 'e'},
 		{"help", no_argument, NULL, 'h'},	 {"version", no_argument, NULL, 'V'},
 		{0},
 	};
@@ -393,6 +397,7 @@ int main(int argc, char **argv)
 			  : option == 'm' ? &words.remediation
 			  : option == 'n' ? &words.note
 			  : option == 'b' ? &words.boot_other
+			  : option == 'l' ? &words.floor
 			  : option == 'e' ? &esp
 					  : &config_path) = optarg;
 		}

@@ -70,6 +70,7 @@ struct qmr_recovery {
 	int is_cancelled;          /* by somebody at the console */
 	char incident[QMR_UUID_TEXT];
 	char tried[64];            /* plan that did not help in an earlier run of this incident */
+	char floor[QMR_FLOOR_TEXT]; /* highest versions of the repository that the fetch step saw, empty: none */
 	char applied[64];          /* plan applied in this run, empty: none */
 	char note[sizeof(((struct qmr_state *)0)->note)]; /* why it ends as it does, for people */
 };

@@ -80,7 +80,7 @@ int qmr_ending_save(struct qmr_recovery *recovery, const struct qmr_ending *endi
 	char rung[16], other[16];
 	int goes_on = ending->final != QMR_END_HALT && ending->final != QMR_END_MENU;
 	char *esp = (char *)qmr_state_esp(recovery);
-	char *argv[18] = {QMR_PROGRAM("recovery-state"), "end", "--stage", (char *)qmr_stage_name(ending->stage),
+	char *argv[20] = {QMR_PROGRAM("recovery-state"), "end", "--stage", (char *)qmr_stage_name(ending->stage),
 			  "--final", (char *)qmr_final_condition_name(ending->final), "--rung", rung, "--note",
 			  (char *)ending->note};
 	int n = 10;
@@ -95,6 +95,10 @@ int qmr_ending_save(struct qmr_recovery *recovery, const struct qmr_ending *endi
 	if (goes_on && recovery->state.reason == QMR_REASON_BOOT_ORDER) {
 		argv[n++] = "--boot-other";
 		argv[n++] = other;
+	}
+	if (recovery->floor[0]) {
+		argv[n++] = "--floor";
+		argv[n++] = recovery->floor;
 	}
 	if (esp) {
 		argv[n++] = "--esp";

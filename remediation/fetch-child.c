@@ -18,6 +18,7 @@ static int work(pid_t parent, const struct qmr_fetch_job *job, struct qmr_error 
 	struct qmr_tuf_client client = {
 		.cache = {qmr_fetch_files_fetch, &job->store->files},
 		.accepted = pass_on,
+		.floor = job->floor,
 	};
 	struct qmr_fetch_transfer *transfer = NULL;
 	struct qmr_fetch_update update = {0};

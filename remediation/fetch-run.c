@@ -190,6 +190,7 @@ int qmr_fetch_accept(const struct qmr_fetch_job *job, const struct qmr_fetch_fil
 	client->cache = (struct qmr_tuf_fetcher){qmr_fetch_files_fetch, &job->store->files};
 	client->accepted = replay_accepted;
 	client->forget = replay_forget;
+	client->floor = job->floor;
 	client->user = &replay;
 	return qmr_fetch_update_run(client, job->root, job->root_size, job->now_unix_s, update,
 				    err);

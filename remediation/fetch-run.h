@@ -18,6 +18,7 @@ struct qmr_fetch_job {
 	int64_t now_unix_s; /* what expiry is measured against */
 	int timeout_s;      /* for the whole run */
 	struct qmr_fetch_store *store;
+	struct qmr_floor floor; /* all zero: none */
 };
 
 /*

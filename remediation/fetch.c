@@ -20,18 +20,20 @@
 
 static const char usage[] =
 	"Usage: remediation-fetch --incident FILE --metadata DIR --out DIR [--config FILE]\n"
+	"       [--floor FLOOR]\n"
 	"\n"
 	"Fetches and verifies the owner's remediations; writes the plans that match an incident.\n"
 	"\n"
 	"  --incident FILE  incident.json, what plans are matched against\n"
 	"  --metadata DIR   where verified metadata is kept between runs\n"
 	"  --out DIR        where matching plans and fetch.json are written\n"
+	"  --floor FLOOR    what an earlier fetch.json said as \"floor\": older metadata is refused\n"
 	"  --config FILE    configuration (default " QMR_CONFIG_PATH ")\n"
 	"  --help           this text\n"
 	"  --version        the version\n";
 
 struct arguments {
-	const char *incident, *metadata, *out, *config;
+	const char *incident, *metadata, *out, *config, *floor;
 };
 
 /* One run and what is said about it. */
@@ -39,6 +41,7 @@ struct run {
 	struct qmr_fetch_update update;
 	struct qmr_tuf_client client;
 	struct qmr_fetch_lists lists; /* owned here */
+	char floor[QMR_FLOOR_TEXT];   /* to be remembered; empty: nothing */
 	int out_fd;
 };
 
@@ -98,6 +101,19 @@ static int read_trust(const char *path, size_t max, char **ret_data, size_t *ret
 	return qmr_file_read_fd(fd, path, max, ret_data, ret_size, err);
 }
 
+static void remember(struct run *run, const struct qmr_fetch_job *job)
+{
+	struct qmr_error why = {0};
+	struct qmr_floor floor;
+
+	if (!run->client.trusted.root.json)
+		return; /* it did not come to that: what was remembered stays */
+	if (qmr_tuf_client_get_floor(&run->client, job->root, job->root_size, &floor, &why) < 0)
+		qmr_warning("%s; what was seen is not remembered", why.text);
+	else
+		qmr_floor_format(&floor, run->floor);
+}
+
 static int fetch(const struct qmr_config *config, const struct arguments *a, struct run *run,
 		 struct qmr_error *err)
 {
@@ -119,9 +135,16 @@ static int fetch(const struct qmr_config *config, const struct arguments *a, str
 		return local_error(r);
 	job.root = root;
 	job.ca = ca;
+	if (a->floor) {
+		r = qmr_floor_parse(a->floor, &job.floor, err);
+		snprintf(run->floor, sizeof(run->floor), "%s", r < 0 ? "" : a->floor);
+		if (r < 0)
+			qmr_warning("--floor: %s; going on without it", err->text);
+	}
 	qmr_fetch_store_open(a->metadata, &store);
 	qmr_fetch_store_load(&store);
 	r = qmr_fetch_run(&job, &run->client, &run->update, err);
+	remember(run, &job);
 	if (r == 0) {
 		run->lists.refused = run->update.refused;
 		r = qmr_fetch_plans_write(&run->update.plans, &(struct qmr_match_subject){incident, config, -1},
@@ -162,9 +185,10 @@ static int save_report(const struct run *run, const char *url, int code, const c
 			  version_of(&trusted->timestamp), "snapshot",
 			  version_of(&trusted->snapshot), "targets", version_of(&trusted->targets));
 	cleanup_json json_t *report =
-		json_pack("{s:i, s:o, s:s, s:o, s:O, s:O, s:O, s:O}", "schema", 1, "url",
+		json_pack("{s:i, s:o, s:s, s:o, s:O, s:s?, s:O, s:O, s:O}", "schema", 1, "url",
 			  qmr_fetch_text(url), "result", result_name(code), "error",
 			  error ? qmr_fetch_text(error) : json_null(), "versions", versions,
+			  "floor", *run->floor ? run->floor : NULL,
 			  "plans", run->lists.plans, "not_matched", run->lists.not_matched,
 			  "refused_plans", run->update.refused ? run->update.refused : empty);
 
@@ -233,12 +257,13 @@ static int parse(int argc, char *argv[], struct arguments *a)
 		{"metadata", required_argument, NULL, 'm'},
 		{"out", required_argument, NULL, 'o'},
 		{"config", required_argument, NULL, 'c'},
+		{"floor", required_argument, NULL, 'f'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'v'},
 		{NULL, 0, NULL, 0},
 	};
-	const char **const values[] = {&a->incident, &a->metadata, &a->out, &a->config};
-	static const char letters[] = "imoc";
+	const char **const values[] = {&a->incident, &a->metadata, &a->out, &a->config, &a->floor};
+	static const char letters[] = "imocf";
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {

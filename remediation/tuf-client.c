@@ -118,7 +118,7 @@ static int update_root(struct qmr_tuf_client *client, struct qmr_error *err)
 		if (r < 0)
 			return r;
 	}
-	return qmr_tuf_trusted_roots_done(&client->trusted, err);
+	return 0;
 }
 
 /* Section 5.4. */
@@ -218,10 +218,50 @@ static int update_targets(struct qmr_tuf_client *client, struct qmr_error *err)
 	return r < 0 ? r : accepted(client, path, "targets.json", data, size, err);
 }
 
+/* The floor, if it is one of this root. */
+static int get_own_floor(const struct qmr_tuf_client *client, const char *root, size_t root_size, struct qmr_floor *ret_floor,
+			 struct qmr_error *err)
+{
+	uint64_t trust;
+	int r = qmr_tuf_short_hash(root, root_size, &trust, err);
+
+	if (r < 0)
+		return r;
+	memset(ret_floor, 0, sizeof(*ret_floor));
+	if (client->floor.trust == trust)
+		*ret_floor = client->floor;
+	ret_floor->trust = trust;
+	return 0;
+}
+
+int qmr_tuf_client_get_floor(const struct qmr_tuf_client *client, const char *root, size_t root_size, struct qmr_floor *ret_floor,
+			     struct qmr_error *err)
+{
+	struct qmr_floor floor, now;
+	int r = get_own_floor(client, root, root_size, &floor, err);
+
+	if (r < 0)
+		return r;
+	now = floor;
+	/* A run that did not come as far as the root that is remembered has nothing to say. */
+	if (client->trusted.root.json && client->trusted.root.version >= floor.root)
+		r = qmr_tuf_trusted_get_floor(&client->trusted, &now, err);
+	if (r < 0)
+		return r;
+	if (now.keys == floor.keys) {
+		now.timestamp = now.timestamp > floor.timestamp ? now.timestamp : floor.timestamp;
+		now.snapshot = now.snapshot > floor.snapshot ? now.snapshot : floor.snapshot;
+		now.targets = now.targets > floor.targets ? now.targets : floor.targets;
+	}
+	*ret_floor = now;
+	return 0;
+}
+
 int qmr_tuf_client_refresh(struct qmr_tuf_client *client, const char *root, size_t root_size,
 			   int64_t now_unix_s, struct qmr_error *err)
 {
 	struct qmr_error why = {0};
+	struct qmr_floor floor;
 	int r = qmr_tuf_trusted_start(&client->trusted, root, root_size, now_unix_s, &why);
 
 	client->is_forgotten = 0;
@@ -229,7 +269,13 @@ int qmr_tuf_client_refresh(struct qmr_tuf_client *client, const char *root, size
 		return qmr_error_set(err, r, "the trusted root of this system: %s", why.text);
 	load_cached_roots(client);
 	qmr_tuf_trusted_mark_known(&client->trusted);
-	r = update_root(client, err);
+	r = get_own_floor(client, root, root_size, &floor, err);
+	if (r == 0)
+		r = update_root(client, err);
+	if (r == 0)
+		r = qmr_tuf_trusted_set_floor(&client->trusted, &floor, err);
+	if (r == 0)
+		r = qmr_tuf_trusted_roots_done(&client->trusted, err);
 	if (r == 0)
 		r = update_timestamp(client, err);
 	if (r == 0)

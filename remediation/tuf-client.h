@@ -51,6 +51,10 @@ struct qmr_tuf_client {
 	 */
 	int (*forget)(void *user, struct qmr_error *err);
 	void *user;
+	/*
+	 * What an earlier run remembered beside the cache; all zero: nothing. One of another root than the run is given does not count.
+	 */
+	struct qmr_floor floor;
 	struct qmr_tuf_trusted trusted; /* owned */
 	int is_forgotten;               /* forget() was due */
 };
@@ -63,6 +67,13 @@ struct qmr_tuf_client {
  */
 int qmr_tuf_client_refresh(struct qmr_tuf_client *client, const char *root, size_t root_size,
 			   int64_t now_unix_s, struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * What is to be remembered after a run, a failed one too: never less than client->floor as long as root and keys are the same. root as
+ * for _refresh.
+ */
+int qmr_tuf_client_get_floor(const struct qmr_tuf_client *client, const char *root, size_t root_size, struct qmr_floor *ret_floor,
+			     struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
  * Section 5.6.7: looks a target up, in the top-level role and in those it delegates to, which are fetched as they are needed. What

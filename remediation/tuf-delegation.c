@@ -30,7 +30,7 @@ __attribute__((format(printf, 3, 4))) static int refuse(struct qmr_error *err, c
 	return qmr_error_set(err, -EBADMSG, "%s: %s", what, why);
 }
 
-int qmr_tuf_keys_check(const char *what, const json_t *keys, size_t max, struct qmr_error *err)
+int qmr_tuf_keys_check(const char *what, const json_t *keys, size_t max, int any_key_ids, struct qmr_error *err)
 {
 	const json_t *key;
 	const char *id;
@@ -44,7 +44,7 @@ int qmr_tuf_keys_check(const char *what, const json_t *keys, size_t max, struct 
 		    !json_is_object(json_object_get(key, "keyval")))
 			return refuse(err, what, "key '%.64s' lacks a type, a scheme or a value", id);
 		/* One that is not known can sign nothing, and how its id is made is not ours to say. */
-		if (!qmr_tuf_key_is_known(key))
+		if (any_key_ids || !qmr_tuf_key_is_known(key))
 			continue;
 		r = qmr_tuf_key_id_is_right(id, key);
 		if (r < 0)
@@ -152,7 +152,7 @@ static int check_succinct(const char *what, const json_t *succinct, struct qmr_e
 	return qmr_tuf_role_check(what, prefix, succinct, err);
 }
 
-int qmr_tuf_delegations_check(const char *what, const json_t *delegations, struct qmr_error *err)
+int qmr_tuf_delegations_check(const char *what, const json_t *delegations, int any_key_ids, struct qmr_error *err)
 {
 	const json_t *roles = json_object_get(delegations, "roles"), *succinct = json_object_get(delegations, "succinct_roles");
 	int r;
@@ -161,7 +161,7 @@ int qmr_tuf_delegations_check(const char *what, const json_t *delegations, struc
 		return 0;
 	if (!roles == !succinct)
 		return refuse(err, what, "its delegations have not either 'roles' or 'succinct_roles'");
-	r = qmr_tuf_keys_check(what, json_object_get(delegations, "keys"), DELEGATION_KEYS_MAX, err);
+	r = qmr_tuf_keys_check(what, json_object_get(delegations, "keys"), DELEGATION_KEYS_MAX, any_key_ids, err);
 	if (r < 0)
 		return r;
 	return roles ? check_roles(what, roles, err) : check_succinct(what, succinct, err);

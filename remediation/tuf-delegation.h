@@ -15,13 +15,13 @@
 
 /*
  * what ("root", "targets") begins messages; all that does not hold is -EBADMSG. Keys: an object, at most max, ids of known kinds
- * right; nothing is said of unknown kinds, which sign nothing. Role: a threshold of 1 or more, a list of different key ids.
+ * right, unless any_key_ids; nothing is said of unknown kinds, which sign nothing. Role: a threshold of 1 or more, a list of different key ids.
  */
-int qmr_tuf_keys_check(const char *what, const json_t *keys, size_t max, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_tuf_keys_check(const char *what, const json_t *keys, size_t max, int any_key_ids, struct qmr_error *err) QMR_MUST_CHECK;
 int qmr_tuf_role_check(const char *what, const char *name, const json_t *role, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* The form of targets metadata's "delegations"; NULL and null: there are none. */
-int qmr_tuf_delegations_check(const char *what, const json_t *delegations, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_tuf_delegations_check(const char *what, const json_t *delegations, int any_key_ids, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* One delegation: whose keys and threshold count for the role name. */
 struct qmr_tuf_delegation {

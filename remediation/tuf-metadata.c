@@ -110,11 +110,11 @@ static int parse_expires(const char *text, int64_t *ret_unix_s)
 	return 0;
 }
 
-static int check_root(const struct qmr_tuf_metadata *m, struct qmr_error *err)
+static int check_root(const struct qmr_tuf_metadata *m, int any_key_ids, struct qmr_error *err)
 {
 	const json_t *all = json_object_get(m->content, "roles");
 	const json_t *consistent = json_object_get(m->content, "consistent_snapshot");
-	int r = qmr_tuf_keys_check("root", json_object_get(m->content, "keys"), ROOT_KEYS_MAX, err);
+	int r = qmr_tuf_keys_check("root", json_object_get(m->content, "keys"), ROOT_KEYS_MAX, any_key_ids, err);
 
 	if (r == 0 && consistent && !json_is_boolean(consistent))
 		r = refuse(err, QMR_TUF_ROOT, "'consistent_snapshot' is not true or false");
@@ -185,7 +185,7 @@ static int check_signatures(const struct qmr_tuf_metadata *m, struct qmr_error *
 	return 0;
 }
 
-static int check_content(struct qmr_tuf_metadata *m, struct qmr_error *err)
+static int check_content(struct qmr_tuf_metadata *m, int any_key_ids, struct qmr_error *err)
 {
 	const char *type = qmr_json_string(m->content, "_type"),
 		   *expires = qmr_json_string(m->content, "expires");
@@ -203,20 +203,26 @@ static int check_content(struct qmr_tuf_metadata *m, struct qmr_error *err)
 		return refuse(err, m->role, "'expires' is not a time in UTC");
 	switch (m->role) {
 	case QMR_TUF_ROOT:
-		return check_root(m, err);
+		return check_root(m, any_key_ids, err);
 	case QMR_TUF_TIMESTAMP:
 		return check_files(m, "meta", "snapshot.json", err);
 	case QMR_TUF_SNAPSHOT:
 		return check_files(m, "meta", "targets.json", err);
 	case QMR_TUF_TARGETS:
 		r = check_files(m, "targets", NULL, err);
-		return r < 0 ? r : qmr_tuf_delegations_check("targets", json_object_get(m->content, "delegations"), err);
+		return r < 0 ? r : qmr_tuf_delegations_check("targets", json_object_get(m->content, "delegations"), any_key_ids, err);
 	}
 	return -EINVAL;
 }
 
 int qmr_tuf_metadata_parse(enum qmr_tuf_role role, const char *data, size_t size,
 			   struct qmr_tuf_metadata *ret_metadata, struct qmr_error *err)
+{
+	return qmr_tuf_metadata_parse_with(role, 0, data, size, ret_metadata, err);
+}
+
+int qmr_tuf_metadata_parse_with(enum qmr_tuf_role role, int any_key_ids, const char *data, size_t size,
+				struct qmr_tuf_metadata *ret_metadata, struct qmr_error *err)
 {
 	struct qmr_tuf_metadata m = {.role = role};
 	struct qmr_error why = {0};
@@ -227,7 +233,7 @@ int qmr_tuf_metadata_parse(enum qmr_tuf_role role, const char *data, size_t size
 	if (qmr_json_parse(roles[role].name, data, size, &m.json, &why) < 0)
 		return refuse(err, role, "%s", why.text);
 	m.content = json_object_get(m.json, "signed");
-	r = json_is_object(m.content) ? check_content(&m, err)
+	r = json_is_object(m.content) ? check_content(&m, any_key_ids, err)
 				      : refuse(err, role, "'signed' is not an object");
 	if (r == 0)
 		r = check_signatures(&m, err);

@@ -49,6 +49,10 @@ int qmr_tuf_metadata_parse(enum qmr_tuf_role role, const char *data, size_t size
 			   struct qmr_tuf_metadata *ret_metadata,
 			   struct qmr_error *err) QMR_MUST_CHECK;
 
+/* The same; with any_key_ids an id of a key may be anything, as some implementations make it. */
+int qmr_tuf_metadata_parse_with(enum qmr_tuf_role role, int any_key_ids, const char *data, size_t size,
+				struct qmr_tuf_metadata *ret_metadata, struct qmr_error *err) QMR_MUST_CHECK;
+
 /* Frees what the metadata owns; a zeroed one is fine. */
 void qmr_tuf_metadata_done(struct qmr_tuf_metadata *metadata);
 

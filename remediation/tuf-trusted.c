@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cleanup.h"
+#include "hash.h"
 #include "json.h"
 
 #define cleanup_metadata __attribute__((cleanup(qmr_tuf_metadata_done)))
@@ -35,11 +37,12 @@ static int check_expiry(const struct qmr_tuf_trusted *set, const struct qmr_tuf_
 int qmr_tuf_trusted_start(struct qmr_tuf_trusted *set, const char *root, size_t size,
 			  int64_t now_unix_s, struct qmr_error *err)
 {
-	int r;
+	int r, any_key_ids = set->any_key_ids;
 
 	memset(set, 0, sizeof(*set));
+	set->any_key_ids = any_key_ids;
 	set->now_unix_s = now_unix_s;
-	r = qmr_tuf_metadata_parse(QMR_TUF_ROOT, root, size, &set->root, err);
+	r = qmr_tuf_metadata_parse_with(QMR_TUF_ROOT, any_key_ids, root, size, &set->root, err);
 	/*
 	 * It is trusted for where it came from, but one that is not even its own would only fail
 	 * later, and less clearly.
@@ -72,7 +75,7 @@ int qmr_tuf_trusted_add_root(struct qmr_tuf_trusted *set, const char *data, size
 			     struct qmr_error *err)
 {
 	cleanup_metadata struct qmr_tuf_metadata root = {0};
-	int r = qmr_tuf_metadata_parse(QMR_TUF_ROOT, data, size, &root, err);
+	int r = qmr_tuf_metadata_parse_with(QMR_TUF_ROOT, set->any_key_ids, data, size, &root, err);
 
 	if (r == 0)
 		r = qmr_tuf_metadata_check_signed(&root, &set->root, err);
@@ -130,6 +133,106 @@ int qmr_tuf_trusted_has_rotated(const struct qmr_tuf_trusted *set)
 				    !has_same_keys(set->known_roles, now, QMR_TUF_SNAPSHOT));
 }
 
+static int compare_ids(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The ids of timestamp's and snapshot's keys, each role's in order, a line each. */
+static char *list_key_ids(const struct qmr_tuf_trusted *set)
+{
+	const json_t *all = json_object_get(set->root.content, "roles"), *keyid;
+	cleanup_free char *text = NULL;
+	size_t size, i;
+	FILE *out = open_memstream(&text, &size);
+	char *done;
+
+	for (int role = QMR_TUF_TIMESTAMP; out && role <= QMR_TUF_SNAPSHOT; role++) {
+		const json_t *keyids = json_object_get(json_object_get(all, qmr_tuf_role_name((enum qmr_tuf_role)role)), "keyids");
+		cleanup_free const char **ids = calloc(json_array_size(keyids) + 1, sizeof(*ids));
+
+		json_array_foreach (keyids, i, keyid)
+			if (ids)
+				ids[i] = json_string_value(keyid);
+		if (ids)
+			qsort(ids, json_array_size(keyids), sizeof(*ids), compare_ids);
+		fprintf(out, "%s\n", qmr_tuf_role_name((enum qmr_tuf_role)role));
+		for (i = 0; ids && ids[i]; i++)
+			fprintf(out, "%s\n", ids[i]);
+		if (!ids) {
+			fclose(out);
+			return NULL;
+		}
+	}
+	if (!out || fclose(out) != 0)
+		return NULL;
+	done = text;
+	text = NULL;
+	return done;
+}
+
+int qmr_tuf_short_hash(const void *data, size_t size, uint64_t *ret_hash, struct qmr_error *err)
+{
+	char hex[QMR_SHA256_HEX];
+	int r = qmr_sha256(data, size, hex, err);
+
+	if (r < 0)
+		return r;
+	hex[16] = '\0';
+	*ret_hash = strtoull(hex, NULL, 16);
+	return 0;
+}
+
+static int hash_keys(const struct qmr_tuf_trusted *set, uint64_t *ret_hash, struct qmr_error *err)
+{
+	cleanup_free char *ids = list_key_ids(set);
+
+	return ids ? qmr_tuf_short_hash(ids, strlen(ids), ret_hash, err)
+		   : qmr_error_set(err, -ENOMEM, "looking at the keys of timestamp and snapshot: out of memory");
+}
+
+int qmr_tuf_trusted_set_floor(struct qmr_tuf_trusted *set, const struct qmr_floor *floor, struct qmr_error *err)
+{
+	uint64_t keys;
+	int r = hash_keys(set, &keys, err);
+
+	if (r < 0)
+		return r;
+	if (set->root.version < floor->root)
+		return qmr_error_set(err, -EBADMSG, "root: version %lld is older than %u, which the boot state remembers: a rollback",
+				     (long long)set->root.version, floor->root);
+	memset(&set->floor, 0, sizeof(set->floor));
+	if (keys == floor->keys)
+		set->floor = *floor;
+	return 0;
+}
+
+static uint32_t cut_version(const struct qmr_tuf_metadata *metadata)
+{
+	return metadata->version < UINT32_MAX ? (uint32_t)metadata->version : UINT32_MAX;
+}
+
+int qmr_tuf_trusted_get_floor(const struct qmr_tuf_trusted *set, struct qmr_floor *ret_floor, struct qmr_error *err)
+{
+	int r = hash_keys(set, &ret_floor->keys, err);
+
+	if (r < 0)
+		return r;
+	ret_floor->root = cut_version(&set->root);
+	ret_floor->timestamp = cut_version(&set->timestamp);
+	ret_floor->snapshot = cut_version(&set->snapshot);
+	ret_floor->targets = cut_version(&set->targets);
+	return 0;
+}
+
+static int check_floor(const char *who, const char *whose, int64_t version, uint32_t floor, struct qmr_error *err)
+{
+	if (version >= floor)
+		return 0;
+	return qmr_error_set(err, -EBADMSG, "%s: version %lld%s is older than %u, which the boot state remembers: a rollback", who,
+			     (long long)version, whose, floor);
+}
+
 int qmr_tuf_trusted_roots_done(const struct qmr_tuf_trusted *set, struct qmr_error *err)
 {
 	return check_expiry(set, &set->root, err);
@@ -139,7 +242,7 @@ int qmr_tuf_trusted_roots_done(const struct qmr_tuf_trusted *set, struct qmr_err
 static int load(const struct qmr_tuf_trusted *set, enum qmr_tuf_role role, const char *data,
 		size_t size, struct qmr_tuf_metadata *ret_metadata, struct qmr_error *err)
 {
-	int r = qmr_tuf_metadata_parse(role, data, size, ret_metadata, err);
+	int r = qmr_tuf_metadata_parse_with(role, set->any_key_ids, data, size, ret_metadata, err);
 
 	return r < 0 ? r : qmr_tuf_metadata_check_signed(ret_metadata, &set->root, err);
 }
@@ -151,6 +254,10 @@ int qmr_tuf_trusted_set_timestamp(struct qmr_tuf_trusted *set, const char *data,
 	struct qmr_tuf_file old = {0}, new = {0};
 	int r = load(set, QMR_TUF_TIMESTAMP, data, size, &timestamp, err);
 
+	if (r < 0)
+		return r;
+	if (origin == QMR_TUF_FETCHED)
+		r = check_floor("timestamp", "", timestamp.version, set->floor.timestamp, err);
 	if (r < 0)
 		return r;
 	if (set->timestamp.json && timestamp.version < set->timestamp.version)
@@ -173,7 +280,9 @@ int qmr_tuf_trusted_set_timestamp(struct qmr_tuf_trusted *set, const char *data,
 				     "%lld, which was seen before: a rollback",
 				     (long long)new.version, (long long)old.version);
 	if (origin == QMR_TUF_FETCHED) {
-		r = check_expiry(set, &timestamp, err);
+		r = check_floor("timestamp", " of snapshot, which it names,", new.version, set->floor.snapshot, err);
+		if (r == 0)
+			r = check_expiry(set, &timestamp, err);
 		if (r < 0)
 			return r;
 	}
@@ -235,6 +344,10 @@ int qmr_tuf_trusted_set_snapshot(struct qmr_tuf_trusted *set, const char *data, 
 		r = check_snapshot_version(set, &snapshot, err);
 	if (r == 0 && set->snapshot.json)
 		r = check_snapshot_rollback(&set->snapshot, &snapshot, err);
+	if (r == 0 && origin == QMR_TUF_FETCHED)
+		r = check_floor("snapshot", "", snapshot.version, set->floor.snapshot, err);
+	if (r == 0 && origin == QMR_TUF_FETCHED && qmr_tuf_metadata_get_file(&snapshot, "targets.json", &named))
+		r = check_floor("snapshot", " of targets, which it names,", named.version, set->floor.targets, err);
 	if (r == 0 && origin == QMR_TUF_FETCHED)
 		r = check_expiry(set, &snapshot, err);
 	if (r < 0)
@@ -321,7 +434,7 @@ static int load_delegated(const struct qmr_tuf_trusted *set, const struct qmr_tu
 	if (r == 0)
 		r = qmr_tuf_file_check("targets", &named, data, size, err);
 	if (r == 0)
-		r = qmr_tuf_metadata_parse(QMR_TUF_TARGETS, data, size, ret_metadata, err);
+		r = qmr_tuf_metadata_parse_with(QMR_TUF_TARGETS, set->any_key_ids, data, size, ret_metadata, err);
 	if (r == 0)
 		r = check_signed_by(ret_metadata, d, err);
 	return r < 0 ? r : check_targets(set, ret_metadata, &named, err);

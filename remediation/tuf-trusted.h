@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "floor.h"
 #include "tuf-delegation.h"
 #include "tuf-metadata.h"
 
@@ -33,15 +34,17 @@ struct qmr_tuf_delegated {
 
 struct qmr_tuf_trusted {
 	int64_t now_unix_s; /* the fixed start time of the run */
+	int any_key_ids;    /* policy, set before _start and kept by it: ids of keys need not be their hashes */
 	struct qmr_tuf_metadata root, timestamp, snapshot, targets; /* owned */
 	json_t *known_roles; /* owned: "roles" of the root that _mark_known saw */
 	struct qmr_tuf_delegated delegated[QMR_TUF_DELEGATED_MAX]; /* a ring: the oldest goes first */
 	size_t n_delegated;					   /* ever added */
+	struct qmr_floor floor; /* lowest versions of roles that are accepted; only its versions count here */
 };
 
 /*
- * Begins with the root that came with the system; its expiry does not matter yet. Release with
- * _done, after a failure too.
+ * Begins with the root that came with the system; its expiry does not matter yet. What the set held
+ * is not looked at, but for any_key_ids. Release with _done, after a failure too.
  */
 int qmr_tuf_trusted_start(struct qmr_tuf_trusted *set, const char *root, size_t size,
 			  int64_t now_unix_s, struct qmr_error *err) QMR_MUST_CHECK;
@@ -62,6 +65,18 @@ void qmr_tuf_trusted_mark_known(struct qmr_tuf_trusted *set);
  * that cached ones must go.
  */
 int qmr_tuf_trusted_has_rotated(const struct qmr_tuf_trusted *set);
+
+/*
+ * What an earlier run remembered of this repository: its versions count from now on, those of timestamp, snapshot and targets only if
+ * their keys are still the same (5.3.11). Call it when the last root is there; -EBADMSG: that one is older than it was.
+ */
+int qmr_tuf_trusted_set_floor(struct qmr_tuf_trusted *set, const struct qmr_floor *floor, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* The first 8 bytes of the SHA-256, as a number. */
+int qmr_tuf_short_hash(const void *data, size_t size, uint64_t *ret_hash, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Fills keys and versions with what is trusted now, 0 for what is not there; versions that are too large are cut off. */
+int qmr_tuf_trusted_get_floor(const struct qmr_tuf_trusted *set, struct qmr_floor *ret_floor, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Section 5.3.10: the last root must not have expired. */
 int qmr_tuf_trusted_roots_done(const struct qmr_tuf_trusted *set,

@@ -25,6 +25,7 @@ static struct run {
 	struct qmr_fetch_transfer *metadata, *targets;
 	struct qmr_tuf_client client;
 } run;
+static int any_key_ids;
 
 /* "metadata/..." and "targets/..." have a base URL each. */
 static int get(void *user, const char *path, size_t max_bytes, char **ret_data, size_t *ret_size, struct qmr_error *err)
@@ -57,7 +58,7 @@ static int init(const char *folder, const char *path, struct qmr_error *err)
 {
 	cleanup_free char *data = NULL;
 	cleanup_close int fd = open_folder(folder, err);
-	struct qmr_tuf_trusted trusted = {0};
+	struct qmr_tuf_trusted trusted = {.any_key_ids = any_key_ids};
 	size_t size;
 	int r = fd < 0 ? fd : qmr_file_read(AT_FDCWD, path, qmr_tuf_role_max_bytes(QMR_TUF_ROOT), &data, &size, err);
 
@@ -74,7 +75,7 @@ static int refresh(struct qmr_error *err)
 	int r = qmr_fetch_store_fetch(&run.store, "root.json", qmr_tuf_role_max_bytes(QMR_TUF_ROOT), &root, &size, err);
 
 	run.client = (struct qmr_tuf_client){.repository = {get, NULL}, .cache = {qmr_fetch_store_fetch, &run.store},
-					      .accepted = keep, .forget = forget};
+					      .accepted = keep, .forget = forget, .trusted.any_key_ids = any_key_ids};
 	return r < 0 ? r : qmr_tuf_client_refresh(&run.client, root, size, time(NULL), err);
 }
 
@@ -82,11 +83,11 @@ static int refresh(struct qmr_error *err)
 static int download(const char *name, const char *folder, struct qmr_error *err)
 {
 	cleanup_close int fd = open_folder(folder, err);
-	int r = fd < 0 ? fd : 0;
 	cleanup_free char *have = NULL, *data = NULL;
 	char file_name[FILE_NAME_MAX];
 	struct qmr_tuf_file file;
 	size_t size;
+	int r = fd < 0 ? fd : 0;
 
 	if (r == 0 && qmr_tuf_percent_encode(name, "", file_name, sizeof(file_name)) < 0)
 		r = qmr_sha256(name, strlen(name), file_name, err);
@@ -123,9 +124,9 @@ static int run_online(const char *const values[4], const char *const names[], st
 
 int main(int argc, char *argv[])
 {
-	static const struct option options[] = {
+	const struct option options[] = {
 		{"metadata-url", 1, NULL, 0}, {"metadata-dir", 1, NULL, 1}, {"target-dir", 1, NULL, 2},
-		{"target-base-url", 1, NULL, 3}, {"target-name", 1, NULL, 4}, {0}};
+		{"target-base-url", 1, NULL, 3}, {"target-name", 1, NULL, 4}, {"any-key-ids", 0, &any_key_ids, 1}, {0}};
 	const char **names = calloc((size_t)argc + 1, sizeof(*names)), *values[4] = {0}, *command;
 	struct qmr_error err = {0};
 	int c, r, n = 0;
@@ -133,7 +134,7 @@ int main(int argc, char *argv[])
 	while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1)
 		if (c == '?' || !names)
 			return 1;
-		else
+		else if (optarg)
 			*(c == 4 ? &names[n++] : &values[c]) = optarg;
 	command = optind < argc ? argv[optind] : "";
 	r = qmr_error_set(&err, -EINVAL, "see docs/remediation.md, \"Conformance\"");
@@ -144,7 +145,5 @@ int main(int argc, char *argv[])
 	else if (!strcmp(command, "download") && values[0] && values[1] && values[2] && values[3] && n)
 		r = run_online(values, names, &err);
 	free(names);
-	if (r < 0)
-		qmr_error_log("%s", err.text);
-	return r < 0 ? 1 : 0;
+	return r < 0 ? qmr_error_log("%s", err.text), 1 : 0;
 }

@@ -89,7 +89,7 @@ def load(root):
             data = file.read()[4:]
     except FileNotFoundError:
         return None
-    if len(data) != 960 or zlib.crc32(data[:8] + bytes(4) + data[12:]) != int.from_bytes(data[8:12], "little"):
+    if len(data) != 992 or zlib.crc32(data[:8] + bytes(4) + data[12:]) != int.from_bytes(data[8:12], "little"):
         return None
     return data
 

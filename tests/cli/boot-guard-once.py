@@ -91,7 +91,7 @@ def load(root):
                 raw = file.read()
         except FileNotFoundError:
             continue
-        if len(raw) == 960 and zlib.crc32(raw[:8] + bytes(4) + raw[12:]) == struct.unpack_from("<I", raw, 8)[0]:
+        if len(raw) == 992 and zlib.crc32(raw[:8] + bytes(4) + raw[12:]) == struct.unpack_from("<I", raw, 8)[0]:
             best = raw if best is None or struct.unpack_from("<Q", raw, 16) > struct.unpack_from("<Q", best, 16) else best
     return best
 

@@ -35,7 +35,7 @@ check() { # $1: name, $2: is, $3: should be
 }
 
 run start
-check "start exits 0 and writes a state" "$?:$(stat -c %s "$state")" "0:964"
+check "start exits 0 and writes a state" "$?:$(stat -c %s "$state")" "0:996"
 check "one open attempt" "$(bytes 56 1):$(bytes 66 1):$(bytes 84 2)" "1:1:0 0"
 run healthy
 check "healthy" "$?:$(bytes 84 2)" "0:1 3"
@@ -166,7 +166,7 @@ slots() {
 	python3 - "$esp" <<-'END'
 		import glob, struct, sys, zlib
 		best = max((r for r in (open(f, "rb").read() for f in glob.glob(sys.argv[1] + "/EFI/qmr/state-[ab]"))
-		            if len(r) == 960 and r[:4] == b"QMRS" and zlib.crc32(r[:8] + bytes(4) + r[12:]) == struct.unpack_from("<I", r, 8)[0]),
+		            if len(r) == 992 and r[:4] == b"QMRS" and zlib.crc32(r[:8] + bytes(4) + r[12:]) == struct.unpack_from("<I", r, 8)[0]),
 		           key=lambda r: struct.unpack_from("<Q", r, 16), default=None)
 		print(*struct.unpack_from("<Q", best, 16), best[56], best[84]) if best and any(best[16:24]) else print()
 	END
@@ -277,7 +277,7 @@ if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
 	cp "$esp"/EFI/qmr/state-? "$keep"
 	next_boot
 	run start
-	full 960
+	full 992
 	check "a full partition: slots that are there are written" "$(cmp -s "$keep/state-a" "$esp/EFI/qmr/state-a" && cmp -s "$keep/state-b" "$esp/EFI/qmr/state-b" || echo written)" written
 	next_boot
 	run start

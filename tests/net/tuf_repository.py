@@ -214,6 +214,7 @@ class Case:
         os.chmod(self.folder, 0o755)
         self.repo = Repository(self.folder / "r")
         self.out = self.folder / "out"
+        self.more = []  # arguments
         self.metadata = self.folder / "metadata"
         (self.folder / "incident.json").write_text(json.dumps(INCIDENT))
         self.configure(f"https://127.0.0.1:{server.port}/{self.folder.name}/r")
@@ -229,7 +230,7 @@ class Case:
     def fetch(self, **kwargs):
         done = subprocess.run(
             [self.build / "remediation-fetch", "--incident", self.folder / "incident.json", "--metadata", self.metadata,
-             "--out", self.out, "--config", self.folder / "qmr.conf"],
+             "--out", self.out, "--config", self.folder / "qmr.conf", *self.more],
             capture_output=True, text=True, timeout=120, **kwargs)
         self.text = done.stderr
         self.report = json.loads((self.out / "fetch.json").read_text())

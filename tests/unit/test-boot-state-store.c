@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "boot-state.h"
+#include "crc32.h"
 #include "file.h"
 
 /* Both stores over folders: libefivar's EFIVARFS_PATH, and a folder in the place of the EFI system partition. */
@@ -248,14 +249,14 @@ static void a_cut_at_any_byte_of_a_write(void **unused)
 
 	memset(note, 'n', sizeof(note) - 1);
 	allow(0, 0);
-	/* The last byte is always zero: without it a write is whole. */
-	for (rlim_t bytes = 0; bytes < QMR_STATE_BYTES - 1; bytes++) {
+	for (rlim_t bytes = 0; bytes < QMR_STATE_BYTES; bytes++) {
 		struct qmr_state state;
 
 		put_slot(SLOT_A, 4, "old");
 		put_slot(SLOT_B, 5, "newest");
 		use(1);
 		make(&state, 5, note);
+		memset(&state.floor, 0xff, sizeof(state.floor)); /* no byte is as it was */
 		limit(bytes);
 		assert_true(qmr_state_save(&state, &err) < 0);
 		limit(RLIM_INFINITY);
@@ -269,6 +270,40 @@ static void a_cut_at_any_byte_of_a_write(void **unused)
 		use(1);
 		assert_note("next");
 	}
+}
+
+/* Slots as a program made them that knew of no floor: read, and written at today's size; a cut there leaves the other one. */
+static void slots_of_an_earlier_size_are_used(void **unused)
+{
+	static const uint8_t zero[4];
+	uint8_t bytes[QMR_STATE_BYTES];
+	struct qmr_state state;
+	uint32_t crc;
+
+	for (int i = 0; i < 2; i++) {
+		make(&state, 4u + (unsigned int)i, i ? "newest" : "old");
+		qmr_state_encode(&state, bytes);
+		memcpy(bytes + 6, "\xc0\x03", 2);
+		memcpy(bytes + 8, zero, 4);
+		crc = qmr_crc32(0, bytes, 960);
+		for (int b = 0; b < 4; b++)
+			bytes[8 + b] = (uint8_t)(crc >> 8 * b);
+		put(i ? SLOT_B : SLOT_A, bytes, 960);
+	}
+	allow(0, 0);
+	use(1);
+	assert_note("newest");
+	make(&state, 5, "cut");
+	limit(960); /* the size in the header is the new one, the file's is the old one */
+	assert_true(qmr_state_save(&state, &err) < 0);
+	limit(RLIM_INFINITY);
+	use(1);
+	assert_note("newest");
+	make(&state, 5, "next");
+	assert_int_equal(qmr_state_save(&state, &err), 0);
+	assert_int_equal(sequence_of(SLOT_A), 6);
+	use(1);
+	assert_note("next");
 }
 
 static void an_overwrite_keeps_the_file(void **unused)
@@ -388,6 +423,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup(a_variable_that_was_refused, set_up),
 		cmocka_unit_test_setup(the_larger_sequence_wins, set_up),
 		cmocka_unit_test_setup(a_cut_at_any_byte_of_a_write, set_up),
+		cmocka_unit_test_setup(slots_of_an_earlier_size_are_used, set_up),
 		cmocka_unit_test_setup(an_overwrite_keeps_the_file, set_up),
 		cmocka_unit_test_setup(what_is_not_ours_is_not_overwritten, set_up),
 		cmocka_unit_test_setup(a_link_in_its_place_is_not_followed, set_up),

@@ -38,6 +38,7 @@ static void fill(struct qmr_state *s)
 	memset(s->remediation, 'r', sizeof(s->remediation) - 1);
 	memset(s->note, 'n', sizeof(s->note) - 1);
 	strcpy(s->kernel, "6.1.0-40-amd64");
+	s->floor = (struct qmr_floor){0x0102030405060708, 0xf1f2f3f4f5f6f7f8, 2, 41, 40, 0x0c0d0e0f};
 }
 
 static void encodes_and_decodes(void **unused)
@@ -61,7 +62,7 @@ static void bytes_are_where_the_document_says(void **unused)
 	fill(&s);
 	assert_int_equal(qmr_state_block_module(&s, "m", NULL), 0);
 	qmr_state_encode(&s, bytes);
-	assert_memory_equal(bytes, "QMRS\x01\x00\xc0\x03", 8);
+	assert_memory_equal(bytes, "QMRS\x01\x00\xe0\x03", 8);
 	assert_memory_equal(bytes + 16, "\x08\x07\x06\x05\x04\x03\x02\x01", 8);
 	assert_memory_equal(bytes + 24, root, 16);
 	assert_int_equal(bytes[56], 77);
@@ -75,6 +76,47 @@ static void bytes_are_where_the_document_says(void **unused)
 	assert_string_equal((char *)bytes + 808, "6.1.0-40-amd64");
 	assert_int_equal(bytes[872], 'n');
 	assert_int_equal(bytes[959], 0);
+	assert_memory_equal(bytes + 960, "\x08\x07\x06\x05\x04\x03\x02\x01\xf8\xf7\xf6\xf5\xf4\xf3\xf2\xf1", 16);
+	assert_memory_equal(bytes + 976, "\x02\0\0\0\x29\0\0\0\x28\0\0\0\x0f\x0e\x0d\x0c", 16);
+}
+
+/* What a program wrote that knew of no floor. */
+static void an_earlier_size_is_taken(void **unused)
+{
+	static const uint8_t zero[4];
+	struct qmr_state s, out;
+	uint8_t bytes[QMR_STATE_BYTES];
+	uint32_t crc;
+
+	fill(&s);
+	qmr_state_encode(&s, bytes);
+	memcpy(bytes + 6, "\xc0\x03", 2);
+	memcpy(bytes + 8, zero, 4);
+	crc = qmr_crc32(0, bytes, 960);
+	for (int b = 0; b < 4; b++)
+		bytes[8 + b] = (uint8_t)(crc >> 8 * b);
+	assert_int_equal(qmr_state_decode(bytes, 960, &out, NULL), 0);
+	assert_false(qmr_floor_is_set(&out.floor));
+	memset(&s.floor, 0, sizeof(s.floor));
+	assert_memory_equal(&s, &out, sizeof(s));
+}
+
+static void floors_are_what_was_written(void **unused)
+{
+	static const struct qmr_floor most = {UINT64_MAX, 1, UINT32_MAX, UINT32_MAX, UINT32_MAX, 0};
+	static const char *const bad[] = {"", "1:2:3:4:5:6", "0123456789abcdef:0123456789abcdef:2:41:40", "0123456789abcdef:0123456789abcdef:2:41:40:12 ",
+					  "0123456789abcdef:0123456789abcdef:2:41:40:-1", "0123456789abcdef:0123456789abcdef:2:41:40:4294967296",
+					  "0123456789ABCDEF:0123456789abcdef:2:41:40:12", "0123456789abcdef:0123456789abcdef:02:41:40:12"};
+	char text[QMR_FLOOR_TEXT];
+	struct qmr_floor floor;
+
+	qmr_floor_format(&most, text);
+	assert_string_equal(text, "ffffffffffffffff:0000000000000001:4294967295:4294967295:4294967295:0");
+	assert_int_equal(qmr_floor_parse(text, &floor, NULL), 0);
+	assert_memory_equal(&floor, &most, sizeof(floor));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		if (qmr_floor_parse(bad[i], &floor, NULL) != -EINVAL)
+			fail_msg("'%s'", bad[i]);
 }
 
 static void every_flipped_bit_is_noticed(void **unused)
@@ -239,6 +281,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_crash_of_another_system), cmocka_unit_test(test_names_of_blocked_modules), cmocka_unit_test(encodes_and_decodes),
 		cmocka_unit_test(bytes_are_where_the_document_says),
+		cmocka_unit_test(an_earlier_size_is_taken),
+		cmocka_unit_test(floors_are_what_was_written),
 		cmocka_unit_test(every_flipped_bit_is_noticed),
 		cmocka_unit_test(every_truncation_is_refused),
 		cmocka_unit_test(values_outside_their_range_are_refused),

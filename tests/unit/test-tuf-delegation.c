@@ -34,7 +34,7 @@ static const char *match(const char *text, const char *target)
 
 	assert_non_null(delegations);
 	followed[0] = '\0';
-	if (qmr_tuf_delegations_check("targets", delegations, &err) < 0)
+	if (qmr_tuf_delegations_check("targets", delegations, 0, &err) < 0)
 		fail_msg("%s", err.text);
 	assert_true(qmr_tuf_delegations_match(delegations, target, note, NULL, &err) >= 0);
 	json_decref(delegations);
@@ -148,7 +148,7 @@ static void malformed_delegations_are_refused(void **unused)
 		json_t *delegations = json_loads(cases[i].text, 0, NULL);
 		struct qmr_error err = {0};
 
-		if (!delegations || qmr_tuf_delegations_check("targets", delegations, &err) != -EBADMSG || !strstr(err.text, cases[i].why))
+		if (!delegations || qmr_tuf_delegations_check("targets", delegations, 0, &err) != -EBADMSG || !strstr(err.text, cases[i].why))
 			fail_msg("case %zu: '%s'", i, err.text);
 		json_decref(delegations);
 	}
@@ -165,11 +165,11 @@ static void names_have_a_limit(void **unused)
 		name[n] = '\0';
 		snprintf(text, sizeof(text), ROLES(ROLE("%s", "\"paths\":[\"*\"]")), name);
 		delegations = json_loads(text, 0, NULL);
-		assert_int_equal(qmr_tuf_delegations_check("targets", delegations, NULL), n == 255 ? 0 : -EBADMSG);
+		assert_int_equal(qmr_tuf_delegations_check("targets", delegations, 0, NULL), n == 255 ? 0 : -EBADMSG);
 		snprintf(text, sizeof(text), SUCCINCT("32", "%s"), name + 9);
 		json_decref(delegations);
 		delegations = json_loads(text, 0, NULL);
-		assert_int_equal(qmr_tuf_delegations_check("targets", delegations, NULL), n == 255 ? 0 : -EBADMSG);
+		assert_int_equal(qmr_tuf_delegations_check("targets", delegations, 0, NULL), n == 255 ? 0 : -EBADMSG);
 		json_decref(delegations);
 	}
 }
@@ -178,8 +178,8 @@ static void none_are_fine(void **unused)
 {
 	json_t *null = json_null();
 
-	assert_int_equal(qmr_tuf_delegations_check("targets", NULL, NULL), 0);
-	assert_int_equal(qmr_tuf_delegations_check("targets", null, NULL), 0);
+	assert_int_equal(qmr_tuf_delegations_check("targets", NULL, 0, NULL), 0);
+	assert_int_equal(qmr_tuf_delegations_check("targets", null, 0, NULL), 0);
 	followed[0] = '\0';
 	assert_int_equal(qmr_tuf_delegations_match(NULL, "a", note, NULL, NULL), 0);
 	assert_int_equal(qmr_tuf_delegations_match(null, "a", note, NULL, NULL), 0);

@@ -64,7 +64,7 @@ def read_state(raw):
     attempts = [struct.unpack_from("<QIBBBBII", raw, 72 + 24 * i) for i in range(raw[66])]
     attempts.reverse()
     return {
-        "valid": raw[:4] == b"QMRS" and len(raw) == 960 and crc == struct.unpack_from("<I", raw, 8)[0],
+        "valid": raw[:4] == b"QMRS" and len(raw) == 992 and crc == struct.unpack_from("<I", raw, 8)[0],
         "flags": struct.unpack_from("<I", raw, 12)[0],
         "sequence": struct.unpack_from("<Q", raw, 16)[0],
         "root": str(uuid.UUID(bytes=raw[24:40])),

@@ -371,7 +371,7 @@ class Machine:
     def slots(self):
         """The two slots of the file on the ESP, None where there is none."""
         raw = [self.disk.esp_read("/EFI/qmr/state-" + name) for name in "ab"]
-        return [None if r is None else firmware.read_state(r) if len(r) == 960 else {"valid": False, "sequence": 0} for r in raw]
+        return [None if r is None else firmware.read_state(r) if len(r) == 992 else {"valid": False, "sequence": 0} for r in raw]
 
     def state_in_file(self):
         """The valid slot with the larger sequence, None where no slot holds a state."""
