@@ -25,7 +25,7 @@
 #define FOLDER "/run/qmr/poll"
 #define FACTS FOLDER "/facts.json"
 #define REQUESTS FOLDER "/requests"
-#define METADATA "/var/lib/qmr/metadata"
+#define METADATA "/var/lib/qmr/tuf"
 #define CRASH_COLLECT "/usr/lib/qmr/crash-collect"
 #define FETCH "/usr/lib/qmr/remediation-fetch"
 #define QMRCTL "/usr/sbin/qmrctl"
@@ -69,9 +69,9 @@ static int run(char *const argv[], int deadline_ms, int fine_code, struct qmr_er
 /* The requests that the repository holds for this machine now, verified, as files. */
 static int fetch(const struct poll *p, struct qmr_error *err)
 {
-	char *const facts[] = {CRASH_COLLECT, "--facts", FACTS, NULL};
+	char *const facts[] = {CRASH_COLLECT, "machine", "--root", "/", "--out", FACTS, NULL};
 	char *const argv[] = {FETCH,	    "--config", (char *)p->config_path, "--incident", FACTS,
-			      "--metadata", METADATA,	"--out",		FOLDER,	      NULL};
+			      "--metadata", METADATA,	"--out",		FOLDER,	      "--requests",	    NULL};
 	int r = qmr_file_mkdirs(AT_FDCWD, FOLDER, 0700, err);
 
 	if (r == 0)

@@ -1,24 +1,30 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "collect.h"
 #include "config.h"
+#include "incident.h"
+#include "json.h"
 #include "log.h"
 
 static const char usage[] =
 	"Usage: crash-collect collect --root DIR --pstore DIR --state FILE --out DIR [--config FILE]\n"
 	"       crash-collect save --from DIR --root DIR --pstore DIR\n"
+	"       crash-collect machine --root DIR --out FILE\n"
 	"\n"
 	"collect  makes an incident folder from crash records and from the system below --root, which it does not change\n"
 	"save     copies an incident folder to ROOT/var/lib/qmr/incidents, then removes the saved records from --pstore\n"
+	"machine  writes what an incident would say of this machine, which has none\n"
 	"\n"
 	"  --root DIR     root of the broken system\n"
 	"  --pstore DIR   folder of crash records, /sys/fs/pstore\n"
 	"  --state FILE   boot state as JSON\n"
-	"  --out DIR      incident folder to make\n"
+	"  --out DIR      incident folder, or file, to make\n"
 	"  --from DIR     incident folder to save\n"
 	"  --config FILE  configuration (default " QMR_CONFIG_PATH ")\n"
 	"  --help         this text\n"
@@ -61,12 +67,32 @@ static int run_save(const struct arguments *a)
 	return QMR_EXIT_OK;
 }
 
+static int run_machine(const struct arguments *a)
+{
+	cleanup_close int root_fd = a->root ? open(a->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	cleanup_json json_t *facts = NULL;
+	struct qmr_error err = {0};
+
+	if (!a->root || !a->out || a->from || a->pstore || a->state) {
+		qmr_error_log("machine needs --root and --out; nothing was done");
+		return QMR_EXIT_USAGE;
+	}
+	facts = qmr_machine_facts(root_fd);
+	if (!facts)
+		(void)qmr_error_set(&err, -ENOMEM, "'%s': out of memory", a->out);
+	else if (qmr_json_save(AT_FDCWD, a->out, facts, 0600, &err) == 0)
+		return QMR_EXIT_OK;
+	qmr_error_log("%s; nothing was written", err.text);
+	return QMR_EXIT_FAILURE;
+}
+
 static const struct command {
 	const char *name;
 	int (*run)(const struct arguments *arguments);
 } commands[] = {
 	{"collect", run_collect},
 	{"save", run_save},
+	{"machine", run_machine},
 };
 
 /* Returns the command's index, or -1 - exit code. */
@@ -98,7 +124,7 @@ static int parse(int argc, char *argv[], struct arguments *a)
 		for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
 			if (!strcmp(argv[optind], commands[i].name))
 				return (int)i;
-	qmr_error_log("give one command, 'collect' or 'save'; see --help");
+	qmr_error_log("give one command, 'collect', 'save' or 'machine'; see --help");
 	return -1 - QMR_EXIT_USAGE;
 }
 

@@ -322,3 +322,12 @@ json_t *qmr_incident_to_json(const struct qmr_incident *incident, int root_fd)
 		json_object_set_new(json, "recent_changes_truncated", json_true());
 	return json;
 }
+
+json_t *qmr_machine_facts(int root_fd)
+{
+	json_t *notes = json_array(), *machine = machine_to_json(root_fd, notes);
+	struct utsname uts = {0};
+
+	(void)uname(&uts); /* cannot fail with a valid pointer */
+	return json_pack("{s:i, s:o, s:o, s:o}", "schema", 1, "machine", machine, "kernel", qmr_json_text(uts.release), "notes", notes);
+}

@@ -48,4 +48,7 @@ void qmr_incident_find_kernel(struct qmr_incident *incident, int root_fd);
 /* incident.json; reads machine facts inside the root (-1: none). NULL when out of memory. The caller owns it. */
 json_t *qmr_incident_to_json(const struct qmr_incident *incident, int root_fd);
 
+/* What incident.json says of a machine that had none: schema, machine, kernel (the running one) and notes. As above. */
+json_t *qmr_machine_facts(int root_fd);
+
 #endif
