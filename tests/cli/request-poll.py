@@ -1,0 +1,192 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""request-poll as a whole, with the programs that it starts replaced by ones that write down how they were called: what it asks of whom, in
+which order, and what it remembers. Each case has file systems of its own, in a mount namespace. Usage: request-poll.py -B BUILD"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+BUILD = os.path.abspath(sys.argv[2])
+status = 0
+
+STATUS = {"stage": "none", "state": {"boots": 7, "incident": "11111111-1111-4111-8111-111111111111"}, "test": {"result": "none", "unix_s": 0},
+          "second_test": {"result": "none", "unix_s": 0}}
+REQUEST = {"schema": 1, "id": "a-1", "title": "Rack 12", "match": {"os-id": "debian"}, "mode": "collect-only", "grace_minutes": 0}
+PROGRAMS = {
+    "/usr/lib/qmr/crash-collect": 'while [ $# -gt 1 ]; do [ "$1" != --out ] || echo "{}" >"$2"; shift; done',
+    "/usr/lib/qmr/remediation-fetch": 'n=$(cat $T/fetches 2>/dev/null || echo 0); n=$((n + 1)); echo $n >$T/fetches\n'
+                                      'rm -rf /run/qmr/poll/requests; from=$T/offered; [ ! -d $T/offered$n ] || from=$T/offered$n\n'
+                                      'cp -r $from /run/qmr/poll/requests; exit $(cat $T/fetch-code)',
+    "/usr/sbin/qmrctl": 'case "$*" in *--json*) cat $T/status;; *recover) exit $(cat $T/recover-code);; esac',
+    "/usr/bin/systemctl": ":",
+    "/usr/bin/wall": ":",
+}
+
+
+def check(name, is_so, detail=""):
+    global status
+    print("ok %s" % name if is_so else "not ok %s: %s" % (name, detail), flush=True)
+    status |= not is_so
+
+
+class Machine:
+    """One machine's files; poll() is one run of the timer."""
+
+    def __init__(self, mode="collect", poll="yes", more=""):
+        self.folder = tempfile.mkdtemp(prefix="qmr-request-")
+        self.config = "[policy]\nmode = %s\n[requests]\npoll = %s\n[repository]\nurl = https://example.org/tuf\n%s" % (mode, poll, more)
+        self.status = json.loads(json.dumps(STATUS))
+        self.fetch_code = self.recover_code = 0
+        os.mkdir(self.folder + "/var")
+        self.offer(REQUEST)
+
+    def put(self, name, text):
+        os.makedirs(os.path.dirname(self.folder + "/" + name), exist_ok=True)
+        with open(self.folder + "/" + name, "w") as f:
+            f.write(text)
+
+    def offer(self, *requests, at=""):
+        shutil.rmtree(self.folder + "/offered" + at, ignore_errors=True)
+        os.mkdir(self.folder + "/offered" + at)
+        for number, request in enumerate(requests, 1):
+            self.put("offered%s/%02d-x.json" % (at, number), request if isinstance(request, str) else json.dumps(request))
+
+    def poll(self):
+        self.put("qmr.conf", self.config)
+        self.put("status", json.dumps(self.status))
+        self.put("fetch-code", str(self.fetch_code))
+        self.put("recover-code", str(self.recover_code))
+        self.put("calls", "")
+        shutil.rmtree(self.folder + "/fetches", ignore_errors=True)
+        if os.path.exists(self.folder + "/fetches"):
+            os.unlink(self.folder + "/fetches")
+        script = "set -e\nmount -t tmpfs tmpfs /run\nmkdir -p /run/t /run/qmr\nmount --bind $T /run/t\n"
+        for number, (path, lines) in enumerate(PROGRAMS.items()):
+            self.put("programs/%d" % number, "#!/bin/sh\nT=/run/t\necho \"%s $*\" >>$T/calls\n%s\n" % (os.path.basename(path), lines))
+            os.chmod("%s/programs/%d" % (self.folder, number), 0o755)
+        # The folders may not be there on this machine, and must not be made on it.
+        script += "for d in /usr/lib /usr/sbin /var/lib; do mkdir -p /run/o$d/u /run/o$d/w; mount -t overlay overlay -o " \
+                  "lowerdir=$d,upperdir=/run/o$d/u,workdir=/run/o$d/w $d; done\nmkdir -p /usr/lib/qmr /var/lib/qmr\n"
+        for number, path in enumerate(PROGRAMS):
+            script += "touch %s; mount --bind $T/programs/%d %s\n" % (path, number, path)
+        script += "mount --bind $T/var /var/lib/qmr\nexec %s/request-poll --config $T/qmr.conf\n" % BUILD
+        done = subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-c", script], env={**os.environ, "T": self.folder},
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+        self.output, self.code = done.stdout, done.returncode
+        with open(self.folder + "/calls") as f:
+            self.calls = [line.strip() for line in f]
+        return self
+
+    def called(self, *names):
+        """Calls of these programs, without the configuration's path."""
+        return [" ".join(w for w in call.split() if not w.startswith(("--config", "/tmp", self.folder))) for call in self.calls
+                if call.split()[0] in names]
+
+    def record(self):
+        with open(self.folder + "/var/requests.json") as f:
+            return json.load(f)["requests"]
+
+    def done(self):
+        shutil.rmtree(self.folder)
+
+
+def follows_once():
+    m = Machine().poll()
+    check("follows: calls", m.called("qmrctl", "systemctl") == [
+        "qmrctl --json status", "qmrctl --json status", "qmrctl --next --collect-only --reason request a-1 recover", "systemctl reboot"],
+        (m.calls, m.output))
+    check("follows: fetched again before the end", len(m.called("remediation-fetch")) == 2, m.calls)
+    check("follows: people were told", any("Rack 12" in c and "in 0 min" in c for c in m.called("wall")), m.calls)
+    check("follows: it is remembered", [(r["id"], r["result"], r["tries"], r["boots"]) for r in m.record()] == [("a-1", "asked", 1, 7)],
+          m.record())
+    m.status["stage"] = "switching"
+    m.poll()
+    check("the restart did not come: it is asked for again", m.called("qmrctl", "systemctl", "remediation-fetch")
+          == ["qmrctl --json status", "systemctl reboot"], (m.calls, m.output))
+    m.status.update(stage="none", state={"boots": 8, "incident": "22222222-2222-4222-8222-222222222222"})
+    m.poll()
+    check("after it: once", m.called("qmrctl", "systemctl") == ["qmrctl --json status"] and m.record()[0]["result"] == "done", m.calls)
+    m.done()
+
+
+def modes():
+    for mode, words in (("recover", "--next --reason request a-1 recover"), ("test", "--next --test recover")):
+        m = Machine()
+        m.offer({**REQUEST, "mode": mode})
+        m.poll()
+        check("mode " + mode, "qmrctl " + words in m.called("qmrctl"), m.calls)
+        m.done()
+
+
+def does_nothing():
+    for name, m in (("poll = no", Machine(poll="no")), ("mode off", Machine(mode="off")), ("no repository", Machine(more="[repository]\nurl =\n"))):
+        m.poll()
+        check("does nothing: " + name, m.code == 0 and m.calls == [], (m.code, m.calls, m.output))
+        m.done()
+    m = Machine(mode="observe").poll()
+    check("mode observe says what it would do", m.code == 0 and "would restart" in m.output and not m.called("systemctl", "wall"), m.output)
+    check("mode observe remembers nothing", not os.path.exists(m.folder + "/var/requests.json"))
+    m.done()
+
+
+def withdrawn_meanwhile():
+    for name, offers in (("withdrawn", []), ("changed", [{**REQUEST, "mode": "recover"}])):
+        m = Machine()
+        m.offer(*offers, at="2")
+        m.poll()
+        check(name + " meanwhile: not followed", m.code == 0 and not m.called("systemctl") and "withdrawn or changed" in m.output, m.output)
+        m.done()
+
+
+def failures():
+    m = Machine()
+    m.fetch_code = 5
+    m.poll()
+    check("no network: an error, nothing done", m.code == 1 and not m.called("systemctl", "wall"), m.output)
+    m.fetch_code = 3
+    m.poll()
+    check("no plan matches: requests count all the same", m.called("systemctl") == ["systemctl reboot"], m.output)
+    m.done()
+    m = Machine()
+    m.recover_code = 1
+    for number in range(1, 4):
+        m.poll()
+        check("recovery cannot be asked for, try %d" % number, m.code == 1 and not m.called("systemctl")
+              and m.record()[0]["tries"] == number, (m.output, m.record()))
+    m.poll()
+    check("not a fourth time", m.code == 0 and not m.called("wall") and m.record()[0]["result"] == "failed", m.output)
+    m.done()
+    m = Machine()
+    m.put("var/requests.json", "{")
+    m.poll()
+    check("a damaged record: an error, nothing done", m.code == 1 and "requests.json" in m.output and not m.called("remediation-fetch"), m.output)
+    m.done()
+    m = Machine()
+    m.offer("{", {**REQUEST, "id": "b"})
+    m.poll()
+    check("a request that cannot be read stops no other one", [r["id"] for r in m.record()] == ["b"], m.output)
+    m.done()
+
+
+def one_a_day():
+    m = Machine()
+    m.offer(REQUEST, {**REQUEST, "id": "b-2"})
+    m.poll()
+    m.status["state"] = {"boots": 8, "incident": "22222222-2222-4222-8222-222222222222"}
+    m.poll()
+    check("one a day", m.code == 0 and not m.called("systemctl") and "per_day" in m.output, m.output)
+    m.config += "[requests]\nper_day = 2\n"
+    m.poll()
+    check("two, if the owner says so", m.called("systemctl") == ["systemctl reboot"] and [r["id"] for r in m.record()] == ["b-2", "a-1"], m.output)
+    m.done()
+
+
+if os.geteuid():
+    print("ok request-poll: left out, it needs root")
+    sys.exit(0)
+for case in (follows_once, modes, does_nothing, withdrawn_meanwhile, failures, one_a_day):
+    case()
+sys.exit(status)
