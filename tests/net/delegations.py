@@ -356,6 +356,16 @@ def test_one_role_two_delegators(c):
     same("content", [b"a"], c.downloaded())
 
 
+def test_visited_once_by_its_name(c):
+    """A vouches for "role" first; the top level, with another key, is not asked any more."""
+    c.repo.delegate("targets", "A")
+    c.repo.delegate("targets", "role")
+    c.repo.signers["role"] = {}
+    c.repo.delegate("A", "role")
+    publish(c, "A", "role")
+    c.bad(c.download("missing"), "there is no target")
+
+
 def test_kept_role_and_the_delegation_of_today(c):
     """The delegation's key was replaced, the role's file is the same: what was kept is not enough."""
     delegated(c)
