@@ -182,12 +182,13 @@ static int perform(CURL *curl, const char *url, struct body *body, struct qmr_er
 	code = curl_easy_perform(curl);
 	(void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
 	(void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-	if (body->is_too_large || code == CURLE_FILESIZE_EXCEEDED)
+	/* The page that explains an error may be larger than what was asked for. */
+	if (status < 400 && (body->is_too_large || code == CURLE_FILESIZE_EXCEEDED))
 		return qmr_error_set(err, -EFBIG, "fetching '%s': it has more than %zu bytes", url,
 				     body->max);
 	if (code == CURLE_OK && status == 200)
 		return 0;
-	if (code == CURLE_OK || code == CURLE_HTTP_RETURNED_ERROR)
+	if (code == CURLE_OK || code == CURLE_HTTP_RETURNED_ERROR || status >= 400)
 		return qmr_error_set(err, judge_status(status),
 				     "fetching '%s': the server answered %ld", url, status);
 	return qmr_error_set(err, judge_failure(code), "fetching '%s': %s", url,

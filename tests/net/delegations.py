@@ -84,6 +84,14 @@ def test_hashes(c, names):
     same("request", True, c.repo.target_requests[0][1] in c.repo.signed["targets"]["targets"]["a"]["hashes"].values())
 
 
+def test_large_error_page(c):
+    """It is larger than the target; what counts is that there is none."""
+    c.repo.add_artifact("targets", "a", b"1")
+    publish(c)
+    c.repo.artifacts = {}
+    c.bad(c.download("a"), "the repository has no")
+
+
 def test_unknown_hash(c):
     c.repo.add_artifact("targets", "a", b"content")
     c.repo.signed["targets"]["targets"]["a"]["hashes"] = {"unknown": hashlib.sha256(b"content").hexdigest()}
