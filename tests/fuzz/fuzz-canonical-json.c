@@ -9,7 +9,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Control characters stand in canonical strings, and nowhere else, as they are; with them escaped it is JSON. */
+/* Control characters stand in canonical strings, and nowhere else, as they are; with them escaped
+ * it is JSON. */
 static char *escape(const char *text, size_t size, size_t *ret_size)
 {
 	char *escaped = malloc(6 * size + 1);
@@ -43,7 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	back = json_loadb(escaped, escaped_size, JSON_REJECT_DUPLICATES, NULL);
 	if (!back || !json_equal(json, back))
 		abort();
-	if (qmr_canonical_json(back, &again, &again_size, NULL) < 0 || again_size != text_size || memcmp(text, again, text_size))
+	if (qmr_canonical_json(back, &again, &again_size, NULL) < 0 || again_size != text_size ||
+	    memcmp(text, again, text_size))
 		abort();
 	free(again);
 	free(escaped);

@@ -21,7 +21,8 @@ static void check_file(const struct qmr_tuf_metadata *m, const char *name)
 	(void)!qmr_tuf_file_check(name, &file, "x", 1, NULL);
 }
 
-/* What is followed has a name that fits, and keys and a threshold that metadata can be held against. */
+/* What is followed has a name that fits, and keys and a threshold that metadata can be held
+ * against. */
 static int follow(void *user, const struct qmr_tuf_delegation *d, struct qmr_error *err)
 {
 	const struct qmr_tuf_metadata *m = user;
