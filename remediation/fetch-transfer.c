@@ -91,12 +91,14 @@ static int set_common(CURL *curl, const char *ca, size_t ca_size)
 	return r == CURLE_OK ? 0 : -ENOMEM;
 }
 
-int qmr_fetch_transfer_open(const char *url, const char *ca, size_t ca_size, int64_t deadline_ms, int flags,
-			    struct qmr_fetch_transfer **ret_transfer, struct qmr_error *err)
+int qmr_fetch_transfer_open(const char *url, const char *ca, size_t ca_size, int64_t deadline_ms,
+			    int flags, struct qmr_fetch_transfer **ret_transfer,
+			    struct qmr_error *err)
 {
 	struct qmr_fetch_transfer *transfer;
 
-	if (strncmp(url, "https://", 8) && !(flags & QMR_FETCH_FOR_TESTS && !strncmp(url, "http://", 7)))
+	if (strncmp(url, "https://", 8) &&
+	    !(flags & QMR_FETCH_FOR_TESTS && !strncmp(url, "http://", 7)))
 		return qmr_error_set(err, -EINVAL, "[repository] url '%s': only https is used",
 				     url);
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
@@ -111,7 +113,8 @@ int qmr_fetch_transfer_open(const char *url, const char *ca, size_t ca_size, int
 				     "starting libcurl: out of memory, or it lacks an option");
 	}
 	if (flags & QMR_FETCH_FOR_TESTS)
-		(void)curl_easy_setopt(transfer->curl, CURLOPT_PROTOCOLS_STR, "http,https"); /* if not, it fails later */
+		(void)curl_easy_setopt(transfer->curl, CURLOPT_PROTOCOLS_STR,
+				       "http,https"); /* if not, it fails later */
 	transfer->flags = flags;
 	transfer->url = url;
 	transfer->deadline_ms = deadline_ms;
@@ -134,7 +137,9 @@ static int make_url(const char *base, const char *path, char ret_url[URL_MAX])
 
 	while (used > 0 && base[used - 1] == '/')
 		used--;
-	return snprintf(ret_url, URL_MAX, "%.*s/%s", (int)used, base, path) < URL_MAX ? 0 : -ENAMETOOLONG;
+	return snprintf(ret_url, URL_MAX, "%.*s/%s", (int)used, base, path) < URL_MAX
+		       ? 0
+		       : -ENAMETOOLONG;
 }
 
 /* -EAGAIN: another attempt may do better. */
@@ -182,12 +187,13 @@ static int perform(CURL *curl, const char *url, struct body *body, struct qmr_er
 	code = curl_easy_perform(curl);
 	(void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
 	(void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-	if (body->is_too_large || code == CURLE_FILESIZE_EXCEEDED)
+	/* The page that explains an error may be larger than what was asked for. */
+	if (status < 400 && (body->is_too_large || code == CURLE_FILESIZE_EXCEEDED))
 		return qmr_error_set(err, -EFBIG, "fetching '%s': it has more than %zu bytes", url,
 				     body->max);
 	if (code == CURLE_OK && status == 200)
 		return 0;
-	if (code == CURLE_OK || code == CURLE_HTTP_RETURNED_ERROR)
+	if (code == CURLE_OK || code == CURLE_HTTP_RETURNED_ERROR || status >= 400)
 		return qmr_error_set(err, judge_status(status),
 				     "fetching '%s': the server answered %ld", url, status);
 	return qmr_error_set(err, judge_failure(code), "fetching '%s': %s", url,

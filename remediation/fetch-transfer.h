@@ -14,7 +14,8 @@
 
 struct qmr_fetch_transfer; /* opaque */
 
-/* A flag of tests/tuf-client alone: plain http as well, and one attempt for each file (-EAGAIN: it failed). */
+/* A flag of tests/tuf-client alone: plain http as well, and one attempt for each file (-EAGAIN: it
+ * failed). */
 #define QMR_FETCH_FOR_TESTS 0x1
 
 /* Milliseconds of CLOCK_MONOTONIC. */
@@ -25,8 +26,8 @@ int64_t qmr_fetch_now_ms(void);
  * appended to; ca: PEM; both are borrowed until _close. deadline_ms (CLOCK_MONOTONIC) is that of
  * all transfers together. flags: 0. -EINVAL: url is not https.
  */
-int qmr_fetch_transfer_open(const char *url, const char *ca, size_t ca_size, int64_t deadline_ms, int flags,
-			    struct qmr_fetch_transfer **ret_transfer,
+int qmr_fetch_transfer_open(const char *url, const char *ca, size_t ca_size, int64_t deadline_ms,
+			    int flags, struct qmr_fetch_transfer **ret_transfer,
 			    struct qmr_error *err) QMR_MUST_CHECK;
 
 /*

@@ -27,7 +27,8 @@ static const char usage[] =
 	"  --incident FILE  incident.json, what plans are matched against\n"
 	"  --metadata DIR   where verified metadata is kept between runs\n"
 	"  --out DIR        where matching plans and fetch.json are written\n"
-	"  --floor FLOOR    what an earlier fetch.json said as \"floor\": older metadata is refused\n"
+	"  --floor FLOOR    what an earlier fetch.json said as \"floor\": older metadata is "
+	"refused\n"
 	"  --config FILE    configuration (default " QMR_CONFIG_PATH ")\n"
 	"  --help           this text\n"
 	"  --version        the version\n";
@@ -188,9 +189,9 @@ static int save_report(const struct run *run, const char *url, int code, const c
 		json_pack("{s:i, s:o, s:s, s:o, s:O, s:s?, s:O, s:O, s:O}", "schema", 1, "url",
 			  qmr_fetch_text(url), "result", result_name(code), "error",
 			  error ? qmr_fetch_text(error) : json_null(), "versions", versions,
-			  "floor", *run->floor ? run->floor : NULL,
-			  "plans", run->lists.plans, "not_matched", run->lists.not_matched,
-			  "refused_plans", run->update.refused ? run->update.refused : empty);
+			  "floor", *run->floor ? run->floor : NULL, "plans", run->lists.plans,
+			  "not_matched", run->lists.not_matched, "refused_plans",
+			  run->update.refused ? run->update.refused : empty);
 
 	if (!report || (run->lists.hold && json_object_set(report, "hold", run->lists.hold) < 0))
 		return qmr_error_set(err, -ENOMEM, "writing 'fetch.json': out of memory");

@@ -43,7 +43,9 @@ UNIT_TESTS += test-tuf-message
 test-tuf-message_SRCS := tests/unit/test-tuf-message.c remediation/fetch-message.c
 test-tuf-message_LIBS := cmocka
 
-FUZZERS += fuzz-tuf-metadata fuzz-tuf-message
+FUZZERS += fuzz-tuf-metadata fuzz-tuf-message fuzz-canonical-json
+fuzz-canonical-json_SRCS := tests/fuzz/fuzz-canonical-json.c tests/fuzz/main.c remediation/canonical-json.c
+fuzz-canonical-json_LIBS := jansson
 fuzz-tuf-metadata_SRCS := tests/fuzz/fuzz-tuf-metadata.c tests/fuzz/main.c $(TUF_SRCS)
 fuzz-tuf-metadata_LIBS := jansson libcrypto
 fuzz-tuf-message_SRCS := tests/fuzz/fuzz-tuf-message.c tests/fuzz/main.c remediation/fetch-message.c

@@ -113,7 +113,12 @@ def test_floor_lets_recover(c):
 
 
 def test_floor_of_another_trusted_root(c):
-    seen(c)
+    start(c)
+    next_root(c)
+    c.accept()
+    same("root", "2", c.report["floor"].split(":")[2])
+    remember(c)
+    forget(c)
     other = Repository(c.folder / "other")
     c.trust(other.publish()["root"])
     c.configure(f"https://127.0.0.1:{c.server.port}/{c.folder.name}/other")
