@@ -277,14 +277,30 @@ static void check_plans(const struct qmr_repository *repository, struct findings
 	       *entry;
 	const char *target;
 
+	cleanup_json json_t *set = json_object();
+	cleanup_json json_t *missing = NULL;
+	struct qmr_error err = {0};
+	size_t i;
+
 	json_object_foreach (targets, target, entry) {
 		struct qmr_plan plan = {0};
-		struct qmr_error err = {0};
 
 		if (qmr_publish_read_plan(repository, target, entry, &plan, &err) < 0)
 			note(findings->problems, "%s", err.text);
+		else if (qmr_publish_set_add(set, plan.json, &err) < 0)
+			note(findings->warnings, "%s", err.text);
+		if (plan.is_hold)
+			note(findings->warnings, "%s holds the fleet: machines do nothing until it is removed", target);
+		else if (plan.json && !plan.has_published)
+			note(findings->warnings, "%s: published: missing; machines with a minimum age never apply it", target);
 		qmr_plan_done(&plan);
 	}
+	missing = qmr_publish_set_missing(set);
+	json_array_foreach (missing, i, entry)
+		note(findings->warnings, "plan '%s' requires '%s', which is not here", qmr_json_string(entry, "id"),
+		     qmr_json_string(entry, "requires"));
+	if (qmr_publish_set_check(set, &err) < 0)
+		note(findings->warnings, "%s", err.text);
 }
 
 static void print_findings(FILE *out, const char *kind, const json_t *list)

@@ -24,7 +24,8 @@ static const char usage[] =
 	"as static files.\n\n"
 	"  init               make keys and an empty repository\n"
 	"  add PLAN.json ...  check plans and publish them\n"
-	"  remove NAME ...    publish that these plans are withdrawn\n"
+	"  withdraw NAME ...  publish that these plans are not to be applied any more\n"
+	"  remove NAME ...    take plans out, holds too\n"
 	"  list               print plans, versions and what is staged\n"
 	"  refresh            renew timestamp, and snapshot when it is old; publish what is staged "
 	"and signed (cron job)\n"
@@ -95,6 +96,7 @@ static const struct option options[] = {
 static const struct command commands[] = {
 	{"init", "k", "paen", 0, 0, qmr_publish_init},
 	{"add", "k", "p", 1, 4096, qmr_publish_add},
+	{"withdraw", "k", "p", 1, 4096, qmr_publish_withdraw},
 	{"remove", "k", "p", 1, 4096, qmr_publish_remove},
 	{"list", "", "j", 0, 0, qmr_publish_list},
 	{"refresh", "k", "pr", 0, 0, qmr_publish_refresh},

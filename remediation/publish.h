@@ -26,6 +26,7 @@ struct qmr_publish_arguments {
 
 int qmr_publish_init(const struct qmr_publish_arguments *arguments);
 int qmr_publish_add(const struct qmr_publish_arguments *arguments);
+int qmr_publish_withdraw(const struct qmr_publish_arguments *arguments);
 int qmr_publish_remove(const struct qmr_publish_arguments *arguments);
 int qmr_publish_rotate(const struct qmr_publish_arguments *arguments);
 int qmr_publish_refresh(const struct qmr_publish_arguments *arguments);
@@ -44,6 +45,9 @@ struct qmr_publish_session {
 
 int qmr_publish_begin(const struct qmr_publish_arguments *arguments,
 		      struct qmr_publish_session *session, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Signs next[TARGETS] with what is at hand, for the newest root and for one that is staged. -ENOKEY: nothing is. */
+int qmr_publish_sign_targets(struct qmr_publish_session *session, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
  * Publishes, says what was done, and warns about what expires. roles: those whose change was asked
@@ -75,6 +79,14 @@ int qmr_publish_read_plan(const struct qmr_repository *repository, const char *t
  * memory.
  */
 json_t *qmr_publish_changes(const struct qmr_repository *repository, enum qmr_role role);
+
+/*
+ * What plans say of each other. set: an object; check takes it apart. -EBADMSG: they supersede or require each other in a circle. missing lists
+ * {"id", "requires"} of plans that require one that is not in the set (new reference).
+ */
+int qmr_publish_set_add(json_t *set, const json_t *plan, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_publish_set_check(json_t *set, struct qmr_error *err) QMR_MUST_CHECK;
+json_t *qmr_publish_set_missing(const json_t *set);
 
 /* One line for each of these. */
 void qmr_publish_print_changes(FILE *out, const json_t *changes);

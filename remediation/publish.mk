@@ -1,8 +1,8 @@
 # qmr-publish: the owner's tool; see README.md.
 PROGRAMS += qmr-publish
 
-PUBLISH_SRCS := $(addprefix remediation/,canonical-json.c key-file.c publish-change.c publish-form.c publish-init.c \
-	publish-keys.c publish-metadata.c publish-order.c publish-repository.c publish-rotate.c publish-session.c \
+PUBLISH_SRCS := $(addprefix remediation/,canonical-json.c key-file.c publish-form.c publish-init.c \
+	publish-keys.c publish-metadata.c publish-order.c publish-plans.c publish-refresh.c publish-repository.c publish-rotate.c publish-session.c publish-set.c \
 	publish-show.c) $(PLAN_SRCS)
 
 qmr-publish_SRCS := $(PUBLISH_SRCS) remediation/publish.c
