@@ -8,8 +8,12 @@
 int qmr_publish_sign_targets(struct qmr_publish_session *session, struct qmr_error *err)
 {
 	struct qmr_repository *repository = &session->repository;
-	int r = qmr_key_ring_sign(&session->ring, repository->now[QMR_ROLE_ROOT], QMR_ROLE_TARGETS,
-				  repository->next[QMR_ROLE_TARGETS], err);
+	int r;
+
+	if (session->to)
+		return 0;
+	r = qmr_key_ring_sign(&session->ring, repository->now[QMR_ROLE_ROOT], QMR_ROLE_TARGETS,
+			      repository->next[QMR_ROLE_TARGETS], err);
 
 	if (r >= 0 && repository->next[QMR_ROLE_ROOT])
 		r = qmr_key_ring_sign(&session->ring, repository->next[QMR_ROLE_ROOT],
@@ -26,6 +30,8 @@ static int refresh_root(struct qmr_publish_session *session, struct qmr_error *e
 	struct qmr_repository *repository = &session->repository;
 	int r = qmr_repository_begin(repository, QMR_ROLE_ROOT, err);
 
+	if (session->to)
+		return r;
 	if (r == 0)
 		r = qmr_key_ring_sign(&session->ring, repository->now[QMR_ROLE_ROOT], QMR_ROLE_ROOT,
 				      repository->next[QMR_ROLE_ROOT], err);
@@ -46,7 +52,10 @@ int qmr_publish_refresh(const struct qmr_publish_arguments *arguments)
 	struct qmr_error err = {0};
 	int r;
 
-	r = qmr_publish_begin(arguments, &session, &err);
+	if (arguments->to && arguments->roles != 1u << QMR_ROLE_ROOT && arguments->roles != 1u << QMR_ROLE_TARGETS)
+		r = qmr_error_set(&err, -EINVAL, "with --to, one of --role root and --role targets is needed");
+	else
+		r = qmr_publish_begin(arguments, &session, &err);
 	if (r == 0 && (arguments->roles & 1u << QMR_ROLE_ROOT))
 		r = refresh_root(&session, &err);
 	if (r == 0 && (arguments->roles & 1u << QMR_ROLE_TARGETS)) {

@@ -14,6 +14,8 @@
 
 struct qmr_publish_arguments {
 	const char *repository, *keys, *passphrase_file, *key, *root, *replace, *drop, *public_key;
+	const char *to, *from, *signature; /* of what is signed elsewhere */
+	const char *uri, *incident, *tree, *config;
 	int ask_passphrase, add, json;
 	int warn_days;     /* -1: a quarter of each role's days */
 	int new_threshold; /* of rotate; 0: as it is */
@@ -31,6 +33,11 @@ int qmr_publish_remove(const struct qmr_publish_arguments *arguments);
 int qmr_publish_rotate(const struct qmr_publish_arguments *arguments);
 int qmr_publish_refresh(const struct qmr_publish_arguments *arguments);
 int qmr_publish_sign(const struct qmr_publish_arguments *arguments);
+int qmr_publish_export(const struct qmr_publish_arguments *arguments);
+int qmr_publish_import(const struct qmr_publish_arguments *arguments);
+int qmr_publish_key(const struct qmr_publish_arguments *arguments);
+int qmr_publish_simulate(const struct qmr_publish_arguments *arguments);
+int qmr_publish_diff(const struct qmr_publish_arguments *arguments);
 int qmr_publish_list(const struct qmr_publish_arguments *arguments);
 int qmr_publish_check(const struct qmr_publish_arguments *arguments);
 
@@ -41,6 +48,7 @@ int qmr_publish_check(const struct qmr_publish_arguments *arguments);
 struct qmr_publish_session {
 	struct qmr_repository repository;
 	struct qmr_key_ring ring;
+	const char *to; /* borrowed; what is begun is signed elsewhere, and written there to be */
 };
 
 int qmr_publish_begin(const struct qmr_publish_arguments *arguments,
@@ -67,6 +75,13 @@ int qmr_publish_passphrase(const struct qmr_publish_arguments *arguments, int is
 /* Logs err, with what it means for the repository, and returns the exit status for it. */
 int qmr_publish_failed(const char *what, const struct qmr_publish_session *session,
 		       const struct qmr_error *err);
+
+/* Writes the bytes of next[role] that are to be signed, and says how; QMR_EXIT_NOTHING: nothing is published by that. */
+int qmr_publish_export_to(const struct qmr_repository *repository, enum qmr_role role, const char *path,
+			  struct qmr_error *err) QMR_MUST_CHECK;
+
+/* The plans that a signature on next[TARGETS] puts its name to must be there and be plans. */
+int qmr_publish_check_staged_plans(const struct qmr_repository *repository, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Reads and checks the plan that a target is. */
 struct qmr_plan;

@@ -66,7 +66,7 @@ class Owner:
         self.status, self.output = run("init", "--repository", self.repository, "--keys", self.keys, *init)
 
     def __call__(self, command, *arguments, keys=None, **options):
-        if command not in ("list", "check", "sign"):
+        if command not in ("list", "check", "sign", "export", "import", "diff"):
             arguments = ("--keys", keys or self.keys, *arguments)
         return run(command, "--repository", self.repository, *arguments, **options)
 
