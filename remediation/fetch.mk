@@ -49,3 +49,7 @@ fuzz-canonical-json_LIBS := jansson
 fuzz-tuf-metadata_SRCS := tests/fuzz/fuzz-tuf-metadata.c tests/fuzz/main.c $(TUF_SRCS)
 fuzz-tuf-metadata_LIBS := jansson libcrypto
 fuzz-tuf-message_SRCS := tests/fuzz/fuzz-tuf-message.c tests/fuzz/main.c remediation/fetch-message.c
+
+UNIT_TESTS += test-fetch-plans
+test-fetch-plans_SRCS := tests/unit/test-fetch-plans.c tests/unit/tree.c $(FETCH_SRCS)
+test-fetch-plans_LIBS := cmocka jansson libcrypto libcurl libseccomp

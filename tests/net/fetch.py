@@ -138,6 +138,34 @@ def publish(c, *argv, code=0):
     same(f"qmr-publish {argv[0]} ({done.stderr.strip()})", code, done.returncode)
 
 
+def test_hold(c):
+    """The owner stops the fleet; a machine that reaches nobody afterwards is stopped too, until it reaches the owner again."""
+    (c.folder / "passphrase").write_text("correct horse\n")
+    os.chmod(c.folder / "passphrase", 0o600)
+    publish(c, "init")
+    c.trust((c.folder / "published/metadata/1.root.json").read_bytes())
+    c.configure(f"https://127.0.0.1:{c.server.port}/{c.folder.name}/published")
+    hold = {"schema": 1, "id": "stop", "title": "all hands off", "hold": True}
+    (c.folder / "10-fix.json").write_bytes(plan("fix"))
+    (c.folder / "00-stop.json").write_text(json.dumps(hold))
+    publish(c, "add", c.folder / "10-fix.json")
+    same("exit", 0, c.fetch())
+    publish(c, "add", c.folder / "00-stop.json")
+    same("exit under a hold", 3, c.fetch())
+    same("plans under a hold", ["hold.json"], c.plans())
+    same("hold", "stop", json.loads((c.out / "hold.json").read_text())["id"])
+    same("report", {"id": "stop", "title": "all hands off"}, json.loads((c.out / "fetch.json").read_text())["hold"])
+    url = f"https://127.0.0.1:{c.server.port}/{c.folder.name}/published"
+    c.configure(f"https://127.0.0.1:{free_port()}/nobody")
+    same("exit without a network", True, c.fetch() != 0)
+    same("the hold goes on", "stop", json.loads((c.out / "hold.json").read_text())["id"])
+    c.configure(url)
+    publish(c, "remove", "00-stop.json")
+    same("exit after the hold", 0, c.fetch())
+    same("no hold", False, (c.out / "hold.json").exists() or (c.metadata / "hold.json").exists())
+    same("plans after the hold", ["01-fix.json"], c.plans())
+
+
 def test_what_the_owner_publishes(c):
     """qmr-publish on one side, remediation-fetch on the other: plans come, change and go, and every key is replaced."""
     (c.folder / "passphrase").write_text("correct horse\n")
@@ -151,7 +179,10 @@ def test_what_the_owner_publishes(c):
         (c.folder / f"{name}.json").write_bytes(plan(name))
         publish(c, "add", c.folder / f"{name}.json")
     c.accept(["01-10-fix.json", "02-20-more.json"])
-    same("content", plan("10-fix"), (c.out / "01-10-fix.json").read_bytes())
+    # As its author wrote it, but for when it was published.
+    content = json.loads((c.out / "01-10-fix.json").read_bytes())
+    same("time", 20, len(content.pop("published")))
+    same("content", json.loads(plan("10-fix")), content)
     for role in ROLES:
         publish(c, "rotate", role, "--replace", root["signed"]["roles"][role]["keyids"][0])
         c.accept(["01-10-fix.json", "02-20-more.json"])
