@@ -14,6 +14,7 @@
 #include "hash.h"
 #include "json.h"
 #include "log.h"
+#include "retry.h"
 #include "spool.h"
 #include "transfer.h"
 
@@ -71,7 +72,7 @@ static struct qmr_transfer make_transfer(const struct qmr_config *config)
 
 	return (struct qmr_transfer){
 		.ca = config->ca,
-		.deadline_ms = qmr_transfer_now_ms() + (int64_t)config->transfer_s * 1000,
+		.deadline_ms = qmr_retry_now_ms() + (int64_t)config->transfer_s * 1000,
 		.stall_s = stall_s < 2 ? 2 : stall_s > STALL_MAX_S ? STALL_MAX_S : stall_s,
 	};
 }

@@ -5,14 +5,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
 
 #include "cleanup.h"
 #include "log.h"
+#include "retry.h"
 
-#define PAUSE_FIRST_MS 1000
-#define PAUSE_MAX_MS 30000
 #define CONNECT_MS 20000
 #define ANSWER_BYTES_MAX 65536 /* nobody reads it */
 #define SLOW_BYTES_PER_S 64
@@ -32,14 +29,6 @@ static void cleanup_easy(CURL **curl)
 static void cleanup_slist(struct curl_slist **list)
 {
 	curl_slist_free_all(*list);
-}
-
-int64_t qmr_transfer_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static size_t read_upload(char *buffer, size_t size, size_t n, void *user)
@@ -197,52 +186,34 @@ static int exists(const struct qmr_transfer *transfer, const char *url, int64_t 
 	       curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK && status == 200;
 }
 
-/* Between half of pause and all of it: many machines that fail together shall not come back together. */
-static int64_t jitter(int64_t pause_ms)
-{
-	uint32_t random = 0;
-
-	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
-		random = (uint32_t)qmr_transfer_now_ms();
-	return pause_ms / 2 + (int64_t)(random % (uint32_t)(pause_ms / 2 + 1));
-}
-
-static void pause_for(int64_t ms)
-{
-	struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-
-	while (nanosleep(&time, &time) < 0 && errno == EINTR)
-		;
-}
-
 int qmr_transfer_put(const struct qmr_transfer *transfer, const char *url, const void *data, size_t size,
 		     struct qmr_error *err)
 {
-	int64_t pause_ms = PAUSE_FIRST_MS;
+	struct qmr_retry retry;
 	struct qmr_error why = {0};
 
 	if (strncmp(url, "https://", 8))
 		return qmr_error_set(err, -EINVAL, "sending to '%s': only https is used", url);
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		return qmr_error_set(err, -EIO, "starting libcurl failed");
+	qmr_retry_begin(&retry, qmr_retry_seed(url));
 	for (;;) {
-		int64_t wait_ms, left_ms = transfer->deadline_ms - qmr_transfer_now_ms();
+		int64_t wait_ms, left_ms = transfer->deadline_ms - qmr_retry_now_ms();
 		enum verdict verdict;
 
 		if (left_ms <= 0)
 			break;
 		verdict = try_put(transfer, url, data, size, left_ms, &why);
-		left_ms = transfer->deadline_ms - qmr_transfer_now_ms();
+		left_ms = transfer->deadline_ms - qmr_retry_now_ms();
 		if (verdict == SENT || (verdict == CONFLICT && exists(transfer, url, left_ms)))
 			return 0;
 		if (verdict != AGAIN)
 			return qmr_error_set(err, why.code, "%s", why.text);
-		wait_ms = jitter(pause_ms);
+		wait_ms = qmr_retry_next_ms(&retry, 0);
 		if (wait_ms >= left_ms)
 			break;
 		qmr_info("%s; trying again in %lld ms", why.text, (long long)wait_ms);
-		pause_for(wait_ms);
-		pause_ms = pause_ms * 2 < PAUSE_MAX_MS ? pause_ms * 2 : PAUSE_MAX_MS;
+		qmr_retry_sleep(wait_ms);
 	}
 	return qmr_error_set(err, -ETIMEDOUT, "%s", *why.text ? why.text : "sending: no time was left");
 }

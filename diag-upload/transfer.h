@@ -15,9 +15,6 @@ struct qmr_transfer {
 	int stall_s;         /* an attempt without progress for so long is given up */
 };
 
-/* Milliseconds of CLOCK_MONOTONIC. */
-int64_t qmr_transfer_now_ms(void);
-
 /*
  * PUTs data to url with "If-None-Match: *", again after network errors, 429 and 5xx, with growing random pauses, until
  * the deadline. 0 if the server has it now or had it before (200, 201, 204, 412; 409 where a HEAD finds it). -EPROTO: any
