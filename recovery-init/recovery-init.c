@@ -56,11 +56,11 @@ static int is_met(const struct qmr_recovery *r, enum need need)
 	case NEED_INCIDENT:
 		return r->has_incident;
 	case NEED_SERVER:
-		return r->config.upload_url[0] || r->config.repository_url[0];
+		return r->config.upload_url[0] || r->config.n_repository_urls;
 	case NEED_UPLOAD:
 		return r->config.upload_url[0] != '\0';
 	case NEED_REPOSITORY:
-		return r->config.repository_url[0] != '\0';
+		return r->config.n_repository_urls > 0;
 	case NEED_NETWORK:
 		return r->has_network;
 	case NEED_CHANGES:

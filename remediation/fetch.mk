@@ -4,11 +4,11 @@ PROGRAMS += remediation-fetch
 TUF_SRCS := $(addprefix remediation/,canonical-json.c tuf-client.c tuf-key.c tuf-metadata.c tuf-trusted.c)
 
 # Without main(): the run is tested by itself too.
-FETCH_SRCS := $(TUF_SRCS) $(addprefix remediation/,fetch-child.c fetch-message.c fetch-plans.c fetch-run.c fetch-sandbox.c fetch-store.c \
-	fetch-transfer.c fetch-update.c plan.c)
+FETCH_SRCS := $(TUF_SRCS) $(addprefix remediation/,fetch-child.c fetch-folder.c fetch-message.c fetch-mirrors.c fetch-plans.c fetch-run.c \
+	fetch-sandbox.c fetch-source.c fetch-store.c fetch-time.c fetch-transfer.c fetch-update.c plan.c)
 
 remediation-fetch_SRCS := remediation/fetch.c $(FETCH_SRCS)
-remediation-fetch_LIBS := jansson libcrypto libcurl libseccomp inih
+remediation-fetch_LIBS := jansson libcrypto libssl libcurl libseccomp inih
 
 UNIT_TESTS += test-canonical-json
 test-canonical-json_SRCS := tests/unit/test-canonical-json.c remediation/canonical-json.c
@@ -30,7 +30,7 @@ test-tuf-trusted_SRCS := tests/unit/test-tuf-trusted.c $(TUF_TEST_SRCS)
 test-tuf-trusted_LIBS := cmocka jansson libcrypto
 UNIT_TESTS += test-tuf-accept
 test-tuf-accept_SRCS := tests/unit/test-tuf-accept.c tests/unit/test-tuf-repository.c $(FETCH_SRCS)
-test-tuf-accept_LIBS := cmocka jansson libcrypto libcurl libseccomp
+test-tuf-accept_LIBS := cmocka jansson libcrypto libssl libcurl libseccomp
 UNIT_TESTS += test-tuf-message
 test-tuf-message_SRCS := tests/unit/test-tuf-message.c remediation/fetch-message.c
 test-tuf-message_LIBS := cmocka
