@@ -57,6 +57,7 @@ static int try_source(struct run *run, size_t i, int64_t left_ms, int is_first)
 	job->network.seed++;
 	memset(&source->result, 0, sizeof(source->result));
 	r = qmr_fetch_run(job, run->client, run->update, &source->result);
+	source->result.code = r; /* what was said on the way to a success is not its result */
 	source->is_tried = 1;
 	source->is_out = r != -ETIMEDOUT || source->kind != QMR_FETCH_HTTPS;
 	if (r < 0)

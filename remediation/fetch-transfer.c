@@ -3,12 +3,15 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
+#include "log.h"
 #include "retry.h"
 
 #define CONNECT_MS 20000
@@ -100,6 +103,29 @@ static CURLcode set_proxy(CURL *curl, const struct qmr_fetch_network *network,
 	return r;
 }
 
+static int no_passphrase(char *buffer, int size, int is_writing, void *user)
+{
+	return 0;
+}
+
+/* libcurl would find out for each server anew, those that do not ask for it among them. */
+static int is_client_usable(const struct qmr_fetch_network *network)
+{
+	BIO *bio = BIO_new_mem_buf(network->client, (int)network->client_size);
+	X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, no_passphrase, NULL) : NULL;
+	EVP_PKEY *key = NULL;
+	int is_usable;
+
+	if (bio && BIO_reset(bio) == 1)
+		key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
+	is_usable = certificate && key && X509_check_private_key(certificate, key) == 1;
+	X509_free(certificate);
+	EVP_PKEY_free(key);
+	BIO_free(bio);
+	ERR_clear_error();
+	return is_usable;
+}
+
 /* One file holds both: each reader passes over what it does not look for. */
 static CURLcode set_client(CURL *curl, const struct qmr_fetch_network *network)
 {
@@ -110,6 +136,11 @@ static CURLcode set_client(CURL *curl, const struct qmr_fetch_network *network)
 
 	if (!network->client)
 		return CURLE_OK;
+	if (!is_client_usable(network)) {
+		qmr_warning("the client certificate's file does not hold a certificate and its key, "
+			    "without a passphrase; going on without it");
+		return CURLE_OK;
+	}
 	r = curl_easy_setopt(curl, CURLOPT_SSLCERT_BLOB, &pem);
 	r |= curl_easy_setopt(curl, CURLOPT_SSLCERTTYPE, "PEM");
 	r |= curl_easy_setopt(curl, CURLOPT_SSLKEY_BLOB, &pem);
@@ -271,7 +302,7 @@ static int64_t asked_pause_s(const struct qmr_fetch_transfer *transfer)
 static int perform(CURL *curl, const char *url, struct body *body, struct qmr_error *err)
 {
 	char reason[CURL_ERROR_SIZE] = "";
-	long status = 0;
+	long status = 0, proxy_status = 0;
 	CURLcode code;
 
 	(void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER,
@@ -279,11 +310,17 @@ static int perform(CURL *curl, const char *url, struct body *body, struct qmr_er
 	code = curl_easy_perform(curl);
 	(void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
 	(void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+	(void)curl_easy_getinfo(curl, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
 	if (body->is_too_large || code == CURLE_FILESIZE_EXCEEDED)
 		return qmr_error_set(err, -EFBIG, "fetching '%s': it has more than %zu bytes", url,
 				     body->max);
 	if (code == CURLE_OK && status == 200)
 		return 0;
+	/* Of a proxy 403 and 404 say nothing about the file. */
+	if (code != CURLE_OK && status == 0 && proxy_status >= 300)
+		return qmr_error_set(err,
+				     judge_status(proxy_status) == -EAGAIN ? -EAGAIN : -EPROTO,
+				     "fetching '%s': the proxy answered %ld", url, proxy_status);
 	if (code == CURLE_OK || code == CURLE_HTTP_RETURNED_ERROR)
 		return qmr_error_set(err, judge_status(status),
 				     "fetching '%s': the server answered %ld", url, status);

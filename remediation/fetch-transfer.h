@@ -36,8 +36,8 @@ struct qmr_fetch_network {
 /*
  * Starts libcurl, before the sandbox is entered, since it reads files then. url: what paths are
  * appended to; borrowed until _close, as what network refers to. deadline_ms (CLOCK_MONOTONIC) is
- * that of all transfers together. -EINVAL: url is not https, or the proxy or client certificate
- * cannot be used.
+ * that of all transfers together. A client certificate that cannot be used costs a warning. -EINVAL:
+ * url is not https.
  */
 int qmr_fetch_transfer_open(const char *url, const struct qmr_fetch_network *network,
 			    int64_t deadline_ms, int flags,
