@@ -18,6 +18,16 @@ UNIT_TESTS += test-tuf-sandbox
 test-tuf-sandbox_SRCS := tests/unit/test-tuf-sandbox.c remediation/fetch-sandbox.c
 test-tuf-sandbox_LIBS := cmocka libseccomp
 
+UNIT_TESTS += test-fetch-time
+test-fetch-time_SRCS := tests/unit/test-fetch-time.c remediation/fetch-time.c remediation/fetch-message.c $(TUF_SRCS)
+test-fetch-time_LIBS := cmocka jansson libcrypto
+
+# A run of remediation-fetch's own objects whose child has been taken over.
+UNIT_TESTS += test-fetch-escape
+test-fetch-escape_SRCS := tests/unit/test-fetch-escape.c $(FETCH_SRCS)
+test-fetch-escape_LIBS := cmocka jansson libcrypto libssl libcurl libseccomp
+test-fetch-escape_LDFLAGS := -Wl,--wrap=qmr_fetch_update_run
+
 TUF_TEST_SRCS := tests/unit/test-tuf-repository.c $(TUF_SRCS) remediation/fetch-message.c
 UNIT_TESTS += test-tuf-metadata
 test-tuf-metadata_SRCS := tests/unit/test-tuf-metadata.c $(TUF_TEST_SRCS)
@@ -35,7 +45,8 @@ UNIT_TESTS += test-tuf-message
 test-tuf-message_SRCS := tests/unit/test-tuf-message.c remediation/fetch-message.c
 test-tuf-message_LIBS := cmocka
 
-FUZZERS += fuzz-tuf-metadata fuzz-tuf-message
+FUZZERS += fuzz-tuf-metadata fuzz-tuf-message fuzz-fetch-source
+fuzz-fetch-source_SRCS := tests/fuzz/fuzz-fetch-source.c tests/fuzz/main.c remediation/fetch-source.c remediation/fetch-folder.c
 fuzz-tuf-metadata_SRCS := tests/fuzz/fuzz-tuf-metadata.c tests/fuzz/main.c $(TUF_SRCS)
 fuzz-tuf-metadata_LIBS := jansson libcrypto
 fuzz-tuf-message_SRCS := tests/fuzz/fuzz-tuf-message.c tests/fuzz/main.c remediation/fetch-message.c

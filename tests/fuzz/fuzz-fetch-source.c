@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fetch-folder.h"
+#include "fetch-source.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* No component that leaves its folder. */
+static void check_path(const char *path)
+{
+	const char *name = path;
+
+	for (;; path++) {
+		if (*path && *path != '/')
+			continue;
+		if (path == name || (path - name == 1 && name[0] == '.') ||
+		    (path - name == 2 && name[0] == '.' && name[1] == '.'))
+			abort();
+		if (!*path)
+			return;
+		name = path + 1;
+	}
+}
+
+/* A line of the configuration, and a path that the child is led to ask a stick for. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	enum qmr_fetch_kind kind = (enum qmr_fetch_kind)99;
+	char decoded[256], *text = malloc(size + 1);
+
+	if (!text)
+		return 0;
+	memcpy(text, data, size);
+	text[size] = '\0';
+	if (qmr_fetch_source_parse(text, &kind, NULL) == 0) {
+		if (kind > QMR_FETCH_MEDIA || (kind == QMR_FETCH_MEDIA && strchr(text, '/')))
+			abort();
+	} else if (kind != (enum qmr_fetch_kind)99) {
+		abort();
+	}
+	if (qmr_fetch_proxy_check(text, NULL) == 0 && *text && strchr(text, ' '))
+		abort();
+	if (qmr_fetch_folder_decode(text, decoded, sizeof(decoded)) == 0) {
+		if (strlen(decoded) >= sizeof(decoded) || strlen(decoded) > strlen(text))
+			abort();
+		check_path(decoded);
+	}
+	free(text);
+	return 0;
+}
