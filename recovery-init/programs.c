@@ -9,6 +9,7 @@
 #include "child.h"
 #include "file.h"
 #include "log.h"
+#include "media.h"
 #include "root.h"
 
 /* Steps that are the work of a program: docs/architecture.md, "How each program is called". */
@@ -16,6 +17,7 @@
 #define SPOOL_FOLDER "/var/lib/qmr/spool"
 #define SPOOL QMR_SYSROOT SPOOL_FOLDER
 #define METADATA "/var/lib/qmr/tuf"
+#define MEDIA_MS 30000 /* to look at removable disks, and to let go of them */
 #define OWN_LIMIT_MS 30000 /* a transfer ends itself at its configured limit; this much later it is ended */
 
 static const char *const result_names[] = {
@@ -143,7 +145,8 @@ enum qmr_result qmr_step_fetch(struct qmr_recovery *recovery, int deadline_ms, s
 {
 	char *metadata = QMR_SYSROOT METADATA;
 	char *argv[] = {QMR_PROGRAM("remediation-fetch"), "--incident", QMR_INCIDENT "/incident.json", "--metadata", NULL,
-			"--out", QMR_PLANS, NULL};
+			"--out", QMR_PLANS, "--root", QMR_SYSROOT, "--media", QMR_MEDIA, NULL};
+	int has_media = qmr_config_has_source(&recovery->config, "media:");
 	enum qmr_result result;
 
 	/* On a full or unwritable disk it works in memory, and only what it saw is forgotten. */
@@ -152,7 +155,12 @@ enum qmr_result qmr_step_fetch(struct qmr_recovery *recovery, int deadline_ms, s
 	argv[4] = metadata;
 	if (qmr_file_mkdirs(AT_FDCWD, QMR_RUN "/tuf", 0700, err) < 0 || qmr_file_mkdirs(AT_FDCWD, QMR_PLANS, 0700, err) < 0)
 		return QMR_RESULT_FAILED;
+	/* A stick that cannot be read costs that source alone. */
+	if (has_media && qmr_media_mount(recovery, MEDIA_MS, err) < 0)
+		qmr_warning("removable disks: %s; going on without them", err->text);
 	result = qmr_recovery_program(argv, recovery->config.transfer_s * 1000 + OWN_LIMIT_MS, err);
+	if (has_media)
+		qmr_media_unmount(MEDIA_MS);
 	recovery->has_plans = result == QMR_RESULT_OK;
 	return result;
 }
