@@ -131,7 +131,7 @@ static enum qmr_result spool(struct qmr_recovery *recovery, int deadline_ms, str
 enum qmr_result qmr_step_upload(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
 {
 	int can_spool = recovery->root == QMR_MOUNTED_RW;
-	char *const argv[] = {QMR_PROGRAM("diag-upload"), "send", "--incident", QMR_INCIDENT,
+	char *const argv[] = {QMR_PROGRAM("diag-upload"), "send", "--incident", QMR_INCIDENT, "--root", QMR_SYSROOT,
 			      can_spool ? "--spool" : NULL, SPOOL, NULL};
 
 	if (!recovery->has_network)

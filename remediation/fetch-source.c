@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "url.h"
 
 static const struct {
 	const char *begin;
@@ -19,23 +20,6 @@ static const struct {
 	{"file:/", QMR_FETCH_FILE},
 	{"media:", QMR_FETCH_MEDIA},
 };
-
-static const char *const proxies[] = {"http://", "https://", "socks5://", "socks5h://"};
-
-/* What is wrong with what follows "scheme://", NULL: nothing. The rest is libcurl's to judge. */
-static const char *judge_server(const char *rest)
-{
-	size_t host = strcspn(rest, "/?#");
-
-	if (memchr(rest, '@', host))
-		return "a user name does not belong into the configuration, which everybody can "
-		       "read";
-	if (host == 0 || *rest == ':')
-		return "it names no host";
-	if (rest[strcspn(rest, "?#")])
-		return "it has a query or a fragment";
-	return NULL;
-}
 
 static const char *judge_folder_name(const char *name)
 {
@@ -47,14 +31,6 @@ static const char *judge_folder_name(const char *name)
 		       : NULL;
 }
 
-static const char *judge_characters(const char *text)
-{
-	for (; *text; text++)
-		if ((unsigned char)*text <= ' ' || (unsigned char)*text >= 0x7f)
-			return "it holds a character that must be percent-encoded";
-	return NULL;
-}
-
 int qmr_fetch_source_parse(const char *text, enum qmr_fetch_kind *ret_kind, struct qmr_error *err)
 {
 	const char *why = "only https is used, file:/PATH and media:FOLDER";
@@ -64,9 +40,9 @@ int qmr_fetch_source_parse(const char *text, enum qmr_fetch_kind *ret_kind, stru
 
 		if (strncmp(text, kinds[i].begin, size))
 			continue;
-		why = kinds[i].kind == QMR_FETCH_FILE ? NULL : judge_characters(text);
+		why = kinds[i].kind == QMR_FETCH_FILE ? NULL : qmr_url_judge_characters(text);
 		if (!why && kinds[i].kind == QMR_FETCH_HTTPS)
-			why = judge_server(text + size);
+			why = qmr_url_judge_server(text + size);
 		if (!why && kinds[i].kind == QMR_FETCH_MEDIA)
 			why = judge_folder_name(text + size);
 		if (why)
@@ -75,26 +51,6 @@ int qmr_fetch_source_parse(const char *text, enum qmr_fetch_kind *ret_kind, stru
 		return 0;
 	}
 	return qmr_error_set(err, -EINVAL, "[repository] url '%s': %s", text, why);
-}
-
-int qmr_fetch_proxy_check(const char *text, struct qmr_error *err)
-{
-	const char *why = "its scheme is none of http, https, socks5, socks5h";
-
-	if (!*text)
-		return 0;
-	for (size_t i = 0; i < sizeof(proxies) / sizeof(*proxies); i++) {
-		size_t size = strlen(proxies[i]);
-
-		if (strncmp(text, proxies[i], size))
-			continue;
-		why = judge_characters(text);
-		if (!why)
-			why = judge_server(text + size);
-		if (!why)
-			return 0;
-	}
-	return qmr_error_set(err, -EINVAL, "[network] proxy '%s': %s", text, why);
 }
 
 static struct qmr_fetch_source *add(struct qmr_fetch_source *sources, size_t *n, const char *url,

@@ -26,9 +26,6 @@ struct qmr_fetch_source {
 int qmr_fetch_source_parse(const char *text, enum qmr_fetch_kind *ret_kind,
 			   struct qmr_error *err) QMR_MUST_CHECK;
 
-/* -EINVAL: text is neither empty nor a proxy's URL of a kind that is known. */
-int qmr_fetch_proxy_check(const char *text, struct qmr_error *err) QMR_MUST_CHECK;
-
 /*
  * Adds what url stands for to sources, n of which are there; media: the folder that holds mounted
  * file systems. Folders are opened; one that cannot be is added with its error and is_out.

@@ -3,15 +3,13 @@
 
 #include <curl/curl.h>
 #include <errno.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
-#include "log.h"
+#include "network.h"
 #include "retry.h"
 
 #define CONNECT_MS 20000
@@ -84,76 +82,9 @@ static CURLcode set_time(CURL *curl, void *ssl_ctx, void *user)
 	return CURLE_OK;
 }
 
-static CURLcode set_proxy(CURL *curl, const struct qmr_fetch_network *network,
-			  struct curl_blob *ca)
-{
-	CURLcode r = CURLE_OK;
-
-	if (network->proxy && *network->proxy) {
-		r |= curl_easy_setopt(curl, CURLOPT_PROXY, network->proxy);
-		r |= curl_easy_setopt(curl, CURLOPT_NOPROXY, ""); /* nor by the environment */
-	}
-	if (network->proxy_user)
-		r |= curl_easy_setopt(curl, CURLOPT_PROXYUSERPWD, network->proxy_user);
-	r |= curl_easy_setopt(curl, CURLOPT_PROXYAUTH, (long)(CURLAUTH_BASIC | CURLAUTH_DIGEST));
-	r |= curl_easy_setopt(curl, CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	r |= curl_easy_setopt(curl, CURLOPT_PROXY_CAINFO_BLOB, ca);
-	r |= curl_easy_setopt(curl, CURLOPT_PROXY_CAINFO, NULL);
-	r |= curl_easy_setopt(curl, CURLOPT_PROXY_CAPATH, NULL);
-	return r;
-}
-
-static int no_passphrase(char *buffer, int size, int is_writing, void *user)
-{
-	return 0;
-}
-
-/* libcurl would find out for each server anew, those that do not ask for it among them. */
-static int is_client_usable(const struct qmr_fetch_network *network)
-{
-	BIO *bio = BIO_new_mem_buf(network->client, (int)network->client_size);
-	X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, no_passphrase, NULL) : NULL;
-	EVP_PKEY *key = NULL;
-	int is_usable;
-
-	if (bio && BIO_reset(bio) == 1)
-		key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
-	is_usable = certificate && key && X509_check_private_key(certificate, key) == 1;
-	X509_free(certificate);
-	EVP_PKEY_free(key);
-	BIO_free(bio);
-	ERR_clear_error();
-	return is_usable;
-}
-
-/* One file holds both: each reader passes over what it does not look for. */
-static CURLcode set_client(CURL *curl, const struct qmr_fetch_network *network)
-{
-	struct curl_blob pem = {.data = (void *)network->client,
-				.len = network->client_size,
-				.flags = CURL_BLOB_NOCOPY};
-	CURLcode r;
-
-	if (!network->client)
-		return CURLE_OK;
-	if (!is_client_usable(network)) {
-		qmr_warning("the client certificate's file does not hold a certificate and its key, "
-			    "without a passphrase; going on without it");
-		return CURLE_OK;
-	}
-	r = curl_easy_setopt(curl, CURLOPT_SSLCERT_BLOB, &pem);
-	r |= curl_easy_setopt(curl, CURLOPT_SSLCERTTYPE, "PEM");
-	r |= curl_easy_setopt(curl, CURLOPT_SSLKEY_BLOB, &pem);
-	r |= curl_easy_setopt(curl, CURLOPT_SSLKEYTYPE, "PEM");
-	return r;
-}
-
 static int set_common(CURL *curl, const struct qmr_fetch_network *network, int flags)
 {
 	const char *protocols = flags & QMR_FETCH_FOR_TESTS ? "http,https" : "https";
-	struct curl_blob ca = {.data = (void *)network->ca,
-			       .len = network->ca_size,
-			       .flags = CURL_BLOB_NOCOPY};
 	CURLcode r = curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, protocols);
 
 	r |= curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "https");
@@ -164,22 +95,17 @@ static int set_common(CURL *curl, const struct qmr_fetch_network *network, int f
 	r |= curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	r |= curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L);
 	r |= curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L);
-	r |= curl_easy_setopt(curl, CURLOPT_CAINFO_BLOB, &ca);
-	r |= curl_easy_setopt(curl, CURLOPT_CAINFO, NULL);
-	r |= curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
 	if (network->now_unix_s) {
 		r |= curl_easy_setopt(curl, CURLOPT_SSL_CTX_FUNCTION, set_time);
 		r |= curl_easy_setopt(curl, CURLOPT_SSL_CTX_DATA, network);
 	}
-	r |= set_proxy(curl, network, &ca);
-	r |= set_client(curl, network);
 	r |= curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 	r |= curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
 	r |= curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, (long)SLOW_BYTES_PER_S);
 	r |= curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)network->stall_s);
 	r |= curl_easy_setopt(curl, CURLOPT_USERAGENT, "qmr/" QMR_VERSION);
 	r |= curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
-	return r == CURLE_OK ? 0 : -ENOMEM;
+	return r == CURLE_OK ? qmr_network_set(network->servers, curl) : -ENOMEM;
 }
 
 int qmr_fetch_transfer_open(const char *url, const struct qmr_fetch_network *network,

@@ -7,6 +7,8 @@
 
 #include "error.h"
 
+struct qmr_network; /* network.h, which needs libcurl's headers */
+
 /*
  * Downloads; the one file of remediation-fetch that knows libcurl. HTTPS only, TLS 1.2 or newer,
  * one CA, no files written. Limits and what is tried again: docs/remediation.md, "Sources".
@@ -19,24 +21,18 @@ struct qmr_fetch_transfer; /* opaque */
 /* There is another source to turn to: few attempts for each file. */
 #define QMR_FETCH_HAS_OTHERS 0x2
 
-/* How servers are reached. Everything is borrowed. */
 struct qmr_fetch_network {
-	const char *ca; /* PEM */
-	size_t ca_size;
-	const char *proxy;      /* URL without user; "" or NULL: the environment's */
-	const char *proxy_user; /* "user:password", NULL: none */
-	const char *client;     /* PEM: certificate and private key for servers that ask; NULL: none */
-	size_t client_size;
+	const struct qmr_network *servers; /* borrowed */
 	int stall_s;
 	uint64_t seed;      /* of the random pauses, qmr_retry_seed() */
-	int64_t now_unix_s; /* what certificates are judged by */
+	int64_t now_unix_s; /* what certificates are judged by, 0: the clock */
 	int is_floor;       /* it is later than now_unix_s: "not yet valid" cannot be said */
 };
 
 /*
  * Starts libcurl, before the sandbox is entered, since it reads files then. url: what paths are
  * appended to; borrowed until _close, as what network refers to. deadline_ms (CLOCK_MONOTONIC) is
- * that of all transfers together. A client certificate that cannot be used costs a warning. -EINVAL:
+ * that of all transfers together. -EINVAL:
  * url is not https.
  */
 int qmr_fetch_transfer_open(const char *url, const struct qmr_fetch_network *network,

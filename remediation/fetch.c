@@ -17,11 +17,10 @@
 #include "file.h"
 #include "json.h"
 #include "log.h"
+#include "network.h"
 #include "retry.h"
-#include "secret.h"
 
 #define INCIDENT_BYTES_MAX (4u << 20)
-#define CA_BYTES_MAX (1u << 20)
 
 #define MEDIA "/run/qmr/media"
 
@@ -58,8 +57,9 @@ struct run {
 
 /* What is read before the first byte from the network; owned. */
 struct trust {
-	char *root, *ca, *proxy_user, *client;
-	size_t root_size, ca_size, proxy_user_size, client_size;
+	char *root;
+	size_t root_size;
+	struct qmr_network servers;
 };
 
 static int exit_code(int r)
@@ -108,55 +108,35 @@ static void close_run(struct run *run)
 		close(run->out_fd);
 }
 
-/* The administrator's own files: unlike the broken system's, they may be links. */
-static int read_trust(const char *path, size_t max, char **ret_data, size_t *ret_size,
-		      struct qmr_error *err)
+/* The administrator's own file: unlike the broken system's, it may be a link. */
+static int read_root(const char *path, struct trust *trust, struct qmr_error *err)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
 	if (fd < 0)
 		return qmr_error_errno(err, -errno, "opening '%s'", path);
-	return qmr_file_read_fd(fd, path, max, ret_data, ret_size, err);
-}
-
-/* One that cannot be used costs a warning: not every server asks for it. */
-static void read_secret(const struct arguments *a, const char *path, char **ret_data,
-			size_t *ret_size)
-{
-	struct qmr_error why = {0};
-	int r = qmr_secret_read(a->root ? a->root : "/", path, ret_data, ret_size, &why);
-
-	if (r < 0 && r != -ENOENT)
-		qmr_warning("%s; going on without it", why.text);
+	return qmr_file_read_fd(fd, path, qmr_tuf_role_max_bytes(QMR_TUF_ROOT), &trust->root,
+				&trust->root_size, err);
 }
 
 static int read_all_trust(const struct qmr_config *config, const struct arguments *a,
 			  struct trust *trust, struct qmr_error *err)
 {
-	int r = read_trust(config->repository_root, qmr_tuf_role_max_bytes(QMR_TUF_ROOT),
-			   &trust->root, &trust->root_size, err);
+	int r = read_root(config->repository_root, trust, err);
 
-	if (r == 0)
-		r = read_trust(config->ca, CA_BYTES_MAX, &trust->ca, &trust->ca_size, err);
-	read_secret(a, config->client, &trust->client, &trust->client_size);
-	read_secret(a, config->proxy_user, &trust->proxy_user, &trust->proxy_user_size);
-	if (trust->proxy_user)
-		trust->proxy_user[strcspn(trust->proxy_user, "\r\n")] = '\0';
-	return r;
+	return r < 0 ? r : qmr_network_load(config, a->root ? a->root : "/", &trust->servers, err);
 }
 
 static void release_trust(struct trust *trust)
 {
 	free(trust->root);
-	free(trust->ca);
-	qmr_secret_free(trust->client, trust->client_size);
-	qmr_secret_free(trust->proxy_user, trust->proxy_user_size);
+	qmr_network_done(&trust->servers);
 }
 
 static int list_sources(const struct qmr_config *config, const struct arguments *a, struct run *run,
 			struct qmr_error *err)
 {
-	int r = qmr_fetch_proxy_check(config->proxy, err);
+	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < config->n_repository_urls; i++)
 		r = qmr_fetch_source_add(config->repository_url[i], a->media ? a->media : MEDIA,
@@ -183,12 +163,7 @@ static int fetch_with(const struct qmr_config *config, const struct arguments *a
 	struct qmr_fetch_job job = {
 		.root = trust->root,
 		.root_size = trust->root_size,
-		.network = {.ca = trust->ca,
-			    .ca_size = trust->ca_size,
-			    .proxy = config->proxy,
-			    .proxy_user = trust->proxy_user,
-			    .client = trust->client,
-			    .client_size = trust->client_size,
+		.network = {.servers = &trust->servers,
 			    .stall_s = config->stall_s,
 			    .seed = qmr_retry_seed(config->root_uuid)},
 		.timeout_s = config->transfer_s,

@@ -5,6 +5,7 @@
 
 #include "fetch-folder.h"
 #include "fetch-source.h"
+#include "url.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -41,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	} else if (kind != (enum qmr_fetch_kind)99) {
 		abort();
 	}
-	if (qmr_fetch_proxy_check(text, NULL) == 0 && *text && strchr(text, ' '))
+	if (qmr_url_check_proxy(text, NULL) == 0 && *text && strchr(text, ' '))
 		abort();
 	if (qmr_fetch_folder_decode(text, decoded, sizeof(decoded)) == 0) {
 		if (strlen(decoded) >= sizeof(decoded) || strlen(decoded) > strlen(text))

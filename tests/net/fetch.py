@@ -16,8 +16,8 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-from servers import Odd  # noqa: E402
-from tuf_repository import ROLES, Repository, free_port, main, make_key, next_root, plan, same, start  # noqa: E402
+from servers import Odd, free_port  # noqa: E402
+from tuf_repository import ROLES, Repository, main, make_key, next_root, plan, same, start  # noqa: E402
 
 
 class Names:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Servers that misbehave, and proxies, for fetch.py and sources.py."""
+"""Servers that misbehave, and proxies, for all scripts here."""
 import http.server
 import pathlib
 import pwd
@@ -10,7 +10,11 @@ import subprocess
 import threading
 import time
 
-from tuf_repository import free_port
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 def wait_for(condition, seconds=10):

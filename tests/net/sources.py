@@ -14,8 +14,8 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-from servers import ClientCertificateServer, HttpProxy, Odd, SocksProxy, TlsProxy  # noqa: E402
-from tuf_repository import (Repository, future, free_port, main, make_server_certificate, next_root, plan,  # noqa: E402
+from servers import ClientCertificateServer, HttpProxy, Odd, SocksProxy, TlsProxy, free_port  # noqa: E402
+from tuf_repository import (Repository, future, main, make_server_certificate, next_root, plan,  # noqa: E402
                             same, start)
 
 LIBC = ctypes.CDLL(None, use_errno=True)

@@ -33,6 +33,7 @@
 #include "fetch-run.h"
 #include "fetch-sandbox.h"
 #include "file.h"
+#include "network.h"
 #include "retry.h"
 
 /*
@@ -400,13 +401,14 @@ int __wrap_qmr_fetch_update_run(struct qmr_tuf_client *client, const char *root,
 
 static int attack(int folder_fd)
 {
+	struct qmr_network servers = {.ca = (char *)""};
 	struct qmr_fetch_store store = {.fd = -1};
 	struct qmr_fetch_job job = {
 		.url = folder_fd < 0 ? "https://127.0.0.1:1/" : "file:/x",
 		.folder_fd = folder_fd,
 		.root = "{}",
 		.root_size = 2,
-		.network = {.ca = "", .stall_s = 5},
+		.network = {.servers = &servers, .stall_s = 5},
 		.deadline_ms = qmr_retry_now_ms() + 20000,
 		.store = &store,
 	};
