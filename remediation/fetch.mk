@@ -18,6 +18,9 @@ UNIT_TESTS += test-tuf-sandbox
 test-tuf-sandbox_SRCS := tests/unit/test-tuf-sandbox.c remediation/fetch-sandbox.c
 test-tuf-sandbox_LIBS := cmocka libseccomp
 
+UNIT_TESTS += test-fetch-folder
+test-fetch-folder_SRCS := tests/unit/test-fetch-folder.c remediation/fetch-folder.c remediation/fetch-source.c
+test-fetch-folder_LIBS := cmocka
 UNIT_TESTS += test-fetch-time
 test-fetch-time_SRCS := tests/unit/test-fetch-time.c remediation/fetch-time.c remediation/fetch-message.c $(TUF_SRCS)
 test-fetch-time_LIBS := cmocka jansson libcrypto
