@@ -88,8 +88,13 @@ void qmrctl_check_trust(struct qmrctl *ctl, struct qmrctl_finding *f)
 	struct qmr_error err = {0};
 	int r;
 
-	if (!ctl->config.upload_url[0] && !ctl->config.n_repository_urls)
-		return qmrctl_find(f, QMRCTL_OK, NULL, "no server is configured: nothing is sent, and no signed remediation fetched");
+	if (!ctl->config.upload_url[0] && !qmr_config_has_source(&ctl->config, "https:")) {
+		qmrctl_find(f, QMRCTL_OK, NULL, "no server is configured: nothing is sent, and no signed remediation fetched%s",
+			    ctl->config.n_repository_urls ? " but from a folder or stick" : "");
+		if (ctl->config.n_repository_urls)
+			judge_root(f, ctl->config.repository_root, now);
+		return;
+	}
 	r = qmr_child_run(argv, CHECK_MS, &output, OUTPUT_BYTES_MAX, &err);
 	if (r == QMR_EXIT_REFUSED || r == QMR_EXIT_FAILURE)
 		return qmrctl_find(f, QMRCTL_FAILED, advice, "'%s' check ended with exit code %d: a certificate cannot be used", DIAG_UPLOAD, r);

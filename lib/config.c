@@ -366,3 +366,11 @@ int qmr_config_load(const char *path, struct qmr_config *ret_config, struct qmr_
 		add_default_watch(ret_config);
 	return r;
 }
+
+int qmr_config_has_source(const struct qmr_config *config, const char *begin)
+{
+	for (size_t i = 0; i < config->n_repository_urls; i++)
+		if (!strncmp(config->repository_url[i], begin, strlen(begin)))
+			return 1;
+	return 0;
+}

@@ -87,6 +87,9 @@ void qmr_config_defaults(struct qmr_config *config);
  */
 int qmr_config_load(const char *path, struct qmr_config *ret_config, struct qmr_error *err) QMR_MUST_CHECK;
 
+/* 1 if a [repository] url begins so ("https:", "media:"). */
+int qmr_config_has_source(const struct qmr_config *config, const char *begin);
+
 /* The word used in files and logs. */
 const char *qmr_mode_name(int mode);
 const char *qmr_final_name(int final);

@@ -22,14 +22,6 @@
 /* Who reads it has no privilege: the modes are given, not taken from PID 1's umask. */
 #define OPTIONS "umask=0022,utf8"
 
-int qmr_config_has_source(const struct qmr_config *config, const char *begin)
-{
-	for (size_t i = 0; i < config->n_repository_urls; i++)
-		if (!strncmp(config->repository_url[i], begin, strlen(begin)))
-			return 1;
-	return 0;
-}
-
 static void mount_one(const char *device)
 {
 	const unsigned long flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOSYMFOLLOW;

@@ -12,9 +12,6 @@ struct qmr_media {
 	unsigned int n;
 };
 
-/* 1 if a [repository] url begins so ("https:", "media:"). */
-int qmr_config_has_source(const struct qmr_config *config, const char *begin);
-
 /*
  * Mounts the FAT file systems of removable disks, read-only, at QMR_MEDIA/NAME, in a child: what somebody brought along may be hostile to
  * the kernel too. Less than QMR_MEDIA_MAX of them, or none, is no failure.

@@ -124,7 +124,9 @@ static int read_all_trust(const struct qmr_config *config, const struct argument
 {
 	int r = read_root(config->repository_root, trust, err);
 
-	return r < 0 ? r : qmr_network_load(config, a->root ? a->root : "/", &trust->servers, err);
+	if (r < 0 || !qmr_config_has_source(config, "https:"))
+		return r;
+	return qmr_network_load(config, a->root ? a->root : "/", &trust->servers, err);
 }
 
 static void release_trust(struct trust *trust)

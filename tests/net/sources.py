@@ -361,6 +361,13 @@ def test_odd_files_on_a_stick(c):
     same("all of it a link", 5, fetch(c, "--media", media))
 
 
+def test_stick_alone_needs_no_ca(c):
+    media = stick(c)
+    conf = c.folder / "qmr.conf"
+    conf.write_text(conf.read_text().replace("ca.pem", "missing.pem"))
+    same("exit", 0, fetch(c, "--media", media))
+
+
 def test_names_in_a_folder(c):
     c.repo.targets = {"plans/a b#%ü.json": plan("fix")}
     start(c)
