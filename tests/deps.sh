@@ -9,7 +9,8 @@ cli="strace busybox-static dash groff-base python3 python3-jsonschema openssl e2
 # tests/cli/qmr-publish.py: any Node.js will do, Debian's own npm is for Debian's own.
 command -v node >/dev/null || cli="$cli nodejs"
 command -v npm >/dev/null || cli="$cli npm"
-net="python3-securesystemslib faketime python3-nacl python3-cryptography nginx-light libnginx-mod-http-dav-ext openssl curl zstd python3 iproute2"
+net="python3-securesystemslib python3-nacl python3-cryptography nginx-light libnginx-mod-http-dav-ext openssl curl zstd python3 iproute2
+	tinyproxy-bin microsocks faketime"
 vm="qemu-system-x86 qemu-utils ovmf mmdebstrap mtools systemd-boot-efi e2fsprogs dosfstools fdisk busybox-static
 	dhcpcd5 python3 openssl zstd kmod libasan8 libelf1 dnsmasq-base $net"
 bench="gcc libc6-dev strace efibootmgr cpio zstd xz-utils binutils curl time $vm"

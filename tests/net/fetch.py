@@ -3,14 +3,12 @@
 """remediation-fetch and what is around the verification: kept metadata, servers that misbehave, privilege.
 Usage: fetch.py -B BUILD [NAME ...]
 """
-import http.server
 import json
 import os
 import pathlib
 import shutil
 import signal
 import socket
-import ssl
 import stat
 import subprocess
 import sys
@@ -18,48 +16,8 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-from tuf_repository import ROLES, Repository, free_port, main, make_key, next_root, plan, same, start  # noqa: E402
-
-
-class Odd:
-    """Serves a folder, but answers paths that end in suffix by odd(handler, number of the request)."""
-
-    def __init__(self, certificate, folder, suffix, odd):
-        self.requests = 0
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *args):
-                pass
-
-            def do_GET(self):
-                if self.path.endswith(suffix):
-                    outer.requests += 1
-                    odd(self, outer.requests)
-                    return
-                path = folder / self.path.lstrip("/")
-                self.answer(path.read_bytes() if path.is_file() else None)
-
-            def answer(self, data):
-                self.send_response(404 if data is None else 200)
-                self.send_header("Content-Length", str(len(data or b"")))
-                self.end_headers()
-                self.wfile.write(data or b"")
-
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(f"{certificate}.pem", f"{certificate}.key")
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.server.handle_error = lambda *args: None
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        self.url = f"https://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
+from servers import Odd, free_port  # noqa: E402
+from tuf_repository import ROLES, Repository, main, make_key, next_root, plan, same, start  # noqa: E402
 
 
 class Names:
@@ -162,7 +120,7 @@ def test_hold(c):
     c.configure(url)
     publish(c, "remove", "00-stop.json")
     same("exit after the hold", 0, c.fetch())
-    same("no hold", False, (c.out / "hold.json").exists() or (c.metadata / "hold.json").exists())
+    same("no hold", False, (c.out / "hold.json").exists() or (c.metadata / "hold").exists())
     same("plans after the hold", ["01-fix.json"], c.plans())
 
 

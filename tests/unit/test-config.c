@@ -57,6 +57,32 @@ static void a_missing_file_gives_safe_defaults(void **unused)
 	assert_true(c.n_watch > 3);
 }
 
+static void sources_are_a_list_that_can_be_emptied(void **unused)
+{
+	struct qmr_config c;
+	char dropins[80];
+
+	write_file("qmr.conf", "[repository]\nurl = https://a/r\nurl = media:r\n[machine]\nbuilt = 4294967296\n");
+	assert_int_equal(qmr_config_load(path, &c, NULL), 0);
+	assert_int_equal(c.n_repository_urls, 2);
+	assert_string_equal(c.repository_url[0], "https://a/r");
+	assert_string_equal(c.repository_url[1], "media:r");
+	assert_int_equal(c.built_unix_s, 4294967296);
+	snprintf(dropins, sizeof(dropins), "%s/conf.d", folder);
+	assert_int_equal(mkdir(dropins, 0755), 0);
+	write_file("conf.d/1.conf", "[repository]\nurl =\nurl = https://b/r\n");
+	assert_int_equal(qmr_config_load(path, &c, NULL), 0);
+	assert_int_equal(c.n_repository_urls, 1);
+	assert_string_equal(c.repository_url[0], "https://b/r");
+	write_file("conf.d/1.conf", "[repository]\nurl = 3\nurl = 4\nurl = 5\nurl = 6\nurl = 7\nurl = 8\nurl = 9\n");
+	assert_int_equal(qmr_config_load(path, &c, NULL), -EINVAL);
+	write_file("conf.d/1.conf", "[machine]\nbuilt = -1\n");
+	assert_int_equal(qmr_config_load(path, &c, NULL), -EINVAL);
+	write_file("conf.d/1.conf", "[repository]\nurl =\n");
+	assert_int_equal(qmr_config_load(path, &c, NULL), 0);
+	assert_int_equal(c.n_repository_urls, 0);
+}
+
 static void dropins_win_in_order_of_name(void **unused)
 {
 	struct qmr_config c;
@@ -162,6 +188,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_missing_file_gives_safe_defaults, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(sources_are_a_list_that_can_be_emptied, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(dropins_win_in_order_of_name, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(lists_are_added_to, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(bad_lines_name_file_line_and_key, set_up, tear_down),

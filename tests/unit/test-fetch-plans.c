@@ -196,7 +196,7 @@ static void a_hold_stops_everything_and_is_remembered(void **unused)
 	assert_string_equal(outcome.order, "a ");
 	assert_false(is_there(root_fd, "hold.json"));
 	qmr_fetch_hold_keep(kept, root_fd);
-	assert_false(is_there(kept, "hold.json"));
+	assert_false(is_there(kept, "hold"));
 	qmr_fetch_hold_keep(kept, root_fd);
 	done(&outcome);
 
@@ -205,7 +205,7 @@ static void a_hold_stops_everything_and_is_remembered(void **unused)
 	assert_string_equal(outcome.order, "a ");
 	assert_int_equal(json_array_size(outcome.lists.refused), 1);
 	done(&outcome);
-	put("kept/hold.json", "{\"schema\":1,\"id\":\"x\",\"title\":\"t\"," YES ",\"actions\":[{\"type\":\"block-module\",\"module\":\"m\"}]}");
+	put("kept/hold", "{\"schema\":1,\"id\":\"x\",\"title\":\"t\"," YES ",\"actions\":[{\"type\":\"block-module\",\"module\":\"m\"}]}");
 	lists.hold = NULL;
 	qmr_fetch_hold_recall(kept, root_fd, &lists);
 	assert_null(lists.hold);
