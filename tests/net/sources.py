@@ -54,17 +54,11 @@ def won(c, *expected):
     same("url", c.report["sources"][len(expected) - 1]["url"], c.report["url"])
 
 
-def copy_of(c, name):
-    """A mirror of the repository as it is now; its URL."""
-    shutil.copytree(c.repo.folder, c.folder / name)
-    return f"https://127.0.0.1:{c.server.port}/{c.folder.name}/{name}"
-
-
 # --- mirrors ---
 
 def test_the_first_that_verifies_wins(c):
     start(c)
-    second = copy_of(c, "second")
+    second = c.mirror("second")
     configure(c, good(c), second)
     same("exit", 0, c.fetch())
     won(c, "ok")
@@ -92,7 +86,7 @@ def test_a_forged_mirror(c):
 
 def test_a_mirror_that_lacks_a_plan(c):
     start(c)
-    first = copy_of(c, "first")
+    first = c.mirror("first")
     shutil.rmtree(c.folder / "first/targets")
     configure(c, first, good(c))
     same("exit", 0, c.fetch())
@@ -110,7 +104,7 @@ def test_a_mirror_without_the_trusted_certificate(c):
 
 def test_a_stale_mirror_does_not_win_over_what_was_seen(c):
     start(c)
-    stale = copy_of(c, "stale")
+    stale = c.mirror("stale")
     c.repo.bump()
     c.repo.publish()
     configure(c, good(c))
@@ -124,10 +118,10 @@ def test_a_stale_mirror_does_not_win_over_what_was_seen(c):
 def test_a_mirror_is_measured_against_the_one_before(c):
     """The first has a newer root and timestamp, and lacks the rest: the second, an older copy, is refused."""
     start(c)
-    old = copy_of(c, "old")
+    old = c.mirror("old")
     c.repo.bump()
     next_root(c)
-    broken = copy_of(c, "broken")
+    broken = c.mirror("broken")
     (c.folder / "broken/metadata/2.snapshot.json").unlink()
     configure(c, broken, old)
     same("exit", 4, c.fetch())

@@ -220,6 +220,11 @@ class Case:
             f"[repository]\nurl = {url}\nroot = {self.folder}/root.json\n"
             f"[network]\nca = {self.shared}/{ca}.pem\ntransfer_timeout = {timeout}\n")
 
+    def mirror(self, name):
+        """A copy of what is published now, and its URL."""
+        shutil.copytree(self.repo.folder, self.folder / name)
+        return f"https://127.0.0.1:{self.server.port}/{self.folder.name}/{name}"
+
     def trust(self, data):
         (self.folder / "root.json").write_bytes(data)
 
