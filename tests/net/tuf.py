@@ -31,7 +31,7 @@ def test_good(c):
                     "not_matched": [], "refused_plans": []}, c.report)
     same("requests", ["metadata/2.root.json", "metadata/timestamp.json", "metadata/1.snapshot.json",
                       "metadata/1.targets.json", f"targets/plans/{digest}.10-fix.json"], c.requests())
-    same("kept", ["snapshot.json", "targets.json", "timestamp.json"], sorted(p.name for p in c.metadata.iterdir()))
+    same("kept", ["snapshot.json", "targets.json", "time", "timestamp.json"], sorted(p.name for p in c.metadata.iterdir()))
 
 
 def test_two_plans_in_order(c):
