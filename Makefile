@@ -93,6 +93,7 @@ install: all
 	install -d $(I)/lib/systemd/system $(I)/lib/qmr/checks.d/{required,wanted}.d $(DESTDIR)/etc/qmr/checks.d/{required,wanted}.d
 	install -m 0644 boot-hooks/checks.d-README $(DESTDIR)/etc/qmr/checks.d/README
 	install -m 0644 $(wildcard $(addprefix boot-hooks/systemd/qmr-*.,service timer path)) $(I)/lib/systemd/system
+	install -D -m 0644 -t $(I)/share/qmr docs/plan.schema.json
 	for section in 1 5 8; do for page in docs/man/*.$$section; do \
 		[ ! -f $$page ] || install -D -m 0644 -t $(I)/share/man/man$$section $$page || exit 1; done; done
 .PHONY: install

@@ -142,7 +142,7 @@ void qmrctl_check_network(struct qmrctl *ctl, struct qmrctl_finding *f)
 	struct adapters adapters;
 	int r;
 
-	if (!ctl->config.upload_url[0] && !ctl->config.repository_url[0])
+	if (!ctl->config.upload_url[0] && !qmr_config_has_source(&ctl->config, "https:"))
 		return qmrctl_find(f, QMRCTL_OK, NULL, "no server is configured, and none is needed");
 	if (!ctl->machine.esp_path[0] || qmrctl_image_examine(ctl, QMR_SLOT_FIRST, &image, NULL) < 0)
 		argv[4] = NULL; /* what one for the running kernel would hold */

@@ -88,8 +88,13 @@ void qmrctl_check_trust(struct qmrctl *ctl, struct qmrctl_finding *f)
 	struct qmr_error err = {0};
 	int r;
 
-	if (!ctl->config.upload_url[0] && !ctl->config.repository_url[0])
-		return qmrctl_find(f, QMRCTL_OK, NULL, "no server is configured: nothing is sent, and no signed remediation fetched");
+	if (!ctl->config.upload_url[0] && !qmr_config_has_source(&ctl->config, "https:")) {
+		qmrctl_find(f, QMRCTL_OK, NULL, "no server is configured: nothing is sent, and no signed remediation fetched%s",
+			    ctl->config.n_repository_urls ? " but from a folder or stick" : "");
+		if (ctl->config.n_repository_urls)
+			judge_root(f, ctl->config.repository_root, now);
+		return;
+	}
 	r = qmr_child_run(argv, CHECK_MS, &output, OUTPUT_BYTES_MAX, &err);
 	if (r == QMR_EXIT_REFUSED || r == QMR_EXIT_FAILURE)
 		return qmrctl_find(f, QMRCTL_FAILED, advice, "'%s' check ended with exit code %d: a certificate cannot be used", DIAG_UPLOAD, r);
@@ -97,6 +102,6 @@ void qmrctl_check_trust(struct qmrctl *ctl, struct qmrctl_finding *f)
 		return qmrctl_find(f, QMRCTL_UNKNOWN, NULL, "'%s' check: %s", DIAG_UPLOAD, err.code ? err.text : "failed");
 	qmrctl_find(f, QMRCTL_OK, NULL, "nothing ends within 30 days");
 	judge_certificates(f, json_object_get(json, "files"), now);
-	if (ctl->config.repository_url[0])
+	if (ctl->config.n_repository_urls)
 		judge_root(f, ctl->config.repository_root, now);
 }

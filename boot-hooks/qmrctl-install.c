@@ -54,13 +54,13 @@ int qmrctl_step_config(struct qmrctl *ctl, struct qmr_error *err)
 
 	if (r == 0 && c->upload_url[0])
 		r = require_pem(c->upload_certificate, "[upload] certificate", err);
-	if (r == 0 && c->repository_url[0])
+	if (r == 0 && c->n_repository_urls)
 		r = require_root_metadata(c->repository_root, err);
-	if (r == 0 && (c->upload_url[0] || c->repository_url[0]))
+	if (r == 0 && (c->upload_url[0] || qmr_config_has_source(c, "https:")))
 		r = require_pem(c->ca, "[network] ca", err);
 	if (r == 0)
 		qmrctl_say(ctl, "valid; mode %s, uploads %s, signed remediations %s", qmr_mode_name(c->mode),
-			   c->upload_url[0] ? "on" : "off", c->repository_url[0] ? "on" : "off");
+			   c->upload_url[0] ? "on" : "off", c->n_repository_urls ? "on" : "off");
 	return r;
 }
 

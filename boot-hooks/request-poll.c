@@ -320,7 +320,7 @@ static int do_poll(struct poll *p)
 		qmr_error_log("%s; no request is followed", err.text);
 		return QMR_EXIT_FAILURE;
 	}
-	if (!p->config.requests_poll || !p->config.repository_url[0] || p->config.mode == QMR_MODE_OFF) {
+	if (!p->config.requests_poll || p->config.n_repository_urls == 0 || p->config.mode == QMR_MODE_OFF) {
 		qmr_info("no requests are followed: %s", p->config.mode == QMR_MODE_OFF ? "the mode is off" :
 			 p->config.requests_poll ? "no [repository] url is configured" : "[requests] poll is not yes");
 		return QMR_EXIT_OK;

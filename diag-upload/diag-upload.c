@@ -12,8 +12,8 @@
 
 static const char usage[] =
 	"Usage: diag-upload pack --incident DIR --out FILE [--config FILE]\n"
-	"       diag-upload send --incident DIR [--spool DIR] [--config FILE]\n"
-	"       diag-upload send --spool DIR [--config FILE]\n"
+	"       diag-upload send --incident DIR [--spool DIR] [--root DIR] [--config FILE]\n"
+	"       diag-upload send --spool DIR [--root DIR] [--config FILE]\n"
 	"       diag-upload check [--config FILE]\n"
 	"\n"
 	"pack  writes the encrypted bundle of an incident to a file\n"
@@ -23,12 +23,13 @@ static const char usage[] =
 	"  --incident DIR  incident folder\n"
 	"  --out FILE      bundle to write (.tar.zst.cms)\n"
 	"  --spool DIR     where bundles wait that cannot be sent\n"
+	"  --root DIR      the system whose secrets are used (default /)\n"
 	"  --config FILE   configuration (default " QMR_CONFIG_PATH ")\n"
 	"  --help          this text\n"
 	"  --version       the version\n";
 
 struct arguments {
-	const char *incident, *out, *spool, *config;
+	const char *incident, *out, *spool, *root, *config;
 };
 
 static int exit_code(int r)
@@ -75,9 +76,9 @@ static int run_send(const struct arguments *a, const struct qmr_config *config)
 		return QMR_EXIT_NOTHING;
 	}
 	if (a->incident)
-		r = qmr_send_incident(config, a->incident, a->spool, &err);
+		r = qmr_send_incident(config, a->root, a->incident, a->spool, &err);
 	else
-		r = qmr_send_spool(config, a->spool, &err);
+		r = qmr_send_spool(config, a->root, a->spool, &err);
 	if (r < 0) {
 		qmr_error_log("%s; %s", err.text,
 			      a->spool ? "what was not sent waits in the spool, if it could be written" :
@@ -118,12 +119,12 @@ static int parse(int argc, char *argv[], struct arguments *a)
 {
 	static const struct option options[] = {
 		{"incident", required_argument, NULL, 'i'}, {"out", required_argument, NULL, 'o'},
-		{"spool", required_argument, NULL, 's'},    {"config", required_argument, NULL, 'c'},
+		{"spool", required_argument, NULL, 's'},    {"root", required_argument, NULL, 'r'}, {"config", required_argument, NULL, 'c'},
 		{"help", no_argument, NULL, 'h'},           {"version", no_argument, NULL, 'v'},
 		{NULL, 0, NULL, 0},
 	};
-	const char **const values[] = {&a->incident, &a->out, &a->spool, &a->config};
-	static const char letters[] = "iosc";
+	const char **const values[] = {&a->incident, &a->out, &a->spool, &a->root, &a->config};
+	static const char letters[] = "iosrc";
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -147,7 +148,7 @@ static int parse(int argc, char *argv[], struct arguments *a)
 
 int main(int argc, char *argv[])
 {
-	struct arguments arguments = {.config = QMR_CONFIG_PATH};
+	struct arguments arguments = {.root = "/", .config = QMR_CONFIG_PATH};
 	static struct qmr_config config;
 	struct qmr_error err = {0};
 	int command;

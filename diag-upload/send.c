@@ -9,11 +9,13 @@
 
 #include "bundle.h"
 #include "cleanup.h"
+#include "clock.h"
 #include "envelope.h"
 #include "file.h"
 #include "hash.h"
 #include "json.h"
 #include "log.h"
+#include "retry.h"
 #include "spool.h"
 #include "transfer.h"
 
@@ -65,13 +67,14 @@ int qmr_send_pack(const struct qmr_config *config, const char *incident, const c
 	return r;
 }
 
-static struct qmr_transfer make_transfer(const struct qmr_config *config)
+static struct qmr_transfer make_transfer(const struct qmr_config *config, const char *root)
 {
 	int stall_s = config->transfer_s / 4;
 
 	return (struct qmr_transfer){
-		.ca = config->ca,
-		.deadline_ms = qmr_transfer_now_ms() + (int64_t)config->transfer_s * 1000,
+		.config = config,
+		.root = root,
+		.deadline_ms = qmr_clock_ms() + (int64_t)config->transfer_s * 1000,
 		.stall_s = stall_s < 2 ? 2 : stall_s > STALL_MAX_S ? STALL_MAX_S : stall_s,
 	};
 }
@@ -155,9 +158,10 @@ static void clear_spool(const struct qmr_config *config, const struct qmr_transf
 		qmr_warning("%s; the rest stays in the spool", err.text);
 }
 
-int qmr_send_incident(const struct qmr_config *config, const char *incident, const char *spool, struct qmr_error *err)
+int qmr_send_incident(const struct qmr_config *config, const char *root, const char *incident, const char *spool,
+		      struct qmr_error *err)
 {
-	struct qmr_transfer transfer = make_transfer(config);
+	struct qmr_transfer transfer = make_transfer(config, root);
 	cleanup_close int fd = open_incident(incident, err);
 	char name[QMR_BUNDLE_NAME], url[1024];
 	struct qmr_error why = {0}, failed = {0};
@@ -191,9 +195,9 @@ int qmr_send_incident(const struct qmr_config *config, const char *incident, con
 	return 0;
 }
 
-int qmr_send_spool(const struct qmr_config *config, const char *spool, struct qmr_error *err)
+int qmr_send_spool(const struct qmr_config *config, const char *root, const char *spool, struct qmr_error *err)
 {
-	struct qmr_transfer transfer = make_transfer(config);
+	struct qmr_transfer transfer = make_transfer(config, root);
 	struct flush flush = {.config = config, .transfer = &transfer};
 	cleanup_close int fd = open(spool, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	int r;

@@ -10,14 +10,14 @@ int qmr_send_pack(const struct qmr_config *config, const char *incident, const c
 		  struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Sends an incident's bundle and writes upload.json into its folder. What cannot be sent goes to spool (NULL: nowhere).
+ * Sends an incident's bundle and writes upload.json into its folder. root: the system whose secrets are used. What cannot be sent goes to spool (NULL: nowhere).
  * After a success the rest of the spool is sent as well, as far as the time reaches. Errors of qmr_transfer_put(), and
  * -EBADMSG.
  */
-int qmr_send_incident(const struct qmr_config *config, const char *incident, const char *spool,
+int qmr_send_incident(const struct qmr_config *config, const char *root, const char *incident, const char *spool,
 		      struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Sends what is spooled and removes what was sent. Returns how many were sent; the first failure ends it. */
-int qmr_send_spool(const struct qmr_config *config, const char *spool, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_send_spool(const struct qmr_config *config, const char *root, const char *spool, struct qmr_error *err) QMR_MUST_CHECK;
 
 #endif

@@ -5,14 +5,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "log.h"
+#include "network.h"
+#include "retry.h"
 
-#define PAUSE_FIRST_MS 1000
-#define PAUSE_MAX_MS 30000
 #define CONNECT_MS 20000
 #define ANSWER_BYTES_MAX 65536 /* nobody reads it */
 #define SLOW_BYTES_PER_S 64
@@ -32,14 +31,6 @@ static void cleanup_easy(CURL **curl)
 static void cleanup_slist(struct curl_slist **list)
 {
 	curl_slist_free_all(*list);
-}
-
-int64_t qmr_transfer_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static size_t read_upload(char *buffer, size_t size, size_t n, void *user)
@@ -72,7 +63,8 @@ static size_t drop_answer(char *data, size_t size, size_t n, void *user)
 	return *total > ANSWER_BYTES_MAX ? 0 : size * n;
 }
 
-static int set_common(CURL *curl, const struct qmr_transfer *transfer, const char *url, int64_t left_ms, size_t *answer)
+static int set_common(CURL *curl, const struct qmr_transfer *transfer, const struct qmr_network *servers, const char *url,
+		      int64_t left_ms, size_t *answer)
 {
 	CURLcode r = curl_easy_setopt(curl, CURLOPT_URL, url);
 
@@ -81,8 +73,6 @@ static int set_common(CURL *curl, const struct qmr_transfer *transfer, const cha
 	r |= curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	r |= curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L);
 	r |= curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L);
-	r |= curl_easy_setopt(curl, CURLOPT_CAINFO, transfer->ca);
-	r |= curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
 	r |= curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 	r |= curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)left_ms);
 	r |= curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)(left_ms < CONNECT_MS ? left_ms : CONNECT_MS));
@@ -91,7 +81,7 @@ static int set_common(CURL *curl, const struct qmr_transfer *transfer, const cha
 	r |= curl_easy_setopt(curl, CURLOPT_USERAGENT, "qmr/" QMR_VERSION);
 	r |= curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, drop_answer);
 	r |= curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
-	return r == CURLE_OK ? 0 : -ENOMEM;
+	return r == CURLE_OK ? qmr_network_set(servers, curl) : -ENOMEM;
 }
 
 static enum verdict judge_answer(long status)
@@ -153,7 +143,7 @@ static enum verdict perform(CURL *curl, const char *url, struct qmr_error *err)
 	return verdict;
 }
 
-static enum verdict try_put(const struct qmr_transfer *transfer, const char *url, const void *data, size_t size,
+static enum verdict try_put(const struct qmr_transfer *transfer, const struct qmr_network *servers, const char *url, const void *data, size_t size,
 			    int64_t left_ms, struct qmr_error *err)
 {
 	QMR_CLEANUP(cleanup_easy) CURL *curl = curl_easy_init();
@@ -166,7 +156,7 @@ static enum verdict try_put(const struct qmr_transfer *transfer, const char *url
 	headers = curl_slist_append(NULL, "If-None-Match: *");
 	more = headers ? curl_slist_append(headers, "Expect:") : NULL; /* one round trip less; retries are ours */
 	more = more ? curl_slist_append(headers, "Content-Type: application/cms") : NULL;
-	if (!curl || !more || set_common(curl, transfer, url, left_ms, &answer) < 0) {
+	if (!curl || !more || set_common(curl, transfer, servers, url, left_ms, &answer) < 0) {
 		(void)qmr_error_set(err, -ENOMEM, "sending to '%s': out of memory", url);
 		return FINAL;
 	}
@@ -184,65 +174,63 @@ static enum verdict try_put(const struct qmr_transfer *transfer, const char *url
 	return perform(curl, url, err);
 }
 
-static int exists(const struct qmr_transfer *transfer, const char *url, int64_t left_ms)
+static int exists(const struct qmr_transfer *transfer, const struct qmr_network *servers, const char *url, int64_t left_ms)
 {
 	QMR_CLEANUP(cleanup_easy) CURL *curl = curl_easy_init();
 	size_t answer = 0;
 	long status = 0;
 
-	if (!curl || left_ms <= 0 || set_common(curl, transfer, url, left_ms, &answer) < 0 ||
+	if (!curl || left_ms <= 0 || set_common(curl, transfer, servers, url, left_ms, &answer) < 0 ||
 	    curl_easy_setopt(curl, CURLOPT_NOBODY, 1L) != CURLE_OK)
 		return 0;
 	return curl_easy_perform(curl) == CURLE_OK &&
 	       curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK && status == 200;
 }
 
-/* Between half of pause and all of it: many machines that fail together shall not come back together. */
-static int64_t jitter(int64_t pause_ms)
+static int put(const struct qmr_transfer *transfer, const struct qmr_network *servers, const char *url, const void *data,
+	       size_t size, struct qmr_error *err)
 {
-	uint32_t random = 0;
+	struct qmr_retry retry;
+	struct qmr_error why = {0};
 
-	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
-		random = (uint32_t)qmr_transfer_now_ms();
-	return pause_ms / 2 + (int64_t)(random % (uint32_t)(pause_ms / 2 + 1));
-}
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+		return qmr_error_set(err, -EIO, "starting libcurl failed");
+	qmr_retry_begin(&retry, qmr_retry_seed(url));
+	for (;;) {
+		int64_t wait_ms, left_ms = transfer->deadline_ms - qmr_clock_ms();
+		enum verdict verdict;
 
-static void pause_for(int64_t ms)
-{
-	struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-
-	while (nanosleep(&time, &time) < 0 && errno == EINTR)
-		;
+		if (left_ms <= 0)
+			break;
+		verdict = try_put(transfer, servers, url, data, size, left_ms, &why);
+		left_ms = transfer->deadline_ms - qmr_clock_ms();
+		if (verdict == SENT || (verdict == CONFLICT && exists(transfer, servers, url, left_ms)))
+			return 0;
+		if (verdict != AGAIN)
+			return qmr_error_set(err, why.code, "%s", why.text);
+		wait_ms = qmr_retry_next_ms(&retry, 0);
+		if (wait_ms >= left_ms)
+			break;
+		qmr_info("%s; trying again in %lld ms", why.text, (long long)wait_ms);
+		qmr_retry_sleep(wait_ms);
+	}
+	return qmr_error_set(err, -ETIMEDOUT, "%s", *why.text ? why.text : "sending: no time was left");
 }
 
 int qmr_transfer_put(const struct qmr_transfer *transfer, const char *url, const void *data, size_t size,
 		     struct qmr_error *err)
 {
-	int64_t pause_ms = PAUSE_FIRST_MS;
+	struct qmr_network servers;
 	struct qmr_error why = {0};
+	int r;
 
 	if (strncmp(url, "https://", 8))
 		return qmr_error_set(err, -EINVAL, "sending to '%s': only https is used", url);
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-		return qmr_error_set(err, -EIO, "starting libcurl failed");
-	for (;;) {
-		int64_t wait_ms, left_ms = transfer->deadline_ms - qmr_transfer_now_ms();
-		enum verdict verdict;
-
-		if (left_ms <= 0)
-			break;
-		verdict = try_put(transfer, url, data, size, left_ms, &why);
-		left_ms = transfer->deadline_ms - qmr_transfer_now_ms();
-		if (verdict == SENT || (verdict == CONFLICT && exists(transfer, url, left_ms)))
-			return 0;
-		if (verdict != AGAIN)
-			return qmr_error_set(err, why.code, "%s", why.text);
-		wait_ms = jitter(pause_ms);
-		if (wait_ms >= left_ms)
-			break;
-		qmr_info("%s; trying again in %lld ms", why.text, (long long)wait_ms);
-		pause_for(wait_ms);
-		pause_ms = pause_ms * 2 < PAUSE_MAX_MS ? pause_ms * 2 : PAUSE_MAX_MS;
-	}
-	return qmr_error_set(err, -ETIMEDOUT, "%s", *why.text ? why.text : "sending: no time was left");
+	r = qmr_network_load(transfer->config, transfer->root, &servers, &why);
+	if (r == 0)
+		r = put(transfer, &servers, url, data, size, err);
+	else /* nobody can be trusted without it */
+		r = qmr_error_set(err, r == -EINVAL ? r : -EKEYREJECTED, "sending to '%s': %s", url, why.text);
+	qmr_network_done(&servers);
+	return r;
 }

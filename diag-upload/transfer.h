@@ -7,21 +7,22 @@
 
 #include "error.h"
 
-/* The only file that knows libcurl. HTTPS only, TLS 1.2 or newer, one CA file, no redirects. */
+/* The only file that knows libcurl, beside lib/network.c. HTTPS only, TLS 1.2 or newer, one CA file, no redirects. */
+
+struct qmr_config;
 
 struct qmr_transfer {
-	const char *ca;      /* PEM file of the CA that servers are checked against */
+	const struct qmr_config *config; /* CA, proxy, client certificate */
+	const char *root;    /* of the system whose secrets are used */
 	int64_t deadline_ms; /* CLOCK_MONOTONIC, for all attempts together */
 	int stall_s;         /* an attempt without progress for so long is given up */
 };
 
-/* Milliseconds of CLOCK_MONOTONIC. */
-int64_t qmr_transfer_now_ms(void);
-
 /*
  * PUTs data to url with "If-None-Match: *", again after network errors, 429 and 5xx, with growing random pauses, until
  * the deadline. 0 if the server has it now or had it before (200, 201, 204, 412; 409 where a HEAD finds it). -EPROTO: any
- * other answer, final. -EKEYREJECTED: the server could not prove who it is, final. -EINVAL: url is not https.
+ * other answer, final. -EKEYREJECTED: the server could not prove who it is, final. -EINVAL: url or
+ * proxy cannot be used. -EKEYREJECTED too: there is no CA.
  * -ETIMEDOUT: nothing better until the deadline. The message names the last reason.
  */
 int qmr_transfer_put(const struct qmr_transfer *transfer, const char *url, const void *data, size_t size,

@@ -104,7 +104,7 @@ int qmr_trust_print(const struct qmr_config *config, struct qmr_error *err)
 		if (r == 0)
 			r = append(list, "upload", config->upload_certificate, err);
 	}
-	if (r == 0 && (config->upload_url[0] || config->repository_url[0]))
+	if (r == 0 && (config->upload_url[0] || qmr_config_has_source(config, "https:")))
 		r = append(list, "ca", config->ca, err);
 	if (r < 0)
 		return r;

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,8 +81,9 @@ static int is_plain(const char *text)
 	return text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+~-")] == '\0';
 }
 
-static int add_machine(struct qmr_image *image, const struct qmr_config *config, struct qmr_error *err)
+int qmr_content_add_machine(struct qmr_image *image, const struct qmr_config *config, struct qmr_error *err)
 {
+	char built[24];
 	const struct {
 		const char *key, *value;
 	} lines[] = {
@@ -89,10 +91,12 @@ static int add_machine(struct qmr_image *image, const struct qmr_config *config,
 		{"root_fstype", config->root_fstype},
 		{"esp_uuid", config->esp_uuid},
 		{"kernel", config->machine_kernel},
+		{"built", built},
 	};
 	char text[512] = "[machine]\n";
 	size_t used = strlen(text);
 
+	snprintf(built, sizeof(built), "%" PRId64, config->built_unix_s);
 	for (size_t i = 0; i < COUNT(lines); i++) {
 		if (!is_plain(lines[i].value))
 			return qmr_error_set(err, -EINVAL, "[machine] %s: '%s' is not one plain word", lines[i].key,
@@ -119,6 +123,7 @@ struct tree {
 static int add_config_file(struct tree *tree, int fd, const char *path, struct qmr_error *err)
 {
 	cleanup_free char *data = NULL;
+	struct stat st;
 	size_t size;
 	int r = qmr_file_read_fd(fd, path, CONFIG_FILE_BYTES_MAX, &data, &size, err);
 
@@ -130,7 +135,15 @@ static int add_config_file(struct tree *tree, int fd, const char *path, struct q
 				     "it elsewhere", path);
 	if (++tree->n_files > CONFIG_FILES_MAX)
 		return qmr_error_set(err, -E2BIG, "'/etc/qmr' holds more than %d files", CONFIG_FILES_MAX);
+	if (fstat(fd, &st) == 0 && st.st_mtim.tv_sec > tree->image->newest_unix_s)
+		tree->image->newest_unix_s = st.st_mtim.tv_sec;
 	return qmr_image_add_data(tree->image, path, 0644, data, size, err);
+}
+
+/* The image has its own machine.conf, and everybody can read it: it gets no secrets. */
+static int is_left_out(const char *path)
+{
+	return !strcmp(path, "etc/qmr/machine.conf") || !strcmp(path, "etc/qmr/secrets");
 }
 
 static int is_conf(const char *name)
@@ -169,6 +182,8 @@ static int add_config_tree(struct tree *tree, int dir_fd, const char *path, int 
 		if (entry->d_name[0] == '.')
 			continue;
 		snprintf(below, sizeof(below), "%.3000s/%s", path, entry->d_name);
+		if (is_left_out(below))
+			continue;
 		fd = open_config(tree, dirfd(dir), entry->d_name, below, err);
 		if (fd < 0)
 			r = fd;
@@ -218,14 +233,11 @@ static int add_root_config(struct tree *tree, const char *path, struct qmr_error
 	return dir_fd < 0 ? 0 : add_config_tree(tree, dir_fd, path, 0, err);
 }
 
-int qmr_content_add(struct qmr_image *image, const struct qmr_config *config, const char *config_path,
-		    struct qmr_error *err)
+int qmr_content_add(struct qmr_image *image, const char *config_path, struct qmr_error *err)
 {
 	struct tree tree = {.image = image};
 	int r = add_fixed(image, err);
 
-	if (r == 0) /* first: an entry that is there stays, so the root's own machine.conf is passed over */
-		r = add_machine(image, config, err);
 	if (r == 0)
 		r = qmr_image_add_dir(image, "etc/qmr", 0755, err);
 	if (r == 0 && config_path) {

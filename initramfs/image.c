@@ -266,6 +266,21 @@ static int write_entry(const struct qmr_image_entry *entry, struct qmr_newc *new
 	return r;
 }
 
+int64_t qmr_image_newest(const struct qmr_image *image)
+{
+	int64_t newest = image->newest_unix_s;
+
+	for (size_t i = 0; i < image->n_entries; i++) {
+		const char *source = image->entries[i].source;
+		cleanup_close int fd = source ? qmr_file_open_in_root(image->root_fd, source, O_PATH, 0, NULL) : -1;
+		struct stat st;
+
+		if (fd >= 0 && fstat(fd, &st) == 0 && st.st_mtim.tv_sec > newest)
+			newest = st.st_mtim.tv_sec;
+	}
+	return newest;
+}
+
 int qmr_image_write(const struct qmr_image *image, uint32_t mtime_unix_s, qmr_sink_fn *sink, void *user,
 		    struct qmr_error *err)
 {

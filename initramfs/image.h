@@ -29,6 +29,7 @@ struct qmr_image {
 	int root_fd; /* borrowed; sources are opened below it */
 	struct qmr_image_entry *entries;
 	size_t n_entries, room;
+	int64_t newest_unix_s; /* when what was read for data last changed; kept by who reads it */
 };
 
 /* Frees the list; a zeroed one is fine. */
@@ -50,6 +51,9 @@ int qmr_image_add_link(struct qmr_image *image, const char *path, const char *ta
 		       struct qmr_error *err) QMR_MUST_CHECK;
 int qmr_image_add_device(struct qmr_image *image, const char *path, mode_t mode, uint32_t major, uint32_t minor,
 			 struct qmr_error *err) QMR_MUST_CHECK;
+
+/* When the newest of all that is in the image last changed: newest_unix_s, or a source's time. */
+int64_t qmr_image_newest(const struct qmr_image *image);
 
 /*
  * Writes the list as a newc archive, trailer included; the same list gives the same bytes. A source that changes size

@@ -127,19 +127,33 @@ static uint32_t source_date(void)
 	return value > UINT32_MAX ? 0 : (uint32_t)value;
 }
 
-static int fill(const struct options *options, const struct qmr_config *config, const char *release, struct qmr_image *image,
+/*
+ * The image is no older than the newest of its files, and that is the same for the same input, which the clock is not. The clock is the limit:
+ * a file from the future would put the image there.
+ */
+static int64_t built(const struct qmr_image *image)
+{
+	int64_t newest = qmr_image_newest(image), now = time(NULL);
+
+	if (source_date())
+		return source_date();
+	return newest < now ? newest : now;
+}
+
+static int fill(const struct options *options, struct qmr_config *config, const char *release, struct qmr_image *image,
 		struct totals *totals, struct qmr_error *err)
 {
-	int r = qmr_content_add(image, config, options->config, err);
+	int r = qmr_content_add(image, options->config, err);
 
 	if (r == 0)
 		r = qmr_programs_add(image, err);
 	if (r == 0)
 		r = qmr_modules_add(image, release, &totals->modules, &totals->firmware, err);
-	return r;
+	config->built_unix_s = built(image);
+	return r < 0 ? r : qmr_content_add_machine(image, config, err);
 }
 
-static int build_initrd(const struct options *options, const struct qmr_config *config, int root_fd,
+static int build_initrd(const struct options *options, struct qmr_config *config, int root_fd,
 			const char *release, struct qmr_compress *compress, struct totals *totals,
 			struct qmr_error *err)
 {

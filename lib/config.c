@@ -8,6 +8,7 @@
 #include <ini.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -18,7 +19,20 @@
 #define FILE_BYTES_MAX 65536
 #define DROPINS_MAX 64
 
-enum type { TYPE_INT, TYPE_BOOL, TYPE_TEXT, TYPE_PATH, TYPE_MODE, TYPE_FINAL, TYPE_WATCH, TYPE_PROTECT, TYPE_LABEL, TYPE_AGE };
+enum type {
+	TYPE_INT,
+	TYPE_BOOL,
+	TYPE_TEXT,
+	TYPE_PATH,
+	TYPE_MODE,
+	TYPE_FINAL,
+	TYPE_WATCH,
+	TYPE_PROTECT,
+	TYPE_LABEL,
+	TYPE_AGE,
+	TYPE_SOURCE,
+	TYPE_UNIX_S,
+};
 
 struct key {
 	const char *section, *name;
@@ -62,9 +76,13 @@ static const struct key keys[] = {
 	INT("watchdog", "runtime", watchdog_runtime_s, 10, 600, "60"),
 	TEXT("upload", "url", TYPE_TEXT, upload_url, ""),
 	TEXT("upload", "certificate", TYPE_PATH, upload_certificate, "/etc/qmr/trust/upload-cert.pem"),
-	TEXT("repository", "url", TYPE_TEXT, repository_url, ""),
+	OTHER("repository", "url", TYPE_SOURCE, repository_url, NULL),
 	TEXT("repository", "root", TYPE_PATH, repository_root, "/etc/qmr/trust/root.json"),
 	TEXT("network", "ca", TYPE_PATH, ca, "/etc/qmr/trust/ca.pem"),
+	TEXT("network", "proxy", TYPE_TEXT, proxy, ""),
+	TEXT("network", "proxy_user", TYPE_PATH, proxy_user, "/etc/qmr/secrets/proxy-user"),
+	TEXT("network", "client", TYPE_PATH, client, "/etc/qmr/secrets/client.pem"),
+	INT("network", "stall", stall_s, 1, 600, "20"),
 	INT("network", "timeout", network_s, 1, 3600, "60"),
 	INT("network", "transfer_timeout", transfer_s, 1, 86400, "300"),
 	OTHER("requests", "poll", TYPE_BOOL, requests_poll, "no"),
@@ -74,6 +92,7 @@ static const struct key keys[] = {
 	TEXT("machine", "root_uuid", TYPE_TEXT, root_uuid, ""),
 	TEXT("machine", "root_fstype", TYPE_TEXT, root_fstype, ""),
 	TEXT("machine", "esp_uuid", TYPE_TEXT, esp_uuid, ""),
+	OTHER("machine", "built", TYPE_UNIX_S, built_unix_s, "0"),
 	INT("machine", "tries", machine_tries, 0, 99, "0"),
 	OTHER("machine", "tries_added", TYPE_BOOL, tries_added, "no"),
 	OTHER("machine", "panic_added", TYPE_BOOL, panic_added, "no"),
@@ -216,6 +235,32 @@ static int add_protection(struct qmr_config *config, const char *value)
 	return -EINVAL;
 }
 
+/* An empty one empties the list, so that a file of conf.d can replace it. */
+static int add_source(struct qmr_config *config, const char *value)
+{
+	size_t length = strlen(value);
+
+	if (length == 0) {
+		config->n_repository_urls = 0;
+		config->repository_url[0][0] = '\0';
+		return 0;
+	}
+	if (config->n_repository_urls == QMR_CONFIG_SOURCES_MAX || length >= sizeof(config->repository_url[0]))
+		return -EINVAL;
+	memcpy(config->repository_url[config->n_repository_urls++], value, length + 1);
+	return 0;
+}
+
+static int set_unix_s(const char *value, int64_t *ret)
+{
+	size_t digits = strspn(value, "0123456789");
+
+	if (digits == 0 || digits > 11 || value[digits])
+		return -EINVAL;
+	*ret = strtoll(value, NULL, 10);
+	return 0;
+}
+
 /* Sets one key; why is a static text that says what would have been right. */
 static int set_key(struct qmr_config *config, const struct key *key, const char *value, const char **why)
 {
@@ -247,6 +292,12 @@ static int set_key(struct qmr_config *config, const struct key *key, const char 
 	case TYPE_AGE:
 		*why = "not LABEL HOURS or * HOURS with at most 8760 hours, or more than 16 of them";
 		return add_age(config, value);
+	case TYPE_SOURCE:
+		*why = "too long, or more than 8 of them";
+		return add_source(config, value);
+	case TYPE_UNIX_S:
+		*why = "not a time in seconds since 1970";
+		return set_unix_s(value, field);
 	case TYPE_PATH:
 	case TYPE_TEXT:
 		*why = key->type == TYPE_PATH ? "not an absolute path, or too long" : "too long";
@@ -415,4 +466,12 @@ int qmr_config_load(const char *path, struct qmr_config *ret_config, struct qmr_
 	else if (ret_config->n_watch == 0)
 		add_default_watch(ret_config);
 	return r;
+}
+
+int qmr_config_has_source(const struct qmr_config *config, const char *begin)
+{
+	for (size_t i = 0; i < config->n_repository_urls; i++)
+		if (!strncmp(config->repository_url[i], begin, strlen(begin)))
+			return 1;
+	return 0;
 }

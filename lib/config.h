@@ -3,6 +3,7 @@
 #define QMR_CONFIG_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "error.h"
 
@@ -10,6 +11,7 @@
 #define QMR_CONFIG_PATHS_MAX 64
 #define QMR_CONFIG_LABELS_MAX 16
 #define QMR_CONFIG_LABEL 64 /* with NUL */
+#define QMR_CONFIG_SOURCES_MAX 8
 
 enum qmr_mode { QMR_MODE_OFF, QMR_MODE_OBSERVE, QMR_MODE_COLLECT, QMR_MODE_ASK, QMR_MODE_AUTOMATIC };
 enum qmr_protected { QMR_PROTECTED_MODULE, QMR_PROTECTED_PACKAGE, QMR_PROTECTED_PATH };
@@ -68,9 +70,14 @@ struct qmr_config {
 	/* [upload], [repository] */
 	char upload_url[512];       /* empty: nothing is uploaded */
 	char upload_certificate[256]; /* PEM, bundles are encrypted to it; default /etc/qmr/trust/upload-cert.pem */
-	char repository_url[512];   /* empty: no signed remediation */
+	char repository_url[QMR_CONFIG_SOURCES_MAX][192]; /* tried in order; the first empty: no signed remediation */
+	size_t n_repository_urls;
 	char repository_root[256];  /* default /etc/qmr/trust/root.json */
 	char ca[256];               /* [network] ca, PEM; default /etc/qmr/trust/ca.pem */
+	char proxy[192];            /* [network] proxy; empty: the environment's */
+	char proxy_user[256];       /* its file of "user:password"; default /etc/qmr/secrets/proxy-user */
+	char client[256];           /* PEM file of a client's certificate and key; default /etc/qmr/secrets/client.pem */
+	int stall_s;                /* [network] stall, an attempt to fetch without progress for so long is given up, default 20 */
 	int network_s;              /* [network] timeout, deadline for an address, default 60 */
 	int transfer_s;             /* [network] transfer_timeout, deadline for one upload or fetch, default 300 */
 	/* [requests] */
@@ -84,6 +91,7 @@ struct qmr_config {
 	char root_uuid[64];
 	char root_fstype[32];
 	char esp_uuid[64];
+	int64_t built_unix_s;       /* [machine] built, when the recovery image was; 0: not known, or this is none */
 	int machine_tries;          /* boot counters are kept on this machine's entries; full count, 0: they are not */
 	int tries_added;            /* /etc/kernel/tries is qmrctl install's, not the owner's */
 	int panic_added;            /* panic= on the kernel command line is qmrctl install's, not the owner's */
@@ -103,6 +111,9 @@ void qmr_config_defaults(struct qmr_config *config);
  * and config holds the defaults: callers in the boot path go on with them, all others stop.
  */
 int qmr_config_load(const char *path, struct qmr_config *ret_config, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* 1 if a [repository] url begins so ("https:", "media:"). */
+int qmr_config_has_source(const struct qmr_config *config, const char *begin);
 
 /* The word used in files and logs. */
 const char *qmr_mode_name(int mode);

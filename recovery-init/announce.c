@@ -38,7 +38,10 @@ static void print_plan(const struct qmr_recovery *recovery)
 	qmr_console_print("By the policy of its owner (mode %s): %s.\n", qmr_mode_name(recovery->mode),
 			  what[recovery->mode]);
 	qmr_console_print("Sent, encrypted to the owner:  %s\n", c->upload_url[0] ? c->upload_url : "nothing");
-	qmr_console_print("Signed remediations from:      %s\n", c->repository_url[0] ? c->repository_url : "nowhere");
+	qmr_console_print("Signed remediations from:      %s", c->n_repository_urls ? c->repository_url[0] : "nowhere");
+	if (c->n_repository_urls > 1)
+		qmr_console_print(", and %zu more", c->n_repository_urls - 1);
+	qmr_console_print("\n");
 	qmr_console_print("Revert without a signed plan:  %s\n\n", c->local_rollback ? "yes" : "no");
 }
 

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,9 @@
 #include "child.h"
 #include "cleanup.h"
 #include "drivers.h"
+#include "file.h"
 #include "log.h"
+#include "media.h"
 #include "root.h"
 #include "timeline.h"
 
@@ -40,6 +43,7 @@ struct search {
 	const struct qmr_config *config;
 	struct qmr_devices found;
 	unsigned int n_roots;
+	struct qmr_media *media; /* NULL: they are not wanted */
 };
 
 /* One value of a probed device, "" if it has none. */
@@ -50,11 +54,45 @@ static const char *value(blkid_probe probe, const char *name)
 	return blkid_probe_lookup_value(probe, name, &data, NULL) == 0 ? data : "";
 }
 
-static void judge(struct search *search, const char *device, blkid_probe probe)
+/* On a USB bus, or said to be by its disk: a partition's own folder lies in that of its disk. */
+static int is_removable(const char *name)
+{
+	char path[PATH_MAX], *place;
+	int is_usb;
+
+	snprintf(path, sizeof(path), BLOCK "/%s", name);
+	place = realpath(path, NULL);
+	is_usb = place && strstr(place, "/usb");
+	free(place);
+	for (int i = 0; i < 2 && !is_usb; i++) {
+		cleanup_free char *text = NULL;
+		size_t size;
+
+		snprintf(path, sizeof(path), BLOCK "/%s/%sremovable", name, i ? "../" : "");
+		is_usb = qmr_file_read(AT_FDCWD, path, 8, &text, &size, NULL) == 0 && text[0] == '1';
+	}
+	return is_usb;
+}
+
+/* FAT alone: what sticks have, and what this kernel can read without a module of the broken system's choice. */
+static void add_medium(struct search *search, const char *name, const char *device, const char *uuid, const char *type)
+{
+	const struct qmr_config *config = search->config;
+	struct qmr_media *media = search->media;
+
+	if (media->n == QMR_MEDIA_MAX || strcmp(type, "vfat") || strchr(name, '!') || !is_removable(name) ||
+	    (*uuid && (!strcasecmp(uuid, config->esp_uuid) || !strcasecmp(uuid, config->root_uuid))))
+		return;
+	snprintf(media->devices[media->n++], QMR_DEVICE_BYTES, "%s", device);
+}
+
+static void judge(struct search *search, const char *name, const char *device, blkid_probe probe)
 {
 	const struct qmr_config *config = search->config;
 	const char *uuid = value(probe, "UUID"), *type = value(probe, "TYPE");
 
+	if (search->media)
+		add_medium(search, name, device, uuid, type);
 	if (!strcmp(type, "swsuspend"))
 		search->found.suspended = 1;
 	if (!strcmp(type, "crypto_LUKS"))
@@ -85,7 +123,7 @@ static void look_at(struct search *search, const char *name)
 	(void)blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_UUID | BLKID_SUBLKS_TYPE);
 	/* An ambivalent device (two signatures) is nobody's: -2, and it has no values. */
 	if (blkid_do_safeprobe(probe) == 0)
-		judge(search, device, probe);
+		judge(search, name, device, probe);
 	blkid_free_probe(probe);
 }
 
@@ -226,4 +264,12 @@ static int count_roots(void *context, void *answer, struct qmr_error *err)
 int qmr_devices_recheck(const struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
 {
 	return qmr_child_call(count_roots, (void *)&recovery->config, deadline_ms, NULL, 0, err);
+}
+
+void qmr_devices_find_media(const struct qmr_config *config, struct qmr_media *ret_media)
+{
+	struct search search = {.config = config, .media = ret_media};
+
+	memset(ret_media, 0, sizeof(*ret_media));
+	look_everywhere(&search);
 }

@@ -1,6 +1,6 @@
 # recovery-init: PID 1 of the recovery image. See README.md.
 PROGRAMS += recovery-init recovery-state dhcp-hook
-recovery-init_SRCS := $(addprefix recovery-init/,acknowledge.c announce.c devices.c drivers.c end.c ladder.c loader.c log-view.c network.c programs.c \
+recovery-init_SRCS := $(addprefix recovery-init/,acknowledge.c announce.c devices.c drivers.c end.c ladder.c loader.c log-view.c media.c network.c programs.c \
 	recovery-init.c remedy.c root.c state.c test-run.c timeline.c watchdog.c)
 recovery-init_LIBS := libkmod blkid inih jansson
 

@@ -11,6 +11,7 @@
 #include "file.h"
 #include "json.h"
 #include "log.h"
+#include "media.h"
 #include "root.h"
 
 /* Steps that are the work of a program: docs/architecture.md, "How each program is called". */
@@ -18,6 +19,7 @@
 #define SPOOL_FOLDER "/var/lib/qmr/spool"
 #define SPOOL QMR_SYSROOT SPOOL_FOLDER
 #define REPORT_BYTES_MAX (1u << 20)
+#define MEDIA_MS 30000 /* to look at removable disks, and to let go of them */
 #define OWN_LIMIT_MS 30000 /* a transfer ends itself at its configured limit; this much later it is ended */
 
 static const char *const result_names[] = {
@@ -131,7 +133,7 @@ static enum qmr_result spool(struct qmr_recovery *recovery, int deadline_ms, str
 enum qmr_result qmr_step_upload(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)
 {
 	int can_spool = recovery->root == QMR_MOUNTED_RW;
-	char *const argv[] = {QMR_PROGRAM("diag-upload"), "send", "--incident", QMR_INCIDENT,
+	char *const argv[] = {QMR_PROGRAM("diag-upload"), "send", "--incident", QMR_INCIDENT, "--root", QMR_SYSROOT,
 			      can_spool ? "--spool" : NULL, SPOOL, NULL};
 
 	if (!recovery->has_network)
@@ -159,7 +161,8 @@ enum qmr_result qmr_step_fetch(struct qmr_recovery *recovery, int deadline_ms, s
 {
 	char *metadata = QMR_SYSROOT QMR_KEPT_METADATA;
 	char *argv[] = {QMR_PROGRAM("remediation-fetch"), "--incident", QMR_INCIDENT "/incident.json", "--metadata", NULL,
-			"--out", QMR_PLANS, NULL, NULL, NULL};
+			"--out", QMR_PLANS, "--root", QMR_SYSROOT, "--media", QMR_MEDIA, NULL, NULL, NULL};
+	int has_media = qmr_config_has_source(&recovery->config, "media:");
 	char floor[QMR_FLOOR_TEXT];
 	enum qmr_result result;
 
@@ -169,12 +172,17 @@ enum qmr_result qmr_step_fetch(struct qmr_recovery *recovery, int deadline_ms, s
 	argv[4] = metadata;
 	if (qmr_floor_is_set(&recovery->state.floor)) {
 		qmr_floor_format(&recovery->state.floor, floor);
-		argv[7] = "--floor";
-		argv[8] = floor;
+		argv[11] = "--floor";
+		argv[12] = floor;
 	}
 	if (qmr_file_mkdirs(AT_FDCWD, QMR_RUN "/tuf", 0700, err) < 0 || qmr_file_mkdirs(AT_FDCWD, QMR_PLANS, 0700, err) < 0)
 		return QMR_RESULT_FAILED;
+	/* A stick that cannot be read costs that source alone. */
+	if (has_media && qmr_media_mount(recovery, MEDIA_MS, err) < 0)
+		qmr_warning("removable disks: %s; going on without them", err->text);
 	result = qmr_recovery_program(argv, recovery->config.transfer_s * 1000 + OWN_LIMIT_MS, err);
+	if (has_media)
+		qmr_media_unmount(MEDIA_MS);
 	recovery->has_plans = result == QMR_RESULT_OK;
 	recovery->has_asked = result == QMR_RESULT_OK || result == QMR_RESULT_NOTHING;
 	read_floor(recovery);

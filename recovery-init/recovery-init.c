@@ -17,6 +17,7 @@
 #include "file.h"
 #include "log-view.h"
 #include "log.h"
+#include "media.h"
 #include "recovery.h"
 #include "timeline.h"
 
@@ -37,7 +38,7 @@ enum need {
 	NEED_SERVER = 1 << 4,
 	NEED_UPLOAD = 1 << 5,
 	NEED_REPOSITORY = 1 << 6,
-	NEED_NETWORK = 1 << 7,
+	NEED_SOURCE = 1 << 7, /* of remediations: a network, or a repository that needs none */
 	NEED_CHANGES = 1 << 8,
 	NEED_GO_ON = 1 << 9,
 	NEED_RUNS = 1 << 10,
@@ -56,13 +57,13 @@ static int is_met(const struct qmr_recovery *r, enum need need)
 	case NEED_INCIDENT:
 		return r->has_incident;
 	case NEED_SERVER:
-		return r->config.upload_url[0] || r->config.repository_url[0];
+		return r->config.upload_url[0] || qmr_config_has_source(&r->config, "https:");
 	case NEED_UPLOAD:
 		return r->config.upload_url[0] != '\0';
 	case NEED_REPOSITORY:
-		return r->config.repository_url[0] != '\0';
-	case NEED_NETWORK:
-		return r->has_network;
+		return r->config.n_repository_urls > 0;
+	case NEED_SOURCE:
+		return r->has_network || qmr_config_has_source(&r->config, "media:") || qmr_config_has_source(&r->config, "file:");
 	case NEED_CHANGES:
 		return r->mode > QMR_MODE_COLLECT;
 	case NEED_GO_ON:
@@ -89,7 +90,7 @@ static const struct {
 	{NEED_SERVER, "no server is configured"},
 	{NEED_UPLOAD, "[upload] url is not configured"},
 	{NEED_REPOSITORY, "[repository] url is not configured"},
-	{NEED_NETWORK, "there is no network"},
+	{NEED_SOURCE, "there is no network"},
 	{NEED_CHANGES, "mode collect changes nothing"},
 };
 
@@ -119,7 +120,7 @@ static const struct step {
 	{"upload", "Sending the evidence to the owner", 60, NEED_GO_ON | NEED_UPLOAD | NEED_INCIDENT | NEED_INCIDENT_RUN,
 	 qmr_step_upload},
 	{"fetch", "Looking for a signed remediation", 0,
-	 NEED_GO_ON | NEED_REPOSITORY | NEED_INCIDENT | NEED_NETWORK | NEED_INCIDENT_RUN, qmr_step_fetch},
+	 NEED_GO_ON | NEED_REPOSITORY | NEED_INCIDENT | NEED_SOURCE | NEED_INCIDENT_RUN, qmr_step_fetch},
 	{"apply", "Repairing", 300, NEED_GO_ON | NEED_CHANGES | NEED_WRITABLE | NEED_INCIDENT | NEED_INCIDENT_RUN, qmr_step_apply},
 	{"loader", "Renewing the boot entries' tries", 60, NEED_RUNS | NEED_INCIDENT_RUN, qmr_step_loader},
 };

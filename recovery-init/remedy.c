@@ -238,8 +238,8 @@ static int is_held(const struct qmr_recovery *recovery)
 
 	if (access(HOLD, F_OK) == 0)
 		return 1;
-	return !recovery->has_asked && recovery->config.repository_url[0] &&
-	       qmr_root_fetch_path(QMR_KEPT_METADATA "/hold.json", HOLD_BEFORE, NULL) == 0 &&
+	return !recovery->has_asked && recovery->config.n_repository_urls > 0 &&
+	       qmr_root_fetch_path(QMR_KEPT_METADATA "/hold", HOLD_BEFORE, NULL) == 0 &&
 	       qmr_json_load(AT_FDCWD, HOLD_BEFORE, QMR_ROOT_FETCH_BYTES, &kept, NULL) == 0 &&
 	       json_is_true(json_object_get(kept, "hold"));
 }

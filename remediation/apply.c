@@ -407,7 +407,7 @@ int main(int argc, char **argv)
 	/* What the policy protects must be known before anything is touched. */
 	if (command->needs_policy && qmr_config_load(arguments.config, &policy, &err) < 0) {
 		qmr_error_log("%s; nothing was changed", err.text);
-		return QMR_EXIT_USAGE;
+		return err.code == -EINVAL ? QMR_EXIT_USAGE : QMR_EXIT_FAILURE;
 	}
 	arguments.policy = &policy;
 	qmr_state_set_place(arguments.esp, 1);

@@ -19,8 +19,8 @@ void qmr_fetch_hold_keep(int metadata_fd, int out_fd)
 		return; /* which has been said */
 	r = qmr_file_read(out_fd, QMR_FETCH_HOLD, QMR_PLAN_BYTES_MAX, &data, &size, &why);
 	if (r == 0)
-		r = qmr_file_replace(metadata_fd, QMR_FETCH_HOLD, data, size, 0600, &why);
-	else if (r == -ENOENT && unlinkat(metadata_fd, QMR_FETCH_HOLD, 0) == 0)
+		r = qmr_file_replace(metadata_fd, QMR_FETCH_KEPT_HOLD, data, size, 0600, &why);
+	else if (r == -ENOENT && unlinkat(metadata_fd, QMR_FETCH_KEPT_HOLD, 0) == 0)
 		r = qmr_file_sync_dir(metadata_fd, ".", &why);
 	else if (r == -ENOENT)
 		r = errno == ENOENT ? 0 : qmr_error_errno(&why, -errno, "removing the hold that was kept");
@@ -38,7 +38,7 @@ void qmr_fetch_hold_recall(int metadata_fd, int out_fd, struct qmr_fetch_lists *
 
 	if (metadata_fd < 0)
 		return;
-	r = qmr_file_read(metadata_fd, QMR_FETCH_HOLD, QMR_PLAN_BYTES_MAX, &data, &size, &why);
+	r = qmr_file_read(metadata_fd, QMR_FETCH_KEPT_HOLD, QMR_PLAN_BYTES_MAX, &data, &size, &why);
 	if (r == -ENOENT)
 		return;
 	if (r == 0)

@@ -78,6 +78,7 @@ static const struct {
 	{"ok", 0},
 	{"refused", -EBADMSG},
 	{"network", -ETIMEDOUT},
+	{"busy", -EBUSY},
 	{"failed", -EIO},
 };
 
@@ -91,6 +92,8 @@ const char *qmr_fetch_result_name(int code)
 		return "refused";
 	case -ETIMEDOUT:
 		return "network";
+	case -EBUSY:
+		return "busy";
 	default:
 		return "failed";
 	}

@@ -10,7 +10,7 @@
  * What the sandboxed child says to its parent: messages of one byte type, two bytes size of the
  * name, four bytes size of the data (little endian), name, data. Any number of 'F' (a verified
  * file, name: its path in the repository), then one 'R' (the result, name: "ok", "refused",
- * "network" or "failed", data: the error's text), which ends it.
+ * "network", "busy" or "failed", data: the error's text), which ends it.
  */
 
 #define QMR_FETCH_STREAM_MAX (32u << 20) /* bytes of all messages together */
@@ -44,7 +44,7 @@ int qmr_fetch_files_fetch(void *user, const char *name, size_t max_bytes, char *
 
 /*
  * The word for an error code: "ok", "refused" (what was offered does not verify), "network",
- * "failed".
+ * "busy" (the network, and it is not to be asked again in this run), "failed".
  */
 const char *qmr_fetch_result_name(int code);
 
@@ -57,7 +57,7 @@ int qmr_fetch_send_result(int fd, int code, const char *text, struct qmr_error *
 
 /*
  * Parses a whole stream. ret_result: the child's result, code 0, -EBADMSG (refused), -ETIMEDOUT
- * (network) or -EIO (failed). -EPROTO: not such a stream, or it was cut off. What comes from this
+ * (network), -EBUSY (busy) or -EIO (failed). -EPROTO: not such a stream, or it was cut off. What comes from this
  * function was said by a process that may be hostile.
  */
 int qmr_fetch_stream_parse(const char *data, size_t size, struct qmr_fetch_files *ret_files,

@@ -11,6 +11,7 @@
 
 #define QMR_FETCH_MATCHES_MAX 99 /* file names begin with two digits */
 #define QMR_FETCH_HOLD "hold.json"
+#define QMR_FETCH_KEPT_HOLD "hold" /* a role may be named "hold", and its file "hold.json" */
 
 /* Lists of fetch.json, see docs/remediation.md; borrowed. */
 struct qmr_fetch_lists {

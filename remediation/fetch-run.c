@@ -11,8 +11,9 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "fetch-message.h"
-#include "fetch-transfer.h"
+#include "retry.h"
 
 #define GRACE_MS 10000 /* beyond the child's own deadline, to verify and pass on what it has */
 #define STREAM_ROOM_FIRST 65536
@@ -72,7 +73,7 @@ static int read_stream(int fd, int64_t deadline_ms, struct stream *stream, struc
 {
 	for (;;) {
 		struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-		int64_t left_ms = deadline_ms - qmr_fetch_now_ms();
+		int64_t left_ms = deadline_ms - qmr_clock_ms();
 		int r = make_room(stream);
 		ssize_t n;
 
@@ -122,7 +123,7 @@ static int collect(const struct qmr_fetch_job *job, struct qmr_fetch_files *ret_
 	r = start_child(job, &pid, &fd, err);
 	if (r < 0)
 		return r;
-	r = read_stream(fd, qmr_fetch_now_ms() + job->timeout_s * 1000LL + GRACE_MS, &stream, err);
+	r = read_stream(fd, job->deadline_ms + GRACE_MS, &stream, err);
 	status = end_child(pid);
 	if (r == 0)
 		r = qmr_fetch_stream_parse(stream.data, stream.used, ret_files, ret_result, err);

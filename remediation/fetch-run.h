@@ -7,18 +7,23 @@
 
 #include "error.h"
 #include "fetch-store.h"
+#include "fetch-transfer.h"
 #include "fetch-update.h"
 #include "tuf-client.h"
 
 /* All that a run needs, read before there is a byte from the network. Borrowed. */
 struct qmr_fetch_job {
-	const char *url;       /* [repository] url */
-	const char *root, *ca; /* contents: the first trusted root, and PEM */
-	size_t root_size, ca_size;
-	int64_t now_unix_s; /* what expiry is measured against */
-	int timeout_s;      /* for the whole run */
+	const char *url;  /* of the source */
+	int folder_fd;    /* the source is this folder, -1: a server */
+	const char *root; /* content of the first trusted root */
+	size_t root_size;
+	struct qmr_fetch_network network;
+	int64_t now_unix_s;  /* what expiry is measured against */
+	int timeout_s;       /* for all sources together */
+	int64_t deadline_ms; /* of this source, CLOCK_MONOTONIC */
+	int flags;           /* QMR_FETCH_HAS_OTHERS */
 	struct qmr_fetch_store *store;
-	struct qmr_floor floor; /* all zero: none */
+	struct qmr_floor floor; /* what is remembered; all zero: nothing */
 };
 
 /*
@@ -26,7 +31,7 @@ struct qmr_fetch_job {
  * verifies all of it again with the same code, keeps metadata in the store as it is accepted, and
  * fills update with the plans. client is zero-initialised; its trusted set holds afterwards what
  * was accepted, after a failure too. -EBADMSG and -EKEYREJECTED: the repository or its server does
- * not verify. -ETIMEDOUT: network. Others: neither is to blame.
+ * not verify. -ETIMEDOUT, -EBUSY: network. Others: neither is to blame.
  */
 int qmr_fetch_run(const struct qmr_fetch_job *job, struct qmr_tuf_client *client,
 		  struct qmr_fetch_update *update, struct qmr_error *err) QMR_MUST_CHECK;

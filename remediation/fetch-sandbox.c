@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -27,12 +28,18 @@
 #define MEMORY_BYTES (1ULL << 30)
 #define CPU_S 120
 #define DESCRIPTORS 64
+/* Of the user: threads count, and so does what else runs as that user on a whole system. */
+#define PROCESSES 256
 
-static int set_descriptors(int keep_fd, struct qmr_error *err)
+static int set_descriptors(int keep_fd, int folder_fd, struct qmr_error *err)
 {
+	int last = folder_fd < 0 ? QMR_SANDBOX_FD : QMR_SANDBOX_FOLDER_FD;
+
 	/* Out of the way of 0 to 2, should the parent have been started without them. */
-	keep_fd = fcntl(keep_fd, F_DUPFD_CLOEXEC, QMR_SANDBOX_FD);
-	if (keep_fd < 0)
+	keep_fd = fcntl(keep_fd, F_DUPFD_CLOEXEC, last);
+	if (folder_fd >= 0)
+		folder_fd = fcntl(folder_fd, F_DUPFD_CLOEXEC, last);
+	if (keep_fd < 0 || (last == QMR_SANDBOX_FOLDER_FD && folder_fd < 0))
 		return qmr_error_errno(err, -errno, "sandbox: keeping a descriptor");
 	/* Not closed: the next socket would become standard error. */
 	for (int fd = 0; fd <= 2; fd++) {
@@ -45,9 +52,12 @@ static int set_descriptors(int keep_fd, struct qmr_error *err)
 	}
 	if (keep_fd != QMR_SANDBOX_FD && dup2(keep_fd, QMR_SANDBOX_FD) < 0)
 		return qmr_error_errno(err, -errno, "sandbox: keeping descriptor %d", keep_fd);
-	if (syscall(SYS_close_range, QMR_SANDBOX_FD + 1, ~0U, 0) == 0)
+	/* The copy of the other may have been there. */
+	if (folder_fd >= 0 && folder_fd != last && dup2(folder_fd, last) < 0)
+		return qmr_error_errno(err, -errno, "sandbox: keeping descriptor %d", folder_fd);
+	if (syscall(SYS_close_range, last + 1, ~0U, 0) == 0)
 		return 0;
-	for (int fd = QMR_SANDBOX_FD + 1; fd < 65536; fd++) /* before Linux 5.9 */
+	for (int fd = last + 1; fd < 65536; fd++) /* before Linux 5.9 */
 		close(fd);
 	return 0;
 }
@@ -63,6 +73,8 @@ static int set_limits(struct qmr_error *err)
 #endif
 		/* clang-format off */
 		{RLIMIT_CPU, CPU_S},
+		{RLIMIT_MEMLOCK, 0},
+		{RLIMIT_MSGQUEUE, 0},
 		{RLIMIT_NOFILE, DESCRIPTORS},
 		{RLIMIT_FSIZE, 0},
 		{RLIMIT_CORE, 0},
@@ -87,6 +99,11 @@ static int drop_privileges(struct qmr_error *err)
 	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
 
 	if (geteuid() == 0) {
+		struct rlimit processes = {PROCESSES, PROCESSES};
+
+		/* Not for another user, who may have more of them already. */
+		if (setrlimit(RLIMIT_NPROC, &processes) < 0)
+			return qmr_error_errno(err, -errno, "sandbox: limiting processes");
 		/* Ends with the first capability that the kernel does not know. */
 		for (unsigned long cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
 			;
@@ -103,9 +120,8 @@ static int drop_privileges(struct qmr_error *err)
 	return 0;
 }
 
-static int allow_path(int ruleset, const char *path)
+static int allow_path(int ruleset, int fd)
 {
-	cleanup_close int fd = open(path, O_PATH | O_CLOEXEC);
 	struct landlock_path_beneath_attr rule = {.parent_fd = fd,
 						  .allowed_access = LANDLOCK_ACCESS_FS_READ_FILE};
 	struct stat st;
@@ -121,7 +137,7 @@ static int allow_path(int ruleset, const char *path)
  * A second wall where the kernel has it (5.13, if built in): the user id alone leaves everything
  * readable that is readable to all. /etc as a whole, since resolv.conf is replaced while this runs.
  */
-static int restrict_paths(struct qmr_error *err)
+static int restrict_paths(int has_folder, struct qmr_error *err)
 {
 	static const char *const readable[] = {
 		"/etc",
@@ -143,10 +159,15 @@ static int restrict_paths(struct qmr_error *err)
 
 	if (ruleset < 0)
 		return 0;
-	for (size_t i = 0; i < sizeof(readable) / sizeof(*readable); i++)
-		if (allow_path(ruleset, readable[i]) < 0)
+	if (has_folder && allow_path(ruleset, QMR_SANDBOX_FOLDER_FD) < 0)
+		return qmr_error_errno(err, -errno, "sandbox: allowing to read the folder");
+	for (size_t i = 0; !has_folder && i < sizeof(readable) / sizeof(*readable); i++) {
+		cleanup_close int fd = open(readable[i], O_PATH | O_CLOEXEC);
+
+		if (allow_path(ruleset, fd) < 0)
 			return qmr_error_errno(err, -errno, "sandbox: allowing to read '%s'",
 					       readable[i]);
+	}
 	if (syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
 		return qmr_error_errno(err, -errno, "sandbox: restricting paths");
 	return 0;
@@ -159,7 +180,7 @@ static int restrict_paths(struct qmr_error *err)
 /* clang-format off */
 static const int allowed[] = {
 	/* memory and threads */
-	SCMP_SYS(brk), SCMP_SYS(mmap), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(mprotect),
+	SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap),
 	SCMP_SYS(madvise), SCMP_SYS(futex), SCMP_SYS(set_robust_list), SCMP_SYS(rseq),
 	SCMP_SYS(set_tid_address), SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_yield),
 	SCMP_SYS(exit), SCMP_SYS(exit_group),
@@ -182,7 +203,10 @@ static const int allowed[] = {
 	SCMP_SYS(access), SCMP_SYS(faccessat), SCMP_SYS(faccessat2), SCMP_SYS(readlink),
 	SCMP_SYS(readlinkat), SCMP_SYS(getdents64), SCMP_SYS(getcwd), SCMP_SYS(fstatfs),
 	SCMP_SYS(statfs),
-	/* sockets, see add_argument_rules() for making them */
+};
+
+/* What is more is needed to speak to a server; see allow_sockets() for making them. */
+static const int allowed_sockets[] = {
 	SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(shutdown), SCMP_SYS(sendto),
 	SCMP_SYS(sendmsg), SCMP_SYS(sendmmsg), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg),
 	SCMP_SYS(recvmmsg), SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(getsockopt),
@@ -190,6 +214,7 @@ static const int allowed[] = {
 };
 /* clang-format on */
 
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 #define OPEN_WRITES (O_ACCMODE | O_CREAT | O_TRUNC)
 
 static int allow_sockets(scmp_filter_ctx ctx)
@@ -209,13 +234,34 @@ static int allow_sockets(scmp_filter_ctx ctx)
 	if (r == 0)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), 1,
 				     SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+	for (size_t i = 0; r == 0 && i < COUNT(allowed_sockets); i++)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed_sockets[i], 0);
+	return r;
+}
+
+/*
+ * The dynamic linker maps code of files, readable and executable; nobody makes code. Files cannot be
+ * written either, so that all that can run is what was there.
+ */
+static int allow_memory(scmp_filter_ctx ctx)
+{
+	int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
+				 SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+				     SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+				     SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC | PROT_WRITE,
+					     PROT_EXEC));
 	return r;
 }
 
 static int add_argument_rules(scmp_filter_ctx ctx)
 {
 	static const unsigned long ioctls[] = {FIONBIO, FIONREAD, TCGETS};
-	int r = allow_sockets(ctx);
+	int r = allow_memory(ctx);
 
 	if (r == 0)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(open), 1,
@@ -236,18 +282,20 @@ static int add_argument_rules(scmp_filter_ctx ctx)
 	if (r == 0)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
 				     SCMP_A0(SCMP_CMP_EQ, 0), SCMP_A2(SCMP_CMP_EQ, 0));
-	for (size_t i = 0; r == 0 && i < sizeof(ioctls) / sizeof(*ioctls); i++)
+	for (size_t i = 0; r == 0 && i < COUNT(ioctls); i++)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
 				     SCMP_A1(SCMP_CMP_EQ, ioctls[i]));
 	return r;
 }
 
-static int filter_system_calls(struct qmr_error *err)
+static int filter_system_calls(int has_folder, struct qmr_error *err)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int r = ctx ? add_argument_rules(ctx) : -ENOMEM;
 
-	for (size_t i = 0; r == 0 && i < sizeof(allowed) / sizeof(*allowed); i++)
+	if (r == 0 && !has_folder)
+		r = allow_sockets(ctx);
+	for (size_t i = 0; r == 0 && i < COUNT(allowed); i++)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
 	if (r == 0)
 		r = seccomp_load(ctx);
@@ -256,13 +304,13 @@ static int filter_system_calls(struct qmr_error *err)
 	return r < 0 ? qmr_error_errno(err, r, "sandbox: filtering system calls") : 0;
 }
 
-int qmr_sandbox_enter(int keep_fd, pid_t parent, struct qmr_error *err)
+int qmr_sandbox_enter(int keep_fd, int folder_fd, pid_t parent, struct qmr_error *err)
 {
-	int r;
+	int has_folder = folder_fd >= 0, r;
 
 	if (chdir("/") < 0)
 		return qmr_error_errno(err, -errno, "sandbox: going to '/'");
-	r = set_descriptors(keep_fd, err);
+	r = set_descriptors(keep_fd, folder_fd, err);
 	if (r == 0)
 		r = set_limits(err);
 	if (r == 0)
@@ -272,6 +320,6 @@ int qmr_sandbox_enter(int keep_fd, pid_t parent, struct qmr_error *err)
 	/* After the change of user, which clears it; the parent may have ended before. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent)
 		return qmr_error_set(err, -ESRCH, "sandbox: the parent has ended");
-	r = restrict_paths(err);
-	return r < 0 ? r : filter_system_calls(err);
+	r = restrict_paths(has_folder, err);
+	return r < 0 ? r : filter_system_calls(has_folder, err);
 }

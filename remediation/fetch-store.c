@@ -34,8 +34,8 @@ static int is_root(const char *name)
 	return !strncmp(name, QMR_TUF_KEPT_ROOTS "/", sizeof(QMR_TUF_KEPT_ROOTS));
 }
 
-int qmr_fetch_store_fetch(void *user, const char *name, size_t max_bytes, char **ret_data, size_t *ret_size,
-			  struct qmr_error *err)
+int qmr_fetch_store_fetch(void *user, const char *name, size_t max_bytes, char **ret_data,
+			  size_t *ret_size, struct qmr_error *err)
 {
 	const struct qmr_fetch_store *store = user;
 	cleanup_close int fd = -1;
@@ -43,7 +43,8 @@ int qmr_fetch_store_fetch(void *user, const char *name, size_t max_bytes, char *
 
 	if (store->fd < 0)
 		return qmr_error_set(err, -ENOENT, "there is no '%s'", name);
-	/* The folder of roots may be a link on a hostile disk: it leads no farther than the store. */
+	/* The folder of roots may be a link on a hostile disk: it leads no farther than the store.
+	 */
 	fd = qmr_file_open_parent_in_root(store->fd, name, 0, base, err);
 	return fd < 0 ? fd : qmr_file_read(fd, base, max_bytes, ret_data, ret_size, err);
 }
@@ -53,7 +54,8 @@ static void read_file(struct qmr_fetch_store *store, const char *name, enum qmr_
 	cleanup_free char *data = NULL;
 	struct qmr_error why = {0};
 	size_t size;
-	int r = qmr_fetch_store_fetch(store, name, qmr_tuf_role_max_bytes(role), &data, &size, &why);
+	int r = qmr_fetch_store_fetch(store, name, qmr_tuf_role_max_bytes(role), &data, &size,
+				      &why);
 
 	if (r == 0)
 		r = qmr_fetch_files_add(&store->files, name, data, size, &why);
@@ -74,10 +76,11 @@ static int is_role(const char *name)
 	return 1;
 }
 
-static void read_folder(struct qmr_fetch_store *store, const char *folder, int (*is_wanted)(const char *name),
-			enum qmr_tuf_role role)
+static void read_folder(struct qmr_fetch_store *store, const char *folder,
+			int (*is_wanted)(const char *name), enum qmr_tuf_role role)
 {
-	int fd = openat(store->fd, *folder ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = openat(store->fd, *folder ? folder : ".",
+			O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	cleanup_closedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *entry;
 	char path[STORE_PATH_MAX];

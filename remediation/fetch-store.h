@@ -20,16 +20,18 @@ struct qmr_fetch_store {
 };
 
 /*
- * Makes the folder if it is missing and opens it. Cannot fail: a folder that cannot be used is an empty one.
+ * Makes the folder if it is missing and opens it. Cannot fail: a folder that cannot be used is an
+ * empty one.
  */
 void qmr_fetch_store_open(const char *path, struct qmr_fetch_store *ret_store);
 
 /* Reads all that is kept into files, for a process that will not be able to. */
 void qmr_fetch_store_load(struct qmr_fetch_store *store);
 
-/* A struct qmr_tuf_fetcher's function that reads what is kept when it is asked for; user is the store. */
-int qmr_fetch_store_fetch(void *user, const char *name, size_t max_bytes, char **ret_data, size_t *ret_size,
-			  struct qmr_error *err);
+/* A struct qmr_tuf_fetcher's function that reads what is kept when it is asked for; user is the
+ * store. */
+int qmr_fetch_store_fetch(void *user, const char *name, size_t max_bytes, char **ret_data,
+			  size_t *ret_size, struct qmr_error *err);
 
 /*
  * Keeps a file under name, durably; a root also as root.json, the newest one. Warns if it cannot.

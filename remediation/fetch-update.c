@@ -57,7 +57,8 @@ static int add_plans(void *user, const struct qmr_tuf_metadata *role, struct qmr
 }
 
 /* Names of all plans, in order; borrowed from all, the list is the caller's. */
-static int list_plans(struct qmr_tuf_client *client, json_t *all, const char ***ret_names, size_t *ret_n, struct qmr_error *err)
+static int list_plans(struct qmr_tuf_client *client, json_t *all, const char ***ret_names,
+		      size_t *ret_n, struct qmr_error *err)
 {
 	const char **names, *name;
 	json_t *entry;
@@ -80,7 +81,8 @@ static int list_plans(struct qmr_tuf_client *client, json_t *all, const char ***
 /*
  * Why a target is not even fetched; NULL if it is. Negative: the search failed.
  */
-static int find_plan(struct qmr_tuf_client *client, const char *name, size_t n_fetched, const char **ret_why, struct qmr_error *err)
+static int find_plan(struct qmr_tuf_client *client, const char *name, size_t n_fetched,
+		     const char **ret_why, struct qmr_error *err)
 {
 	struct qmr_tuf_file file;
 	int r = 0;

@@ -20,9 +20,9 @@ struct qmr_fetch_update {
 
 /*
  * One run against a repository: brings client's metadata up to date and gets every plan (targets
- * below "plans/" whose names end in ".json", of the top-level role and those it delegates to). Done twice: by the child over the network, and by its
- * parent over what the child passed on. Errors as of qmr_tuf_client_refresh(); then no plan is to
- * be used. Release with _done, after a failure too.
+ * below "plans/" whose names end in ".json", of the top-level role and those it delegates to). Done
+ * twice: by the child over the network, and by its parent over what the child passed on. Errors as
+ * of qmr_tuf_client_refresh(); then no plan is to be used. Release with _done, after a failure too.
  */
 int qmr_fetch_update_run(struct qmr_tuf_client *client, const char *root, size_t root_size,
 			 int64_t now_unix_s, struct qmr_fetch_update *update,

@@ -4,36 +4,45 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "cleanup.h"
 #include "config.h"
+#include "fetch-message.h"
+#include "fetch-mirrors.h"
 #include "fetch-plans.h"
-#include "fetch-run.h"
+#include "fetch-time.h"
 #include "file.h"
 #include "json.h"
 #include "log.h"
+#include "network.h"
+#include "retry.h"
 
 #define INCIDENT_BYTES_MAX (4u << 20)
-#define CA_BYTES_MAX (1u << 20)
+
+#define MEDIA "/run/qmr/media"
 
 static const char usage[] =
-	"Usage: remediation-fetch --incident FILE --metadata DIR --out DIR [--config FILE]\n"
-	"       [--floor FLOOR]\n"
+	"Usage: remediation-fetch --incident FILE --metadata DIR --out DIR [--root DIR]\n"
+	"                         [--media DIR] [--config FILE] [--floor FLOOR]\n"
 	"\n"
 	"Fetches and verifies the owner's remediations; writes the plans that match an incident.\n"
 	"\n"
 	"  --incident FILE  incident.json, what plans are matched against\n"
 	"  --metadata DIR   where verified metadata is kept between runs\n"
 	"  --out DIR        where matching plans and fetch.json are written\n"
-	"  --floor FLOOR    what an earlier fetch.json said as \"floor\": older metadata is refused\n"
+	"  --root DIR       the system whose secrets are used (default /)\n"
+	"  --media DIR      where removable file systems are mounted (default " MEDIA ")\n"
+	"  --floor FLOOR    what an earlier fetch.json said as \"floor\": older metadata is "
+	"refused\n"
 	"  --config FILE    configuration (default " QMR_CONFIG_PATH ")\n"
 	"  --help           this text\n"
 	"  --version        the version\n";
 
 struct arguments {
-	const char *incident, *metadata, *out, *config, *floor;
+	const char *incident, *metadata, *out, *root, *media, *config, *floor;
 };
 
 /* One run and what is said about it. */
@@ -41,8 +50,19 @@ struct run {
 	struct qmr_fetch_update update;
 	struct qmr_tuf_client client;
 	struct qmr_fetch_lists lists; /* owned here */
-	char floor[QMR_FLOOR_TEXT];   /* to be remembered; empty: nothing */
+	struct qmr_fetch_source sources[QMR_FETCH_SOURCES_MAX];
+	size_t n_sources;
+	const struct qmr_fetch_source *winner; /* that the result is about; NULL: it did not come to that */
+	struct qmr_fetch_time time;            /* from: NULL, the same */
+	char floor[QMR_FLOOR_TEXT];            /* to be remembered; empty: nothing */
 	int out_fd;
+};
+
+/* What is read before the first byte from the network; owned. */
+struct trust {
+	char *root;
+	size_t root_size;
+	struct qmr_network servers;
 };
 
 static int exit_code(int r)
@@ -52,6 +72,7 @@ static int exit_code(int r)
 	case -EKEYREJECTED:
 		return QMR_EXIT_REFUSED;
 	case -ETIMEDOUT:
+	case -EBUSY:
 		return QMR_EXIT_NETWORK;
 	default:
 		return QMR_EXIT_FAILURE;
@@ -86,71 +107,127 @@ static void close_run(struct run *run)
 	json_decref(run->lists.hold);
 	qmr_fetch_update_done(&run->update);
 	qmr_tuf_client_done(&run->client);
+	qmr_fetch_sources_done(run->sources, run->n_sources);
 	if (run->out_fd >= 0)
 		close(run->out_fd);
 }
 
-/* The administrator's own files: unlike the broken system's, they may be links. */
-static int read_trust(const char *path, size_t max, char **ret_data, size_t *ret_size,
-		      struct qmr_error *err)
+/* The administrator's own file: unlike the broken system's, it may be a link. */
+static int read_root(const char *path, struct trust *trust, struct qmr_error *err)
 {
 	cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
 	if (fd < 0)
 		return qmr_error_errno(err, -errno, "opening '%s'", path);
-	return qmr_file_read_fd(fd, path, max, ret_data, ret_size, err);
+	return qmr_file_read_fd(fd, path, qmr_tuf_role_max_bytes(QMR_TUF_ROOT), &trust->root,
+				&trust->root_size, err);
 }
 
-static void remember(struct run *run, const struct qmr_fetch_job *job)
+static int read_all_trust(const struct qmr_config *config, const struct arguments *a,
+			  struct trust *trust, struct qmr_error *err)
+{
+	int r = read_root(config->repository_root, trust, err);
+
+	if (r < 0 || !qmr_config_has_source(config, "https:"))
+		return r;
+	return qmr_network_load(config, a->root ? a->root : "/", &trust->servers, err);
+}
+
+static void release_trust(struct trust *trust)
+{
+	free(trust->root);
+	qmr_network_done(&trust->servers);
+}
+
+static int list_sources(const struct qmr_config *config, const struct arguments *a, struct run *run,
+			struct qmr_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < config->n_repository_urls; i++)
+		r = qmr_fetch_source_add(config->repository_url[i], a->media ? a->media : MEDIA,
+					 run->sources, &run->n_sources, err);
+	return r;
+}
+
+static void choose_time(const struct qmr_config *config, const struct trust *trust,
+			const struct qmr_fetch_store *store, struct run *run)
+{
+	run->time = qmr_fetch_time_now(time(NULL), config->built_unix_s, store, trust->root,
+				       trust->root_size);
+	if (run->time.is_floor)
+		qmr_warning("the clock says %lld s since 1970, which cannot be; going by the time of the %s, "
+			    "%lld s: what expired since then is not noticed",
+			    (long long)run->time.clock_unix_s, run->time.from,
+			    (long long)run->time.unix_s);
+}
+
+static void read_floor(const char *text, struct qmr_floor *ret_floor)
 {
 	struct qmr_error why = {0};
-	struct qmr_floor floor;
 
-	if (!run->client.trusted.root.json)
-		return; /* it did not come to that: what was remembered stays */
-	if (qmr_tuf_client_get_floor(&run->client, job->root, job->root_size, &floor, &why) < 0)
-		qmr_warning("%s; what was seen is not remembered", why.text);
-	else
-		qmr_floor_format(&floor, run->floor);
+	if (text && qmr_floor_parse(text, ret_floor, &why) < 0)
+		qmr_warning("--floor: %s; going on without it", why.text);
+}
+
+static int fetch_with(const struct qmr_config *config, const struct arguments *a,
+		      const struct trust *trust, struct qmr_fetch_store *store, struct run *run,
+		      struct qmr_error *err)
+{
+	struct qmr_fetch_job job = {
+		.root = trust->root,
+		.root_size = trust->root_size,
+		.network = {.servers = &trust->servers,
+			    .stall_s = config->stall_s,
+			    .seed = qmr_retry_seed(config->root_uuid)},
+		.timeout_s = config->transfer_s,
+		.store = store,
+	};
+	int r;
+
+	read_floor(a->floor, &job.floor);
+	qmr_fetch_store_load(store);
+	choose_time(config, trust, store, run);
+	job.now_unix_s = job.network.now_unix_s = run->time.unix_s;
+	job.network.is_floor = run->time.is_floor;
+	r = qmr_fetch_mirrors_run(&job, run->sources, run->n_sources, &run->client, &run->update,
+				  &run->winner, err);
+	if (qmr_floor_is_set(&job.floor))
+		qmr_floor_format(&job.floor, run->floor);
+	if (r == 0)
+		qmr_fetch_time_keep(&run->time, store);
+	return r;
+}
+
+static int write_plans(const struct qmr_config *config, const json_t *incident, struct run *run,
+		       struct qmr_error *err)
+{
+	struct qmr_match_subject subject = {incident, config, -1};
+	int r;
+
+	run->lists.refused = run->update.refused;
+	r = qmr_fetch_plans_write(&run->update.plans, &subject, run->time.unix_s, run->out_fd,
+				  &run->lists, err);
+	return r == 0 ? 0 : local_error(r);
 }
 
 static int fetch(const struct qmr_config *config, const struct arguments *a, struct run *run,
 		 struct qmr_error *err)
 {
-	cleanup_free char *root = NULL, *ca = NULL;
 	cleanup_json json_t *incident = NULL;
-	struct qmr_fetch_store store = {.fd = -1};
-	struct qmr_fetch_job job = {.url = config->repository_url,
-				    .now_unix_s = time(NULL),
-				    .timeout_s = config->transfer_s,
-				    .store = &store};
+	struct qmr_fetch_store store;
+	struct trust trust = {0};
 	int r = qmr_json_load(AT_FDCWD, a->incident, INCIDENT_BYTES_MAX, &incident, err);
 
 	if (r == 0)
-		r = read_trust(config->repository_root, qmr_tuf_role_max_bytes(QMR_TUF_ROOT), &root,
-			       &job.root_size, err);
+		r = list_sources(config, a, run, err);
 	if (r == 0)
-		r = read_trust(config->ca, CA_BYTES_MAX, &ca, &job.ca_size, err);
-	if (r < 0)
-		return local_error(r);
-	job.root = root;
-	job.ca = ca;
-	if (a->floor) {
-		r = qmr_floor_parse(a->floor, &job.floor, err);
-		snprintf(run->floor, sizeof(run->floor), "%s", r < 0 ? "" : a->floor);
-		if (r < 0)
-			qmr_warning("--floor: %s; going on without it", err->text);
-	}
+		r = read_all_trust(config, a, &trust, err);
 	qmr_fetch_store_open(a->metadata, &store);
-	qmr_fetch_store_load(&store);
-	r = qmr_fetch_run(&job, &run->client, &run->update, err);
-	remember(run, &job);
-	if (r == 0) {
-		run->lists.refused = run->update.refused;
-		r = qmr_fetch_plans_write(&run->update.plans, &(struct qmr_match_subject){incident, config, -1},
-					  job.now_unix_s, run->out_fd, &run->lists, err);
-		r = r == 0 ? 0 : local_error(r);
-	}
+	r = r < 0 ? local_error(r) : fetch_with(config, a, &trust, &store, run, err);
+	release_trust(&trust);
+	if (r == 0)
+		r = write_plans(config, incident, run, err);
 	if (r == 0)
 		qmr_fetch_hold_keep(store.fd, run->out_fd);
 	else
@@ -175,6 +252,35 @@ static const char *result_name(int code)
 	return names[code];
 }
 
+/* Those that were tried; NULL when out of memory. */
+static json_t *list_tried(const struct run *run)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; list && i < run->n_sources; i++) {
+		const struct qmr_fetch_source *source = run->sources + i;
+		const char *result = qmr_fetch_result_name(source->result.code);
+
+		if (source->is_tried &&
+		    json_array_append_new(
+			    list, json_pack("{s:o, s:s, s:o}", "url", qmr_fetch_text(source->url),
+					    "result", result, "error",
+					    source->result.code ? qmr_fetch_text(source->result.text)
+								: json_null())) < 0) {
+			json_decref(list);
+			list = NULL;
+		}
+	}
+	return list;
+}
+
+static json_t *report_time(const struct qmr_fetch_time *time)
+{
+	return time->from ? json_pack("{s:I, s:s, s:I}", "unix_s", (json_int_t)time->unix_s, "from",
+				      time->from, "clock_unix_s", (json_int_t)time->clock_unix_s)
+			  : json_null();
+}
+
 static int save_report(const struct run *run, const char *url, int code, const char *error,
 		       struct qmr_error *err)
 {
@@ -184,13 +290,14 @@ static int save_report(const struct run *run, const char *url, int code, const c
 		json_pack("{s:o, s:o, s:o, s:o}", "root", version_of(&trusted->root), "timestamp",
 			  version_of(&trusted->timestamp), "snapshot",
 			  version_of(&trusted->snapshot), "targets", version_of(&trusted->targets));
-	cleanup_json json_t *report =
-		json_pack("{s:i, s:o, s:s, s:o, s:O, s:s?, s:O, s:O, s:O}", "schema", 1, "url",
-			  qmr_fetch_text(url), "result", result_name(code), "error",
-			  error ? qmr_fetch_text(error) : json_null(), "versions", versions,
-			  "floor", *run->floor ? run->floor : NULL,
-			  "plans", run->lists.plans, "not_matched", run->lists.not_matched,
-			  "refused_plans", run->update.refused ? run->update.refused : empty);
+	cleanup_json json_t *report = json_pack(
+		"{s:i, s:o, s:s, s:o, s:o, s:o, s:O, s:s?, s:O, s:O, s:O}", "schema", 1, "url",
+		qmr_fetch_text(run->winner ? run->winner->url : url), "result", result_name(code),
+		"error", error ? qmr_fetch_text(error) : json_null(), "sources", list_tried(run),
+		"time", report_time(&run->time), "versions", versions, "floor",
+		*run->floor ? run->floor : NULL, "plans", run->lists.plans, "not_matched",
+		run->lists.not_matched, "refused_plans",
+		run->update.refused ? run->update.refused : empty);
 
 	if (!report || (run->lists.hold && json_object_set(report, "hold", run->lists.hold) < 0))
 		return qmr_error_set(err, -ENOMEM, "writing 'fetch.json': out of memory");
@@ -228,7 +335,7 @@ static int fetch_and_report(const struct qmr_config *config, const struct argume
 		close_run(&run);
 		return QMR_EXIT_FAILURE;
 	}
-	if (!config->repository_url[0]) {
+	if (config->n_repository_urls == 0) {
 		code = QMR_EXIT_NOTHING;
 		qmr_notice("no [repository] url is configured; nothing is fetched");
 	} else {
@@ -241,7 +348,7 @@ static int fetch_and_report(const struct qmr_config *config, const struct argume
 		else
 			say_plans(&run);
 	}
-	if (save_report(&run, config->repository_url, code, r < 0 ? err.text : NULL, &why) < 0) {
+	if (save_report(&run, config->repository_url[0], code, r < 0 ? err.text : NULL, &why) < 0) {
 		qmr_error_log("%s; the result is said here only", why.text);
 		code = code == QMR_EXIT_NOTHING ? QMR_EXIT_FAILURE : code;
 	}
@@ -256,14 +363,17 @@ static int parse(int argc, char *argv[], struct arguments *a)
 		{"incident", required_argument, NULL, 'i'},
 		{"metadata", required_argument, NULL, 'm'},
 		{"out", required_argument, NULL, 'o'},
+		{"root", required_argument, NULL, 'r'},
+		{"media", required_argument, NULL, 'M'},
 		{"config", required_argument, NULL, 'c'},
 		{"floor", required_argument, NULL, 'f'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'v'},
 		{NULL, 0, NULL, 0},
 	};
-	const char **const values[] = {&a->incident, &a->metadata, &a->out, &a->config, &a->floor};
-	static const char letters[] = "imocf";
+	const char **const values[] = {&a->incident, &a->metadata, &a->out,  &a->root,
+				       &a->media,    &a->config,   &a->floor};
+	static const char letters[] = "imorMcf";
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {

@@ -9,6 +9,8 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
+#include <openssl/store.h>
+#include <openssl/ui.h>
 #include <openssl/x509.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -111,7 +113,8 @@ static int key_from_pkey(EVP_PKEY *pkey, const char *name, struct qmr_key *ret_k
 	size_t size = sizeof(key.public_key);
 	int r;
 
-	if (EVP_PKEY_get_id(pkey) != EVP_PKEY_ED25519 ||
+	/* A provider's key has no number, but a name. */
+	if (!EVP_PKEY_is_a(pkey, "ED25519") ||
 	    EVP_PKEY_get_raw_public_key(pkey, key.public_key, &size) != 1 ||
 	    size != sizeof(key.public_key))
 		r = qmr_error_set(err, -EBADMSG, "'%s' holds no Ed25519 key", name);
@@ -277,6 +280,69 @@ int qmr_key_load(int dirfd, const char *path, struct qmr_passphrase *passphrase,
 	OPENSSL_cleanse(data, size);
 	free(data);
 	return r < 0 ? r : key_from_pkey(pkey, path, ret_key, err);
+}
+
+int qmr_key_is_uri(const char *text)
+{
+	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
+
+	return n > 1 && text[n] == ':';
+}
+
+/* The only private key of a store; *ret_pkey is NULL if there is none. */
+static int read_store(OSSL_STORE_CTX *store, const char *uri, EVP_PKEY **ret_pkey, struct qmr_error *err)
+{
+	EVP_PKEY *found = NULL;
+
+	while (!OSSL_STORE_eof(store)) {
+		OSSL_STORE_INFO *info = OSSL_STORE_load(store);
+		EVP_PKEY *pkey = info ? OSSL_STORE_INFO_get1_PKEY(info) : NULL;
+
+		OSSL_STORE_INFO_free(info);
+		if (!info && OSSL_STORE_error(store))
+			break;
+		if (pkey && found) {
+			EVP_PKEY_free(pkey);
+			EVP_PKEY_free(found);
+			return qmr_error_set(err, -EBADMSG, "'%s' names more than one private key", uri);
+		}
+		if (pkey)
+			found = pkey;
+	}
+	*ret_pkey = found;
+	return 0;
+}
+
+int qmr_key_load_uri(const char *uri, struct qmr_passphrase *passphrase, struct qmr_key *ret_key, struct qmr_error *err)
+{
+	struct asking asking = {.path = uri, .passphrase = passphrase, .err = err};
+	UI_METHOD *ui = UI_UTIL_wrap_read_pem_callback(passphrase_callback, 0);
+	OSSL_STORE_CTX *store = ui ? OSSL_STORE_open(uri, ui, &asking, NULL, NULL) : NULL;
+	EVP_PKEY *pkey = NULL;
+	int r = 0;
+
+	if (store && OSSL_STORE_expect(store, OSSL_STORE_INFO_PKEY) == 1)
+		r = read_store(store, uri, &pkey, err);
+	OSSL_STORE_close(store);
+	UI_destroy_method(ui);
+	ERR_clear_error();
+	if (r == 0 && !pkey && asking.r < 0)
+		return asking.r;
+	if (r == 0 && !pkey)
+		return qmr_error_set(err, -EBADMSG, "'%s' names no private key that OpenSSL can open%s", uri,
+				     asking.used ? ", or the passphrase is wrong" : "");
+	return r < 0 ? r : key_from_pkey(pkey, uri, ret_key, err);
+}
+
+int qmr_key_save_public(int dirfd, const char *path, const struct qmr_key *key, struct qmr_error *err)
+{
+	QMR_CLEANUP(cleanup_bio) BIO *bio = BIO_new(BIO_s_mem());
+	char *data;
+	long size;
+
+	if (!bio || PEM_write_bio_PUBKEY(bio, key->pkey) != 1 || (size = BIO_get_mem_data(bio, &data)) <= 0)
+		return failed(err, "encoding the key for", path);
+	return qmr_file_replace(dirfd, path, data, (size_t)size, 0644, err);
 }
 
 int qmr_key_load_public(const char *path, struct qmr_key *ret_key, struct qmr_error *err)

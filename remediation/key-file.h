@@ -44,6 +44,20 @@ int qmr_key_load(int dirfd, const char *path, struct qmr_passphrase *passphrase,
 		 struct qmr_key *ret_key, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
+ * Opens a private key by URI, through the loaders of OpenSSL (OSSL_STORE; providers and engines of openssl.cnf(5), pkcs11: for instance). A
+ * passphrase or PIN is taken and asked for as above. What a URI names is guarded by its own store. -EBADMSG: it names no Ed25519 key that is
+ * private, or more than one.
+ */
+int qmr_key_load_uri(const char *uri, struct qmr_passphrase *passphrase, struct qmr_key *ret_key,
+		     struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Whether text is a URI rather than a path: letters, digits, +, - and . before a colon. */
+int qmr_key_is_uri(const char *text);
+
+/* Writes the public half in PEM form, mode 0644. */
+int qmr_key_save_public(int dirfd, const char *path, const struct qmr_key *key, struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
  * Reads a public key in PEM form (openssl pkey -pubout); the result cannot sign. -EBADMSG: it is
  * none, or not Ed25519.
  */

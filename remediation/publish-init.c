@@ -186,7 +186,7 @@ static void print_result(const struct qmr_publish_arguments *arguments,
 		json_array_foreach (keyids, i, keyid) {
 			char name[64];
 
-			qmr_key_ring_name(role, json_string_value(keyid), name);
+			qmr_key_ring_name(role, json_string_value(keyid), "pem", name);
 			printf("  %s/%s\n", arguments->keys, name);
 		}
 	}

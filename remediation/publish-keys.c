@@ -8,6 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "file.h"
+
+#define URI_BYTES_MAX QMR_PASSPHRASE_BYTES_MAX
+
 int qmr_key_ring_open(const char *path, struct qmr_key_ring *ring, struct qmr_error *err)
 {
 	ring->fd = -1;
@@ -41,9 +45,50 @@ int qmr_key_ring_take(struct qmr_key_ring *ring, struct qmr_key *key, struct qmr
 	return 0;
 }
 
-void qmr_key_ring_name(enum qmr_role role, const char *keyid, char ret_name[64])
+void qmr_key_ring_name(enum qmr_role role, const char *keyid, const char *end, char ret_name[64])
 {
-	snprintf(ret_name, 64, "%s-%.16s.pem", qmr_role_name(role), keyid);
+	snprintf(ret_name, 64, "%s-%.16s.%s", qmr_role_name(role), keyid, end);
+}
+
+int qmr_key_ring_note(struct qmr_key_ring *ring, enum qmr_role role, const char *uri, struct qmr_key *key,
+		      struct qmr_error *err)
+{
+	char name[64], line[URI_BYTES_MAX + 2];
+	int n = snprintf(line, sizeof(line), "%s\n", uri), r = 0;
+
+	qmr_key_ring_name(role, key->id, "uri", name);
+	if (n >= (int)sizeof(line) || strpbrk(uri, "\r\n"))
+		r = qmr_error_set(err, -EINVAL, "a URI has more than %d bytes, or more than one line", URI_BYTES_MAX);
+	if (r == 0) /* it may hold a PIN */
+		r = qmr_file_replace(ring->fd, name, line, (size_t)n, 0600, err);
+	if (r < 0) {
+		qmr_key_done(key);
+		return r;
+	}
+	return qmr_key_ring_take(ring, key, err);
+}
+
+/* The key of the folder, by its file or by where that says it is; -ENOENT if there is neither. */
+static int load(struct qmr_key_ring *ring, enum qmr_role role, const char *keyid, char ret_name[64], struct qmr_key *ret_key,
+		struct qmr_error *err)
+{
+	struct qmr_passphrase line = {0};
+	char path[4096];
+	int r;
+
+	qmr_key_ring_name(role, keyid, "pem", ret_name);
+	if (faccessat(ring->fd, ret_name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
+		return qmr_key_load(ring->fd, ret_name, &ring->passphrase, ret_key, err);
+	qmr_key_ring_name(role, keyid, "uri", ret_name);
+	if (faccessat(ring->fd, ret_name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+		return -ENOENT;
+	if (snprintf(path, sizeof(path), "%s/%s", ring->path, ret_name) >= (int)sizeof(path))
+		return qmr_error_set(err, -ENAMETOOLONG, "'%s' is too long", ring->path);
+	r = qmr_passphrase_load(path, &line, err); /* a secret of one line is what it is */
+	if (r == 0)
+		r = qmr_key_load_uri(line.text, &ring->passphrase, ret_key, err);
+	OPENSSL_cleanse(&line, sizeof(line));
+	return r;
 }
 
 int qmr_key_ring_make(struct qmr_key_ring *ring, enum qmr_role role,
@@ -56,7 +101,7 @@ int qmr_key_ring_make(struct qmr_key_ring *ring, enum qmr_role role,
 
 	if (r < 0)
 		return r;
-	qmr_key_ring_name(role, key.id, name);
+	qmr_key_ring_name(role, key.id, "pem", name);
 	r = qmr_key_save(ring->fd, name, &key, passphrase, err);
 	if (r < 0) {
 		qmr_key_done(&key);
@@ -81,13 +126,11 @@ static int find(struct qmr_key_ring *ring, enum qmr_role role, const char *keyid
 			*ret_key = &ring->keys[i];
 			return 0;
 		}
-	qmr_key_ring_name(role, keyid, name);
-	if (ring->fd < 0 ||
-	    (faccessat(ring->fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT))
+	if (ring->fd < 0)
 		return 0;
-	r = qmr_key_load(ring->fd, name, &ring->passphrase, &key, err);
+	r = load(ring, role, keyid, name, &key, err);
 	if (r < 0)
-		return r;
+		return r == -ENOENT ? 0 : r;
 	if (strcmp(key.id, keyid)) {
 		qmr_key_done(&key);
 		return qmr_error_set(err, -EBADMSG, "'%s/%s' holds another key than its name says",

@@ -6,8 +6,8 @@
 #include "publish-metadata.h"
 
 /*
- * The private keys at hand: a folder of files ROLE-<first 16 digits of the key id>.pem. A key is
- * read, and its passphrase asked for, when it is first needed.
+ * The private keys at hand: a folder of files ROLE-<first 16 digits of the key id>.pem, or .uri with one line that says where OpenSSL finds
+ * the key. A key is read, and its passphrase asked for, when it is first needed.
  */
 
 #define QMR_KEY_RING_MAX 64
@@ -36,8 +36,12 @@ int qmr_key_ring_make(struct qmr_key_ring *ring, enum qmr_role role,
 		      const struct qmr_passphrase *passphrase, const struct qmr_key **ret_key,
 		      struct qmr_error *err) QMR_MUST_CHECK;
 
-/* The file's name in the folder. */
-void qmr_key_ring_name(enum qmr_role role, const char *keyid, char ret_name[64]);
+/* Notes that the key of the folder is where the URI says; the key is taken as by _take. */
+int qmr_key_ring_note(struct qmr_key_ring *ring, enum qmr_role role, const char *uri, struct qmr_key *key,
+		      struct qmr_error *err) QMR_MUST_CHECK;
+
+/* The file's name in the folder; end is "pem", "uri" or "pub.pem". */
+void qmr_key_ring_name(enum qmr_role role, const char *keyid, const char *end, char ret_name[64]);
 
 /*
  * Signs document with keys at hand that root gives to the role, until its threshold is reached.

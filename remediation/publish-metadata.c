@@ -159,26 +159,50 @@ static size_t find_signature(const json_t *signatures, const char *keyid)
 	return json_array_size(signatures);
 }
 
-int qmr_metadata_sign(json_t *document, const struct qmr_key *key, struct qmr_error *err)
+int qmr_metadata_signed_bytes(const json_t *document, char **ret_data, size_t *ret_size, struct qmr_error *err)
 {
-	unsigned char signature[QMR_KEY_SIGNATURE_BYTES];
+	return qmr_canonical_json(json_object_get(document, "signed"), ret_data, ret_size, err);
+}
+
+static int put_signature(json_t *document, const struct qmr_key *key,
+			 const unsigned char signature[QMR_KEY_SIGNATURE_BYTES], struct qmr_error *err)
+{
 	char hex[2 * QMR_KEY_SIGNATURE_BYTES + 1];
 	json_t *signatures = json_object_get(document, "signatures"), *entry;
-	cleanup_free char *text = NULL;
-	size_t size, old = find_signature(signatures, key->id);
-	int r = qmr_canonical_json(json_object_get(document, "signed"), &text, &size, err);
+	size_t old = find_signature(signatures, key->id);
+	int r;
 
-	if (r == 0)
-		r = qmr_key_sign(key, text, size, signature, err);
-	if (r < 0)
-		return r;
-	qmr_hex_encode(signature, sizeof(signature), hex);
+	qmr_hex_encode(signature, QMR_KEY_SIGNATURE_BYTES, hex);
 	entry = json_pack("{s:s, s:s}", "keyid", key->id, "sig", hex);
 	if (old < json_array_size(signatures))
 		r = json_array_set_new(signatures, old, entry);
 	else
 		r = json_array_append_new(signatures, entry);
 	return r < 0 ? no_memory(err) : 0;
+}
+
+int qmr_metadata_sign(json_t *document, const struct qmr_key *key, struct qmr_error *err)
+{
+	unsigned char signature[QMR_KEY_SIGNATURE_BYTES];
+	cleanup_free char *text = NULL;
+	size_t size;
+	int r = qmr_metadata_signed_bytes(document, &text, &size, err);
+
+	if (r == 0)
+		r = qmr_key_sign(key, text, size, signature, err);
+	return r < 0 ? r : put_signature(document, key, signature, err);
+}
+
+int qmr_metadata_add_signature(json_t *document, const struct qmr_key *key,
+			       const unsigned char signature[QMR_KEY_SIGNATURE_BYTES], struct qmr_error *err)
+{
+	cleanup_free char *text = NULL;
+	size_t size;
+	int r = qmr_metadata_signed_bytes(document, &text, &size, err);
+
+	if (r == 0 && !qmr_key_verify(key->public_key, text, size, signature))
+		r = qmr_error_set(err, -EBADMSG, "the signature is not that of key %.16s over this", key->id);
+	return r < 0 ? r : put_signature(document, key, signature, err);
 }
 
 static const json_t *root_role(const json_t *root, enum qmr_role role)

@@ -81,6 +81,15 @@ int qmr_metadata_check_reference(const json_t *reference, const void *data, size
 int qmr_metadata_sign(json_t *document, const struct qmr_key *key,
 		      struct qmr_error *err) QMR_MUST_CHECK;
 
+/* Adds a signature that was made elsewhere, over what qmr_metadata_signed_bytes() gives. -EBADMSG: it is not that key's. */
+int qmr_metadata_add_signature(json_t *document, const struct qmr_key *key,
+			       const unsigned char signature[QMR_KEY_SIGNATURE_BYTES],
+			       struct qmr_error *err) QMR_MUST_CHECK;
+
+/* What a key signs: the canonical JSON of the body. The caller frees. */
+int qmr_metadata_signed_bytes(const json_t *document, char **ret_data, size_t *ret_size,
+			      struct qmr_error *err) QMR_MUST_CHECK;
+
 /* How many keys of the role, as root has it, have signed; counts each key once. */
 int qmr_metadata_count(const json_t *root, enum qmr_role role, const json_t *document,
 		       struct qmr_error *err) QMR_MUST_CHECK;

@@ -48,7 +48,11 @@ static int sign_root(struct qmr_publish_session *session, struct qmr_error *err)
 {
 	const json_t *now = session->repository.now[QMR_ROLE_ROOT];
 	json_t *next = session->repository.next[QMR_ROLE_ROOT];
-	int r = qmr_key_ring_sign(&session->ring, now, QMR_ROLE_ROOT, next, err);
+	int r;
+
+	if (session->to)
+		return 0;
+	r = qmr_key_ring_sign(&session->ring, now, QMR_ROLE_ROOT, next, err);
 
 	if (r >= 0 && qmr_metadata_count(now, QMR_ROLE_ROOT, next, NULL) < 1)
 		return qmr_error_set(err, -ENOKEY, "no key of role root is in '%s'",
@@ -114,6 +118,8 @@ static int plan_rotation(const struct qmr_publish_arguments *arguments, const js
 	rotation->has_old = !arguments->add && !only_threshold;
 	rotation->has_new = !arguments->drop && !only_threshold;
 	rotation->is_foreign = arguments->public_key != NULL;
+	if (arguments->to && rotation->has_new && !rotation->is_foreign)
+		return qmr_error_set(err, -EINVAL, "with --to, the new key is one that was made elsewhere: --public");
 	if (rotation->has_old)
 		r = find_old(root, rotation->role, out, rotation->old, err);
 	if (r == 0 && rotation->is_foreign)
@@ -139,7 +145,7 @@ static int make_key(struct qmr_publish_session *session,
 	if (r == 0)
 		r = qmr_key_ring_make(&session->ring, rotation->role, &passphrase, ret_key, err);
 	if (r == 0)
-		qmr_key_ring_name(rotation->role, (*ret_key)->id, rotation->made);
+		qmr_key_ring_name(rotation->role, (*ret_key)->id, "pem", rotation->made);
 	OPENSSL_cleanse(&passphrase, sizeof(passphrase));
 	return r;
 }
@@ -190,7 +196,8 @@ static int rotate(struct qmr_publish_session *session,
 		r = change_root(session, arguments, rotation, err);
 	if (r == 0)
 		r = sign_root(session, err);
-	if (r == 0 && rotation->role == QMR_ROLE_TARGETS)
+	/* With --to, targets are made anew once the new root is staged: refresh --role targets. */
+	if (r == 0 && rotation->role == QMR_ROLE_TARGETS && !session->to)
 		r = resign_targets(session, err);
 	if (r < 0)
 		return r;
@@ -225,8 +232,7 @@ int qmr_publish_rotate(const struct qmr_publish_arguments *arguments)
 	return r;
 }
 
-/* The plans that a signature on targets puts its name to must be there and be plans. */
-static int check_plans(const struct qmr_repository *repository, struct qmr_error *err)
+int qmr_publish_check_staged_plans(const struct qmr_repository *repository, struct qmr_error *err)
 {
 	json_t *targets = json_object_get(
 		       json_object_get(repository->next[QMR_ROLE_TARGETS], "signed"), "targets"),
@@ -256,9 +262,10 @@ static int sign(struct qmr_publish_session *session, enum qmr_role role, const c
 	if (!repository->next[role])
 		return qmr_error_set(err, -ENODATA, "nothing is staged for role %s",
 				     qmr_role_name(role));
-	if (role == QMR_ROLE_TARGETS && (r = check_plans(repository, err)) < 0)
+	if (role == QMR_ROLE_TARGETS && (r = qmr_publish_check_staged_plans(repository, err)) < 0)
 		return r;
-	r = qmr_key_load(AT_FDCWD, path, &session->ring.passphrase, &key, err);
+	r = qmr_key_is_uri(path) ? qmr_key_load_uri(path, &session->ring.passphrase, &key, err)
+				 : qmr_key_load(AT_FDCWD, path, &session->ring.passphrase, &key, err);
 	if (r < 0)
 		return r;
 	is_member = qmr_root_has_key(repository->now[QMR_ROLE_ROOT], role, key.id) ||

@@ -54,6 +54,7 @@ int qmr_publish_begin(const struct qmr_publish_arguments *arguments,
 {
 	int r = qmr_repository_open(arguments->repository, 1, &session->repository, err);
 
+	session->to = arguments->to;
 	if (r == 0)
 		r = qmr_key_ring_open(arguments->keys, &session->ring, err);
 	if (r == 0)
@@ -144,7 +145,13 @@ int qmr_publish_finish(struct qmr_publish_session *session, unsigned int roles, 
 	struct qmr_repository *repository = &session->repository;
 	struct qmr_publication publication = {0};
 	int status = QMR_EXIT_OK;
-	int r = qmr_repository_publish(repository, &session->ring, renew, &publication, err);
+	int r;
+
+	if (session->to)
+		return qmr_publish_export_to(repository, repository->next[QMR_ROLE_ROOT] && roles & 1u << QMR_ROLE_ROOT ? QMR_ROLE_ROOT
+															 : QMR_ROLE_TARGETS,
+					     session->to, err);
+	r = qmr_repository_publish(repository, &session->ring, renew, &publication, err);
 
 	if (r < 0)
 		return r;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* qmr-publish list and check. */
+/* qmr-publish list, check and diff. */
 #include <errno.h>
 #include <string.h>
 
@@ -233,6 +233,53 @@ int qmr_publish_list(const struct qmr_publish_arguments *arguments)
 	return r == 0 ? QMR_EXIT_OK : r == -EBADMSG ? QMR_EXIT_REFUSED : QMR_EXIT_FAILURE;
 }
 
+/* What other repository has that this one has not: plans, keys, thresholds, versions. */
+static int diff(const struct qmr_publish_arguments *arguments, struct qmr_repository *repository, struct qmr_repository *other,
+		int *ret_differ, struct qmr_error *err)
+{
+	cleanup_json json_t *changes = json_array();
+	int r = qmr_repository_load(repository, NULL, 1, err);
+
+	if (r == 0)
+		r = qmr_repository_load(other, NULL, 1, err);
+	if (r < 0)
+		return r;
+	if (!changes)
+		return qmr_error_set(err, -ENOMEM, "comparing: out of memory");
+	compare_roots(repository->now[QMR_ROLE_ROOT], other->now[QMR_ROLE_ROOT], changes);
+	compare_targets(repository->now[QMR_ROLE_TARGETS], other->now[QMR_ROLE_TARGETS], changes);
+	*ret_differ = json_array_size(changes) > 0;
+	for (int role = 0; role < QMR_ROLE_COUNT; role++) {
+		int64_t from = qmr_metadata_version(repository->now[role]), to = qmr_metadata_version(other->now[role]);
+		char text[64];
+
+		snprintf(text, sizeof(text), "%s %lld to %lld", qmr_role_name(role), (long long)from, (long long)to);
+		if (from != to)
+			note_change(changes, "replace", "version", text, NULL);
+	}
+	if (arguments->json)
+		return print_json(json_incref(changes), err);
+	qmr_publish_print_changes(stdout, changes);
+	return fflush(stdout) < 0 ? qmr_error_errno(err, -errno, "writing the answer") : 0;
+}
+
+int qmr_publish_diff(const struct qmr_publish_arguments *arguments)
+{
+	struct qmr_repository repository = {.fd = -1}, other = {.fd = -1};
+	struct qmr_error err = {0};
+	int differ = 0, r = qmr_repository_open(arguments->repository, 0, &repository, &err);
+
+	if (r == 0)
+		r = qmr_repository_open(arguments->names[0], 0, &other, &err);
+	if (r == 0)
+		r = diff(arguments, &repository, &other, &differ, &err);
+	if (r < 0)
+		qmr_error_log("comparing: %s", err.text);
+	qmr_repository_close(&repository);
+	qmr_repository_close(&other);
+	return r == -EBADMSG ? QMR_EXIT_REFUSED : r < 0 ? QMR_EXIT_FAILURE : differ ? QMR_EXIT_OK : QMR_EXIT_NOTHING;
+}
+
 /* What was found; the first list makes a client refuse, the second will in time. */
 struct findings {
 	json_t *problems, *warnings;
@@ -277,14 +324,30 @@ static void check_plans(const struct qmr_repository *repository, struct findings
 	       *entry;
 	const char *target;
 
+	cleanup_json json_t *set = json_object();
+	cleanup_json json_t *missing = NULL;
+	struct qmr_error err = {0};
+	size_t i;
+
 	json_object_foreach (targets, target, entry) {
 		struct qmr_plan plan = {0};
-		struct qmr_error err = {0};
 
 		if (qmr_publish_read_plan(repository, target, entry, &plan, &err) < 0)
 			note(findings->problems, "%s", err.text);
+		else if (qmr_publish_set_add(set, plan.json, &err) < 0)
+			note(findings->warnings, "%s", err.text);
+		if (plan.is_hold)
+			note(findings->warnings, "%s holds the fleet: machines do nothing until it is removed", target);
+		else if (plan.json && !plan.has_published)
+			note(findings->warnings, "%s: published: missing; machines with a minimum age never apply it", target);
 		qmr_plan_done(&plan);
 	}
+	missing = qmr_publish_set_missing(set);
+	json_array_foreach (missing, i, entry)
+		note(findings->warnings, "plan '%s' requires '%s', which is not here", qmr_json_string(entry, "id"),
+		     qmr_json_string(entry, "requires"));
+	if (qmr_publish_set_check(set, &err) < 0)
+		note(findings->warnings, "%s", err.text);
 }
 
 static void print_findings(FILE *out, const char *kind, const json_t *list)

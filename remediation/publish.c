@@ -15,6 +15,7 @@ struct command {
 	const char *needs;   /* letters of the options it needs besides --repository */
 	const char *takes;   /* and may take */
 	size_t n_min, n_max; /* operands */
+	int has_repository;
 	int (*run)(const struct qmr_publish_arguments *arguments);
 };
 
@@ -24,14 +25,20 @@ static const char usage[] =
 	"as static files.\n\n"
 	"  init               make keys and an empty repository\n"
 	"  add PLAN.json ...  check plans and publish them\n"
-	"  remove NAME ...    publish that these plans are withdrawn\n"
+	"  withdraw NAME ...  publish that these plans are not to be applied any more\n"
+	"  remove NAME ...    take plans out, holds too\n"
 	"  list               print plans, versions and what is staged\n"
 	"  refresh            renew timestamp, and snapshot when it is old; publish what is staged "
 	"and signed (cron job)\n"
 	"  check              verify everything as a client does\n"
 	"  rotate ROLE        replace, add or drop a key of root, targets, snapshot or timestamp, "
 	"or change a threshold\n"
-	"  sign               add a signature to a staged change of root or targets\n\n"
+	"  sign               add a signature to a staged change of root or targets\n"
+	"  export             write what is to be signed of a staged change, for a desk without this program\n"
+	"  import             add a signature that was made there\n"
+	"  key ROLE           make a key, or note where one is, for rotate --public\n"
+	"  simulate PLAN.json ...  check plans, and print what they would do about incidents\n"
+	"  diff DIR           print what another state of the repository has that this one has not\n\n"
 	"  --repository DIR         folder of the repository\n"
 	"  --keys KEYDIR            folder of private keys\n"
 	"  --passphrase-file FILE   its first line opens encrypted keys, and encrypts new root and "
@@ -51,14 +58,20 @@ static const char usage[] =
 	"  --drop KEYID             rotate: this key goes, and none comes\n"
 	"  --threshold N            rotate: signatures that root or targets needs from now on\n"
 	"  --public PUBLIC.pem      rotate: the new key is this one, whose private half stays "
-	"where it was made\n"
-	"  --key KEY.pem            sign: the private key\n"
+	"where it was made; import: the key that signed\n"
+	"  --key KEY.pem            sign: the private key, a file or a URI\n"
+	"  --uri URI                key: where the private key is (pkcs11:..., file:...)\n"
+	"  --to FILE                add, withdraw, remove, rotate, refresh, export: write what is to be signed here\n"
+	"  --from FILE              import: what was exported, unless it is staged\n"
+	"  --signature FILE         import: the signature of 64 bytes\n"
+	"  --incident PATH          simulate: incident.json, or a folder with such files below it\n"
+	"  --tree DIR               simulate: the root of the machine; nothing in it is changed\n"
 	"  --root ROOT.json         check: the root that machines trust (default "
 	"metadata/1.root.json)\n"
 	"  --warn-days N            check: warn about what expires within N days (a quarter of its "
 	"time)\n"
-	"  --json                   list, check: print JSON\n"
-	"  --config FILE            accepted for uniformity; nothing is read from it\n"
+	"  --json                   list, check, diff, simulate: print JSON\n"
+	"  --config FILE            simulate: the machine's configuration (labels, ages, what is protected)\n"
 	"  --help                   print this\n"
 	"  --version                print the version\n\n"
 	"Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 nothing published (staged, or nothing "
@@ -86,6 +99,12 @@ static const struct option options[] = {
 	{"key", required_argument, NULL, 'f'},
 	{"root", required_argument, NULL, 't'},
 	{"warn-days", required_argument, NULL, 'w'},
+	{"to", required_argument, NULL, 'x'},
+	{"from", required_argument, NULL, 'F'},
+	{"signature", required_argument, NULL, 'S'},
+	{"uri", required_argument, NULL, 'u'},
+	{"incident", required_argument, NULL, 'i'},
+	{"tree", required_argument, NULL, 'R'},
 	{"json", no_argument, NULL, 'j'},
 	{"config", required_argument, NULL, 'c'},
 	{NULL, 0, NULL, 0},
@@ -93,14 +112,20 @@ static const struct option options[] = {
 
 /* 'n' stands for the four options about numbers of keys. */
 static const struct command commands[] = {
-	{"init", "k", "paen", 0, 0, qmr_publish_init},
-	{"add", "k", "p", 1, 4096, qmr_publish_add},
-	{"remove", "k", "p", 1, 4096, qmr_publish_remove},
-	{"list", "", "j", 0, 0, qmr_publish_list},
-	{"refresh", "k", "pr", 0, 0, qmr_publish_refresh},
-	{"check", "", "jtw", 0, 0, qmr_publish_check},
-	{"rotate", "k", "paoADTP", 1, 1, qmr_publish_rotate},
-	{"sign", "rf", "kp", 0, 0, qmr_publish_sign},
+	{"init", "k", "paen", 0, 0, 1, qmr_publish_init},
+	{"key", "k", "pau", 1, 1, 0, qmr_publish_key},
+	{"add", "k", "px", 1, 4096, 1, qmr_publish_add},
+	{"withdraw", "k", "px", 1, 4096, 1, qmr_publish_withdraw},
+	{"remove", "k", "px", 1, 4096, 1, qmr_publish_remove},
+	{"list", "", "j", 0, 0, 1, qmr_publish_list},
+	{"refresh", "k", "prx", 0, 0, 1, qmr_publish_refresh},
+	{"check", "", "jtw", 0, 0, 1, qmr_publish_check},
+	{"diff", "", "j", 1, 1, 1, qmr_publish_diff},
+	{"rotate", "k", "paoADTPx", 1, 1, 1, qmr_publish_rotate},
+	{"sign", "rf", "kp", 0, 0, 1, qmr_publish_sign},
+	{"export", "rx", "", 0, 0, 1, qmr_publish_export},
+	{"import", "rSP", "kpF", 0, 0, 1, qmr_publish_import},
+	{"simulate", "", "jiR", 1, 4096, 0, qmr_publish_simulate},
 };
 
 static int parse_number(const char *text, int min, int max, int *ret)
@@ -154,6 +179,13 @@ static const struct {
 	{'P', 0, offsetof(struct qmr_publish_arguments, public_key)},
 	{'f', 0, offsetof(struct qmr_publish_arguments, key)},
 	{'t', 0, offsetof(struct qmr_publish_arguments, root)},
+	{'x', 0, offsetof(struct qmr_publish_arguments, to)},
+	{'F', 0, offsetof(struct qmr_publish_arguments, from)},
+	{'S', 0, offsetof(struct qmr_publish_arguments, signature)},
+	{'u', 0, offsetof(struct qmr_publish_arguments, uri)},
+	{'i', 0, offsetof(struct qmr_publish_arguments, incident)},
+	{'R', 0, offsetof(struct qmr_publish_arguments, tree)},
+	{'c', 0, offsetof(struct qmr_publish_arguments, config)},
 	{'a', 1, offsetof(struct qmr_publish_arguments, ask_passphrase)},
 	{'A', 1, offsetof(struct qmr_publish_arguments, add)},
 	{'j', 1, offsetof(struct qmr_publish_arguments, json)},
@@ -203,11 +235,17 @@ static int parse_option(int c, struct qmr_publish_arguments *arguments)
 		role = parse_role(optarg);
 		arguments->roles |= role < 0 ? 0 : 1u << role;
 		return role < 0 ? -1 : 0;
-	case 'c':
-		return 0;
 	default:
 		return place_option(c, arguments);
 	}
+}
+
+static const char *option_name(char letter)
+{
+	for (size_t i = 0; options[i].name; i++)
+		if (options[i].val == letter)
+			return options[i].name;
+	return "another option";
 }
 
 static int check_options(const struct command *command, const char *given,
@@ -221,15 +259,12 @@ static int check_options(const struct command *command, const char *given,
 			return -1;
 		}
 	for (const char *c = command->needs; *c; c++)
-		if (!strchr(given, *c)) {
-			qmr_error_log("%s needs %s; see --help", command->name,
-				      *c == 'k'   ? "--keys"
-				      : *c == 'r' ? "--role"
-						  : "--key");
+		if (!strchr(given, *c) && !(*c == 'k' && arguments->to)) { /* what is signed elsewhere needs no keys here */
+			qmr_error_log("%s needs --%s; see --help", command->name, option_name(*c));
 			return -1;
 		}
-	if (!arguments->repository) {
-		qmr_error_log("--repository is needed");
+	if (command->has_repository != (arguments->repository != NULL)) {
+		qmr_error_log(command->has_repository ? "--repository is needed" : "%s takes no --repository", command->name);
 		return -1;
 	}
 	if (arguments->n_names < command->n_min || arguments->n_names > command->n_max) {

@@ -14,6 +14,8 @@
 
 struct qmr_publish_arguments {
 	const char *repository, *keys, *passphrase_file, *key, *root, *replace, *drop, *public_key;
+	const char *to, *from, *signature; /* of what is signed elsewhere */
+	const char *uri, *incident, *tree, *config;
 	int ask_passphrase, add, json;
 	int warn_days;     /* -1: a quarter of each role's days */
 	int new_threshold; /* of rotate; 0: as it is */
@@ -26,10 +28,16 @@ struct qmr_publish_arguments {
 
 int qmr_publish_init(const struct qmr_publish_arguments *arguments);
 int qmr_publish_add(const struct qmr_publish_arguments *arguments);
+int qmr_publish_withdraw(const struct qmr_publish_arguments *arguments);
 int qmr_publish_remove(const struct qmr_publish_arguments *arguments);
 int qmr_publish_rotate(const struct qmr_publish_arguments *arguments);
 int qmr_publish_refresh(const struct qmr_publish_arguments *arguments);
 int qmr_publish_sign(const struct qmr_publish_arguments *arguments);
+int qmr_publish_export(const struct qmr_publish_arguments *arguments);
+int qmr_publish_import(const struct qmr_publish_arguments *arguments);
+int qmr_publish_key(const struct qmr_publish_arguments *arguments);
+int qmr_publish_simulate(const struct qmr_publish_arguments *arguments);
+int qmr_publish_diff(const struct qmr_publish_arguments *arguments);
 int qmr_publish_list(const struct qmr_publish_arguments *arguments);
 int qmr_publish_check(const struct qmr_publish_arguments *arguments);
 
@@ -40,10 +48,14 @@ int qmr_publish_check(const struct qmr_publish_arguments *arguments);
 struct qmr_publish_session {
 	struct qmr_repository repository;
 	struct qmr_key_ring ring;
+	const char *to; /* borrowed; what is begun is signed elsewhere, and written there to be */
 };
 
 int qmr_publish_begin(const struct qmr_publish_arguments *arguments,
 		      struct qmr_publish_session *session, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Signs next[TARGETS] with what is at hand, for the newest root and for one that is staged. -ENOKEY: nothing is. */
+int qmr_publish_sign_targets(struct qmr_publish_session *session, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
  * Publishes, says what was done, and warns about what expires. roles: those whose change was asked
@@ -64,6 +76,13 @@ int qmr_publish_passphrase(const struct qmr_publish_arguments *arguments, int is
 int qmr_publish_failed(const char *what, const struct qmr_publish_session *session,
 		       const struct qmr_error *err);
 
+/* Writes the bytes of next[role] that are to be signed, and says how; QMR_EXIT_NOTHING: nothing is published by that. */
+int qmr_publish_export_to(const struct qmr_repository *repository, enum qmr_role role, const char *path,
+			  struct qmr_error *err) QMR_MUST_CHECK;
+
+/* The plans that a signature on next[TARGETS] puts its name to must be there and be plans. */
+int qmr_publish_check_staged_plans(const struct qmr_repository *repository, struct qmr_error *err) QMR_MUST_CHECK;
+
 /* Reads and checks the plan that a target is. */
 struct qmr_plan;
 int qmr_publish_read_plan(const struct qmr_repository *repository, const char *target,
@@ -75,6 +94,14 @@ int qmr_publish_read_plan(const struct qmr_repository *repository, const char *t
  * memory.
  */
 json_t *qmr_publish_changes(const struct qmr_repository *repository, enum qmr_role role);
+
+/*
+ * What plans say of each other. set: an object; check takes it apart. -EBADMSG: they supersede or require each other in a circle. missing lists
+ * {"id", "requires"} of plans that require one that is not in the set (new reference).
+ */
+int qmr_publish_set_add(json_t *set, const json_t *plan, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_publish_set_check(json_t *set, struct qmr_error *err) QMR_MUST_CHECK;
+json_t *qmr_publish_set_missing(const json_t *set);
 
 /* One line for each of these. */
 void qmr_publish_print_changes(FILE *out, const json_t *changes);

@@ -145,22 +145,24 @@ static int update_timestamp(struct qmr_tuf_client *client, struct qmr_error *err
 }
 
 /*
- * Fetches what another file names; its signed length, if there is one, is the limit. encoded: the role's name as it stands in a path.
+ * Fetches what another file names; its signed length, if there is one, is the limit. encoded: the
+ * role's name as it stands in a path.
  */
 static int fetch_named(struct qmr_tuf_client *client, enum qmr_tuf_role role, const char *encoded,
-		       const struct qmr_tuf_file *named, char ret_path[QMR_TUF_PATH_MAX], char **ret_data,
-		       size_t *ret_size, struct qmr_error *err)
+		       const struct qmr_tuf_file *named, char ret_path[QMR_TUF_PATH_MAX],
+		       char **ret_data, size_t *ret_size, struct qmr_error *err)
 {
 	size_t max_bytes = qmr_tuf_role_max_bytes(role);
 
 	if (named->length >= 0 && (uint64_t)named->length > max_bytes)
 		return qmr_error_set(err, -EBADMSG,
-				     "%.128s: its signed length, %lld, is more than %zu bytes", encoded,
-				     (long long)named->length, max_bytes);
+				     "%.128s: its signed length, %lld, is more than %zu bytes",
+				     encoded, (long long)named->length, max_bytes);
 	if (named->length >= 0)
 		max_bytes = (size_t)named->length;
 	if (qmr_tuf_root_is_consistent(&client->trusted.root))
-		snprintf(ret_path, QMR_TUF_PATH_MAX, "metadata/%lld.%s.json", (long long)named->version, encoded);
+		snprintf(ret_path, QMR_TUF_PATH_MAX, "metadata/%lld.%s.json",
+			 (long long)named->version, encoded);
 	else
 		snprintf(ret_path, QMR_TUF_PATH_MAX, "metadata/%s.json", encoded);
 	return fetch(client, encoded, ret_path, max_bytes, ret_data, ret_size, err);
@@ -219,8 +221,8 @@ static int update_targets(struct qmr_tuf_client *client, struct qmr_error *err)
 }
 
 /* The floor, if it is one of this root. */
-static int get_own_floor(const struct qmr_tuf_client *client, const char *root, size_t root_size, struct qmr_floor *ret_floor,
-			 struct qmr_error *err)
+static int get_own_floor(const struct qmr_tuf_client *client, const char *root, size_t root_size,
+			 struct qmr_floor *ret_floor, struct qmr_error *err)
 {
 	uint64_t trust;
 	int r = qmr_tuf_short_hash(root, root_size, &trust, err);
@@ -234,8 +236,8 @@ static int get_own_floor(const struct qmr_tuf_client *client, const char *root, 
 	return 0;
 }
 
-int qmr_tuf_client_get_floor(const struct qmr_tuf_client *client, const char *root, size_t root_size, struct qmr_floor *ret_floor,
-			     struct qmr_error *err)
+int qmr_tuf_client_get_floor(const struct qmr_tuf_client *client, const char *root,
+			     size_t root_size, struct qmr_floor *ret_floor, struct qmr_error *err)
 {
 	struct qmr_floor floor, now;
 	int r = get_own_floor(client, root, root_size, &floor, err);
@@ -286,7 +288,8 @@ int qmr_tuf_client_refresh(struct qmr_tuf_client *client, const char *root, size
 }
 
 /* RFC 3986, section 2.3 */
-static const char unreserved[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+static const char unreserved[] =
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
 
 int qmr_tuf_percent_encode(const char *text, const char *also, char *ret, size_t size)
 {
@@ -297,7 +300,8 @@ int qmr_tuf_percent_encode(const char *text, const char *also, char *ret, size_t
 
 		if (used + (is_plain ? 1 : 3) >= size)
 			return -ENAMETOOLONG;
-		used += (size_t)sprintf(ret + used, is_plain ? "%c" : "%%%02X", (unsigned char)*text);
+		used += (size_t)sprintf(ret + used, is_plain ? "%c" : "%%%02X",
+					(unsigned char)*text);
 	}
 	ret[used] = '\0';
 	return (int)used;
@@ -306,8 +310,9 @@ int qmr_tuf_percent_encode(const char *text, const char *also, char *ret, size_t
 /* Section 5.6.7: delegations still to be followed, the next one last. */
 struct search {
 	struct edge {
-		struct qmr_tuf_delegation delegation; /* of which role and keys are owned references */
-	} *edges;
+		struct qmr_tuf_delegation
+			delegation; /* of which role and keys are owned references */
+	} * edges;
 	size_t n, room;
 	json_t *visited; /* an object: names of roles */
 };
@@ -360,13 +365,14 @@ static void reverse(struct edge *edges, size_t n)
 }
 
 /* Puts what a role delegates to on top. what is a target, or a folder of them, and is_folder. */
-static int push_delegations(struct search *search, const struct qmr_tuf_metadata *from, const char *what, int is_folder,
-			    struct qmr_error *err)
+static int push_delegations(struct search *search, const struct qmr_tuf_metadata *from,
+			    const char *what, int is_folder, struct qmr_error *err)
 {
 	const json_t *delegations = json_object_get(from->content, "delegations");
 	size_t before = search->n;
-	int r = is_folder ? qmr_tuf_delegations_match_folder(delegations, what, add_edge, search, err)
-			  : qmr_tuf_delegations_match(delegations, what, add_edge, search, err);
+	int r = is_folder
+			? qmr_tuf_delegations_match_folder(delegations, what, add_edge, search, err)
+			: qmr_tuf_delegations_match(delegations, what, add_edge, search, err);
 
 	if (r < 0)
 		return r;
@@ -382,7 +388,8 @@ static int push_delegations(struct search *search, const struct qmr_tuf_metadata
 }
 
 /* Sections 5.6.1 to 5.6.6 for a delegated role. */
-static int load_delegated(struct qmr_tuf_client *client, const struct qmr_tuf_delegation *d, struct qmr_error *err)
+static int load_delegated(struct qmr_tuf_client *client, const struct qmr_tuf_delegation *d,
+			  struct qmr_error *err)
 {
 	char encoded[3 * QMR_TUF_ROLE_NAME_MAX], kept_as[256], path[QMR_TUF_PATH_MAX];
 	cleanup_free char *cached = NULL, *data = NULL;
@@ -406,9 +413,10 @@ static int load_delegated(struct qmr_tuf_client *client, const struct qmr_tuf_de
 	return r < 0 ? r : accepted(client, path, is_kept ? kept_as : NULL, data, size, err);
 }
 
-/* Takes the next delegation off the search. 1 with its role, or NULL if that was visited before; 0: that was all. */
-static int visit_next(struct qmr_tuf_client *client, struct search *search, const struct qmr_tuf_metadata **ret_role,
-		      struct qmr_error *err)
+/* Takes the next delegation off the search. 1 with its role, or NULL if that was visited before; 0:
+ * that was all. */
+static int visit_next(struct qmr_tuf_client *client, struct search *search,
+		      const struct qmr_tuf_metadata **ret_role, struct qmr_error *err)
 {
 	const struct qmr_tuf_delegation *next;
 	const struct qmr_tuf_metadata *role;
@@ -423,7 +431,9 @@ static int visit_next(struct qmr_tuf_client *client, struct search *search, cons
 		return 1;
 	}
 	if (json_object_size(search->visited) == QMR_TUF_DELEGATIONS_MAX) {
-		qmr_warning("more than %d delegated roles would have to be looked at; the others are not", QMR_TUF_DELEGATIONS_MAX);
+		qmr_warning("more than %d delegated roles would have to be looked at; the others "
+			    "are not",
+			    QMR_TUF_DELEGATIONS_MAX);
 		return 0;
 	}
 	role = qmr_tuf_trusted_get_delegated(&client->trusted, next);
@@ -442,11 +452,13 @@ static int visit_next(struct qmr_tuf_client *client, struct search *search, cons
 static int start_search(struct search *search, struct qmr_error *err)
 {
 	search->visited = json_object();
-	return search->visited ? 0 : qmr_error_set(err, -ENOMEM, "following delegations: out of memory");
+	return search->visited
+		       ? 0
+		       : qmr_error_set(err, -ENOMEM, "following delegations: out of memory");
 }
 
-int qmr_tuf_client_find_target(struct qmr_tuf_client *client, const char *name, struct qmr_tuf_file *ret_file,
-			       struct qmr_error *err)
+int qmr_tuf_client_find_target(struct qmr_tuf_client *client, const char *name,
+			       struct qmr_tuf_file *ret_file, struct qmr_error *err)
 {
 	const struct qmr_tuf_metadata *role = &client->trusted.targets;
 	struct search search = {0};
@@ -460,14 +472,15 @@ int qmr_tuf_client_find_target(struct qmr_tuf_client *client, const char *name, 
 		if (r >= 0)
 			r = visit_next(client, &search, &role, err);
 		if (r == 0)
-			r = qmr_error_set(err, -ENOENT, "targets: there is no target '%.128s'", name);
+			r = qmr_error_set(err, -ENOENT, "targets: there is no target '%.128s'",
+					  name);
 	}
 	end_search(&search);
 	return r < 0 ? r : 0;
 }
 
-int qmr_tuf_client_each_role(struct qmr_tuf_client *client, const char *folder, qmr_tuf_role_fn *fn, void *user,
-			     struct qmr_error *err)
+int qmr_tuf_client_each_role(struct qmr_tuf_client *client, const char *folder, qmr_tuf_role_fn *fn,
+			     void *user, struct qmr_error *err)
 {
 	const struct qmr_tuf_metadata *role = &client->trusted.targets;
 	struct search search = {0};
@@ -512,7 +525,8 @@ static int target_path(const struct qmr_tuf_client *client, const char *name,
 	const char *base, *hash = "", *dot = "";
 
 	if (!qmr_tuf_target_name_is_plain(name))
-		return qmr_error_set(err, -EBADMSG, "targets: '%.128s' is no name to fetch a file by", name);
+		return qmr_error_set(err, -EBADMSG,
+				     "targets: '%.128s' is no name to fetch a file by", name);
 	(void)qmr_tuf_percent_encode(name, "/", encoded, sizeof(encoded)); /* there is room */
 	base = strrchr(encoded, '/');
 	base = base ? base + 1 : encoded;
@@ -524,8 +538,8 @@ static int target_path(const struct qmr_tuf_client *client, const char *name,
 		return qmr_error_set(
 			err, -EBADMSG,
 			"targets: the entry of '%.128s' has no hash of a kind that is known", name);
-	if (snprintf(ret_path, QMR_TUF_PATH_MAX, "targets/%.*s%s%s%s", (int)(base - encoded), encoded,
-		     hash, dot, base) >= QMR_TUF_PATH_MAX)
+	if (snprintf(ret_path, QMR_TUF_PATH_MAX, "targets/%.*s%s%s%s", (int)(base - encoded),
+		     encoded, hash, dot, base) >= QMR_TUF_PATH_MAX)
 		return qmr_error_set(err, -EBADMSG,
 				     "targets: '%.128s' is no name to fetch a file by", name);
 	return 0;

@@ -19,7 +19,8 @@
 #define ROLE_KEYS_MAX 64
 #define DELEGATION_KEYS_MAX 4096
 
-__attribute__((format(printf, 3, 4))) static int refuse(struct qmr_error *err, const char *what, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static int refuse(struct qmr_error *err, const char *what,
+							const char *format, ...)
 {
 	char why[384];
 	va_list ap;
@@ -30,7 +31,8 @@ __attribute__((format(printf, 3, 4))) static int refuse(struct qmr_error *err, c
 	return qmr_error_set(err, -EBADMSG, "%s: %s", what, why);
 }
 
-int qmr_tuf_keys_check(const char *what, const json_t *keys, size_t max, int any_key_ids, struct qmr_error *err)
+int qmr_tuf_keys_check(const char *what, const json_t *keys, size_t max, int any_key_ids,
+		       struct qmr_error *err)
 {
 	const json_t *key;
 	const char *id;
@@ -42,34 +44,42 @@ int qmr_tuf_keys_check(const char *what, const json_t *keys, size_t max, int any
 
 		if (!qmr_json_string(key, "keytype") || !qmr_json_string(key, "scheme") ||
 		    !json_is_object(json_object_get(key, "keyval")))
-			return refuse(err, what, "key '%.64s' lacks a type, a scheme or a value", id);
-		/* One that is not known can sign nothing, and how its id is made is not ours to say. */
+			return refuse(err, what, "key '%.64s' lacks a type, a scheme or a value",
+				      id);
+		/* One that is not known can sign nothing, and how its id is made is not ours to
+		 * say. */
 		if (any_key_ids || !qmr_tuf_key_is_known(key))
 			continue;
 		r = qmr_tuf_key_id_is_right(id, key);
 		if (r < 0)
 			return qmr_error_set(err, r, "%s: out of memory", what);
 		if (!r)
-			return refuse(err, what, "key '%.64s': its id is not the hash of the key", id);
+			return refuse(err, what, "key '%.64s': its id is not the hash of the key",
+				      id);
 	}
 	return 0;
 }
 
-int qmr_tuf_role_check(const char *what, const char *name, const json_t *role, struct qmr_error *err)
+int qmr_tuf_role_check(const char *what, const char *name, const json_t *role,
+		       struct qmr_error *err)
 {
-	const json_t *keyids = json_object_get(role, "keyids"), *threshold = json_object_get(role, "threshold"), *a, *b;
+	const json_t *keyids = json_object_get(role, "keyids"),
+		     *threshold = json_object_get(role, "threshold"), *a, *b;
 	size_t i, j;
 
 	if (!json_is_integer(threshold) || json_integer_value(threshold) < 1)
 		return refuse(err, what, "role '%.64s': its threshold is not 1 or more", name);
 	if (!json_is_array(keyids) || json_array_size(keyids) > ROLE_KEYS_MAX)
-		return refuse(err, what, "role '%.64s': its 'keyids' is not a list of at most %d", name, ROLE_KEYS_MAX);
+		return refuse(err, what, "role '%.64s': its 'keyids' is not a list of at most %d",
+			      name, ROLE_KEYS_MAX);
 	json_array_foreach (keyids, i, a) {
 		if (!json_is_string(a))
-			return refuse(err, what, "role '%.64s': its 'keyids' are not strings", name);
+			return refuse(err, what, "role '%.64s': its 'keyids' are not strings",
+				      name);
 		json_array_foreach (keyids, j, b)
 			if (j < i && json_equal(a, b))
-				return refuse(err, what, "role '%.64s': key '%.64s' is listed twice", name,
+				return refuse(err, what,
+					      "role '%.64s': key '%.64s' is listed twice", name,
 					      json_string_value(a));
 	}
 	return 0;
@@ -89,17 +99,21 @@ static int is_list_of_strings(const json_t *list)
 static int check_name(const char *what, const char *name, struct qmr_error *err)
 {
 	if (!name || !*name || strlen(name) >= QMR_TUF_ROLE_NAME_MAX)
-		return refuse(err, what, "a delegated role has no name of 1 to %d bytes", QMR_TUF_ROLE_NAME_MAX - 1);
+		return refuse(err, what, "a delegated role has no name of 1 to %d bytes",
+			      QMR_TUF_ROLE_NAME_MAX - 1);
 	for (int i = 0; i < QMR_TUF_ROLES; i++)
 		if (!strcmp(name, qmr_tuf_role_name((enum qmr_tuf_role)i)))
-			return refuse(err, what, "a delegated role has the name of the top-level role '%s'", name);
+			return refuse(err, what,
+				      "a delegated role has the name of the top-level role '%s'",
+				      name);
 	return 0;
 }
 
 static int check_delegated_role(const char *what, const json_t *role, struct qmr_error *err)
 {
 	const char *name = qmr_json_string(role, "name");
-	const json_t *paths = json_object_get(role, "paths"), *prefixes = json_object_get(role, "path_hash_prefixes");
+	const json_t *paths = json_object_get(role, "paths"),
+		     *prefixes = json_object_get(role, "path_hash_prefixes");
 	int r = check_name(what, name, err);
 
 	if (r == 0)
@@ -109,7 +123,10 @@ static int check_delegated_role(const char *what, const json_t *role, struct qmr
 	if (!json_is_boolean(json_object_get(role, "terminating")))
 		return refuse(err, what, "role '%.64s': 'terminating' is not true or false", name);
 	if (!paths == !prefixes || !is_list_of_strings(paths ? paths : prefixes))
-		return refuse(err, what, "role '%.64s': it has not either 'paths' or 'path_hash_prefixes', a list of strings", name);
+		return refuse(err, what,
+			      "role '%.64s': it has not either 'paths' or 'path_hash_prefixes', a "
+			      "list of strings",
+			      name);
 	return 0;
 }
 
@@ -147,21 +164,27 @@ static int check_succinct(const char *what, const json_t *succinct, struct qmr_e
 
 	if (!json_is_integer(bits) || json_integer_value(bits) < 1 || json_integer_value(bits) > 32)
 		return refuse(err, what, "the 'bit_length' of its succinct roles is not 1 to 32");
-	if (!prefix || strlen(prefix) + 1 + (size_t)count_digits((int)json_integer_value(bits)) >= QMR_TUF_ROLE_NAME_MAX)
-		return refuse(err, what, "the 'name_prefix' of its succinct roles is missing or too long");
+	if (!prefix || strlen(prefix) + 1 + (size_t)count_digits((int)json_integer_value(bits)) >=
+			       QMR_TUF_ROLE_NAME_MAX)
+		return refuse(err, what,
+			      "the 'name_prefix' of its succinct roles is missing or too long");
 	return qmr_tuf_role_check(what, prefix, succinct, err);
 }
 
-int qmr_tuf_delegations_check(const char *what, const json_t *delegations, int any_key_ids, struct qmr_error *err)
+int qmr_tuf_delegations_check(const char *what, const json_t *delegations, int any_key_ids,
+			      struct qmr_error *err)
 {
-	const json_t *roles = json_object_get(delegations, "roles"), *succinct = json_object_get(delegations, "succinct_roles");
+	const json_t *roles = json_object_get(delegations, "roles"),
+		     *succinct = json_object_get(delegations, "succinct_roles");
 	int r;
 
 	if (!delegations || json_is_null(delegations))
 		return 0;
 	if (!roles == !succinct)
-		return refuse(err, what, "its delegations have not either 'roles' or 'succinct_roles'");
-	r = qmr_tuf_keys_check(what, json_object_get(delegations, "keys"), DELEGATION_KEYS_MAX, any_key_ids, err);
+		return refuse(err, what,
+			      "its delegations have not either 'roles' or 'succinct_roles'");
+	r = qmr_tuf_keys_check(what, json_object_get(delegations, "keys"), DELEGATION_KEYS_MAX,
+			       any_key_ids, err);
 	if (r < 0)
 		return r;
 	return roles ? check_roles(what, roles, err) : check_succinct(what, succinct, err);
@@ -202,7 +225,8 @@ static int matches_folder(const json_t *paths, const char *folder)
 		if (!slash)
 			continue;
 		/* Too long to look at: it may match. */
-		if (snprintf(first, sizeof(first), "%.*s", (int)(slash - text), text) >= (int)sizeof(first) ||
+		if (snprintf(first, sizeof(first), "%.*s", (int)(slash - text), text) >=
+			    (int)sizeof(first) ||
 		    fnmatch(first, folder, FNM_PATHNAME | FNM_NOESCAPE) == 0)
 			return 1;
 	}
@@ -217,7 +241,8 @@ static void fill(const json_t *role, const json_t *keys, struct qmr_tuf_delegati
 	strcpy(ret->name, qmr_json_string(role, "name")); /* _check() has measured it */
 }
 
-static void fill_bin(const json_t *succinct, const json_t *keys, const char *hash, struct qmr_tuf_delegation *ret)
+static void fill_bin(const json_t *succinct, const json_t *keys, const char *hash,
+		     struct qmr_tuf_delegation *ret)
 {
 	int bits = (int)json_integer_value(json_object_get(succinct, "bit_length"));
 	char first[9] = "";
@@ -226,14 +251,15 @@ static void fill_bin(const json_t *succinct, const json_t *keys, const char *has
 	ret->role = succinct;
 	ret->keys = keys;
 	ret->is_terminating = 1;
-	snprintf(ret->name, sizeof(ret->name), "%s-%0*lx", qmr_json_string(succinct, "name_prefix"), count_digits(bits),
-		 strtoul(first, NULL, 16) >> (32 - bits));
+	snprintf(ret->name, sizeof(ret->name), "%s-%0*lx", qmr_json_string(succinct, "name_prefix"),
+		 count_digits(bits), strtoul(first, NULL, 16) >> (32 - bits));
 }
 
-int qmr_tuf_delegations_match(const json_t *delegations, const char *target, qmr_tuf_delegation_fn *fn, void *user,
-			      struct qmr_error *err)
+int qmr_tuf_delegations_match(const json_t *delegations, const char *target,
+			      qmr_tuf_delegation_fn *fn, void *user, struct qmr_error *err)
 {
-	const json_t *roles = json_object_get(delegations, "roles"), *keys = json_object_get(delegations, "keys"),
+	const json_t *roles = json_object_get(delegations, "roles"),
+		     *keys = json_object_get(delegations, "keys"),
 		     *succinct = json_object_get(delegations, "succinct_roles"), *role;
 	struct qmr_tuf_delegation d;
 	char hash[QMR_SHA256_HEX];
@@ -250,7 +276,8 @@ int qmr_tuf_delegations_match(const json_t *delegations, const char *target, qmr
 	json_array_foreach (roles, i, role) {
 		const json_t *paths = json_object_get(role, "paths");
 
-		if (paths ? !matches_path(paths, target) : !matches_hash(json_object_get(role, "path_hash_prefixes"), hash))
+		if (paths ? !matches_path(paths, target)
+			  : !matches_hash(json_object_get(role, "path_hash_prefixes"), hash))
 			continue;
 		fill(role, keys, &d);
 		r = fn(user, &d, err);
@@ -260,8 +287,8 @@ int qmr_tuf_delegations_match(const json_t *delegations, const char *target, qmr
 	return 0;
 }
 
-int qmr_tuf_delegations_match_folder(const json_t *delegations, const char *folder, qmr_tuf_delegation_fn *fn, void *user,
-				     struct qmr_error *err)
+int qmr_tuf_delegations_match_folder(const json_t *delegations, const char *folder,
+				     qmr_tuf_delegation_fn *fn, void *user, struct qmr_error *err)
 {
 	const json_t *roles = json_object_get(delegations, "roles"), *role;
 	struct qmr_tuf_delegation d;

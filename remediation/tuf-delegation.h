@@ -7,21 +7,26 @@
 #include "error.h"
 
 /*
- * Keys and roles as root metadata and delegations list them (specification 1.0, sections 4.3 and 4.5; TAP 15): their form,
- * and which delegations are to be followed for a target. Pure. docs/remediation.md, "Delegations".
+ * Keys and roles as root metadata and delegations list them (specification 1.0, sections 4.3
+ * and 4.5; TAP 15): their form, and which delegations are to be followed for a target. Pure.
+ * docs/remediation.md, "Delegations".
  */
 
 #define QMR_TUF_ROLE_NAME_MAX 256 /* bytes of a delegated role's name, with NUL */
 
 /*
- * what ("root", "targets") begins messages; all that does not hold is -EBADMSG. Keys: an object, at most max, ids of known kinds
- * right, unless any_key_ids; nothing is said of unknown kinds, which sign nothing. Role: a threshold of 1 or more, a list of different key ids.
+ * what ("root", "targets") begins messages; all that does not hold is -EBADMSG. Keys: an object, at
+ * most max, ids of known kinds right, unless any_key_ids; nothing is said of unknown kinds, which
+ * sign nothing. Role: a threshold of 1 or more, a list of different key ids.
  */
-int qmr_tuf_keys_check(const char *what, const json_t *keys, size_t max, int any_key_ids, struct qmr_error *err) QMR_MUST_CHECK;
-int qmr_tuf_role_check(const char *what, const char *name, const json_t *role, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_tuf_keys_check(const char *what, const json_t *keys, size_t max, int any_key_ids,
+		       struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_tuf_role_check(const char *what, const char *name, const json_t *role,
+		       struct qmr_error *err) QMR_MUST_CHECK;
 
 /* The form of targets metadata's "delegations"; NULL and null: there are none. */
-int qmr_tuf_delegations_check(const char *what, const json_t *delegations, int any_key_ids, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_tuf_delegations_check(const char *what, const json_t *delegations, int any_key_ids,
+			      struct qmr_error *err) QMR_MUST_CHECK;
 
 /* One delegation: whose keys and threshold count for the role name. */
 struct qmr_tuf_delegation {
@@ -31,20 +36,25 @@ struct qmr_tuf_delegation {
 };
 
 /* Negative: stop, and return that. */
-typedef int qmr_tuf_delegation_fn(void *user, const struct qmr_tuf_delegation *delegation, struct qmr_error *err);
+typedef int qmr_tuf_delegation_fn(void *user, const struct qmr_tuf_delegation *delegation,
+				  struct qmr_error *err);
 
 /*
- * Calls fn for each delegation that is to be followed for the target, in their order, up to a terminating one. delegations were
- * checked, or are NULL. Returns 1 if the last one was terminating, 0 if not; -ENOMEM or what fn said.
+ * Calls fn for each delegation that is to be followed for the target, in their order, up to a
+ * terminating one. delegations were checked, or are NULL. Returns 1 if the last one was
+ * terminating, 0 if not; -ENOMEM or what fn said.
  */
-int qmr_tuf_delegations_match(const json_t *delegations, const char *target, qmr_tuf_delegation_fn *fn, void *user,
+int qmr_tuf_delegations_match(const json_t *delegations, const char *target,
+			      qmr_tuf_delegation_fn *fn, void *user,
 			      struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * As _match, for each delegation that may lead to a target whose name begins with folder ("plans") and '/', terminating or not.
- * Bins, of which there are many, are not among them. Returns 0 or what fn said.
+ * As _match, for each delegation that may lead to a target whose name begins with folder ("plans")
+ * and '/', terminating or not. Bins, of which there are many, are not among them. Returns 0 or what
+ * fn said.
  */
-int qmr_tuf_delegations_match_folder(const json_t *delegations, const char *folder, qmr_tuf_delegation_fn *fn, void *user,
+int qmr_tuf_delegations_match_folder(const json_t *delegations, const char *folder,
+				     qmr_tuf_delegation_fn *fn, void *user,
 				     struct qmr_error *err) QMR_MUST_CHECK;
 
 #endif

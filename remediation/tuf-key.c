@@ -2,8 +2,8 @@
 #include "tuf-key.h"
 
 #include <errno.h>
-#include <openssl/crypto.h>
 #include <openssl/bio.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
@@ -48,7 +48,8 @@ static int hex_decode(const char *hex, unsigned char *ret, size_t max)
 	if (size % 2 || size / 2 > max)
 		return -1;
 	for (size_t i = 0; i < size / 2; i++) {
-		int high = OPENSSL_hexchar2int((unsigned char)hex[2 * i]), low = OPENSSL_hexchar2int((unsigned char)hex[2 * i + 1]);
+		int high = OPENSSL_hexchar2int((unsigned char)hex[2 * i]),
+		    low = OPENSSL_hexchar2int((unsigned char)hex[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return -1;

@@ -17,9 +17,9 @@ struct qmr_tuf_key; /* opaque */
 
 /*
  * Makes a key from its JSON (specification 1.0, section 4.2): ed25519; ecdsa on P-256 (key types
- * "ecdsa" and "ecdsa-sha2-nistp256"); rsassa-pss-sha256 and rsa-pkcs1v15-sha256 with 2,048 to 8,192 bits. Release with
- * _free. -EOPNOTSUPP: a key type or scheme that is not known here. -EBADMSG: a known one that is
- * malformed or too weak.
+ * "ecdsa" and "ecdsa-sha2-nistp256"); rsassa-pss-sha256 and rsa-pkcs1v15-sha256 with 2,048 to 8,192
+ * bits. Release with _free. -EOPNOTSUPP: a key type or scheme that is not known here. -EBADMSG: a
+ * known one that is malformed or too weak.
  */
 int qmr_tuf_key_parse(const json_t *json, struct qmr_tuf_key **ret_key,
 		      struct qmr_error *err) QMR_MUST_CHECK;

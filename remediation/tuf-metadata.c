@@ -114,12 +114,14 @@ static int check_root(const struct qmr_tuf_metadata *m, int any_key_ids, struct 
 {
 	const json_t *all = json_object_get(m->content, "roles");
 	const json_t *consistent = json_object_get(m->content, "consistent_snapshot");
-	int r = qmr_tuf_keys_check("root", json_object_get(m->content, "keys"), ROOT_KEYS_MAX, any_key_ids, err);
+	int r = qmr_tuf_keys_check("root", json_object_get(m->content, "keys"), ROOT_KEYS_MAX,
+				   any_key_ids, err);
 
 	if (r == 0 && consistent && !json_is_boolean(consistent))
 		r = refuse(err, QMR_TUF_ROOT, "'consistent_snapshot' is not true or false");
 	for (int i = 0; r == 0 && i < QMR_TUF_ROLES; i++)
-		r = qmr_tuf_role_check("root", roles[i].name, json_object_get(all, roles[i].name), err);
+		r = qmr_tuf_role_check("root", roles[i].name, json_object_get(all, roles[i].name),
+				       err);
 	return r;
 }
 
@@ -210,7 +212,10 @@ static int check_content(struct qmr_tuf_metadata *m, int any_key_ids, struct qmr
 		return check_files(m, "meta", "targets.json", err);
 	case QMR_TUF_TARGETS:
 		r = check_files(m, "targets", NULL, err);
-		return r < 0 ? r : qmr_tuf_delegations_check("targets", json_object_get(m->content, "delegations"), any_key_ids, err);
+		return r < 0 ? r
+			     : qmr_tuf_delegations_check("targets",
+							 json_object_get(m->content, "delegations"),
+							 any_key_ids, err);
 	}
 	return -EINVAL;
 }
@@ -221,8 +226,9 @@ int qmr_tuf_metadata_parse(enum qmr_tuf_role role, const char *data, size_t size
 	return qmr_tuf_metadata_parse_with(role, 0, data, size, ret_metadata, err);
 }
 
-int qmr_tuf_metadata_parse_with(enum qmr_tuf_role role, int any_key_ids, const char *data, size_t size,
-				struct qmr_tuf_metadata *ret_metadata, struct qmr_error *err)
+int qmr_tuf_metadata_parse_with(enum qmr_tuf_role role, int any_key_ids, const char *data,
+				size_t size, struct qmr_tuf_metadata *ret_metadata,
+				struct qmr_error *err)
 {
 	struct qmr_tuf_metadata m = {.role = role};
 	struct qmr_error why = {0};
@@ -293,10 +299,12 @@ static int check_signature(const struct qmr_tuf_metadata *m, const json_t *signa
 	return good;
 }
 
-int qmr_tuf_metadata_check_signed_by(const struct qmr_tuf_metadata *metadata, const json_t *role, const json_t *keys,
-				     const char *delegator, struct qmr_error *err)
+int qmr_tuf_metadata_check_signed_by(const struct qmr_tuf_metadata *metadata, const json_t *role,
+				     const json_t *keys, const char *delegator,
+				     struct qmr_error *err)
 {
-	const json_t *signatures = json_object_get(metadata->json, "signatures"), *signature, *keyids = json_object_get(role, "keyids");
+	const json_t *signatures = json_object_get(metadata->json, "signatures"), *signature,
+		     *keyids = json_object_get(role, "keyids");
 	int64_t threshold = json_integer_value(json_object_get(role, "threshold"));
 	unsigned char seen[SIGNATURES_MAX][QMR_TUF_FINGERPRINT];
 	int n_seen = 0;
@@ -314,18 +322,21 @@ int qmr_tuf_metadata_check_signed_by(const struct qmr_tuf_metadata *metadata, co
 	}
 	if (n_seen >= 1 && n_seen >= threshold)
 		return 0;
-	return refuse(err, metadata->role, "version %lld has valid signatures of %d different keys; %s asks for %lld",
+	return refuse(err, metadata->role,
+		      "version %lld has valid signatures of %d different keys; %s asks for %lld",
 		      (long long)metadata->version, n_seen, delegator, (long long)threshold);
 }
 
 int qmr_tuf_metadata_check_signed(const struct qmr_tuf_metadata *metadata,
 				  const struct qmr_tuf_metadata *root, struct qmr_error *err)
 {
-	const json_t *role = json_object_get(json_object_get(root->content, "roles"), roles[metadata->role].name);
+	const json_t *role = json_object_get(json_object_get(root->content, "roles"),
+					     roles[metadata->role].name);
 	char delegator[64];
 
 	snprintf(delegator, sizeof(delegator), "root version %lld", (long long)root->version);
-	return qmr_tuf_metadata_check_signed_by(metadata, role, json_object_get(root->content, "keys"), delegator, err);
+	return qmr_tuf_metadata_check_signed_by(
+		metadata, role, json_object_get(root->content, "keys"), delegator, err);
 }
 
 static int get_file(const json_t *files, const char *name, struct qmr_tuf_file *ret_file)

@@ -43,15 +43,17 @@ size_t qmr_tuf_role_max_bytes(enum qmr_tuf_role role);
 
 /*
  * Parses a file of the role and checks everything but its signatures: the format of every field
- * that is used here, and, in a root and in delegations, that ids of keys are right. Release with _done.
+ * that is used here, and, in a root and in delegations, that ids of keys are right. Release with
+ * _done.
  */
 int qmr_tuf_metadata_parse(enum qmr_tuf_role role, const char *data, size_t size,
 			   struct qmr_tuf_metadata *ret_metadata,
 			   struct qmr_error *err) QMR_MUST_CHECK;
 
 /* The same; with any_key_ids an id of a key may be anything, as some implementations make it. */
-int qmr_tuf_metadata_parse_with(enum qmr_tuf_role role, int any_key_ids, const char *data, size_t size,
-				struct qmr_tuf_metadata *ret_metadata, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_tuf_metadata_parse_with(enum qmr_tuf_role role, int any_key_ids, const char *data,
+				size_t size, struct qmr_tuf_metadata *ret_metadata,
+				struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Frees what the metadata owns; a zeroed one is fine. */
 void qmr_tuf_metadata_done(struct qmr_tuf_metadata *metadata);
@@ -65,10 +67,12 @@ int qmr_tuf_metadata_check_signed(const struct qmr_tuf_metadata *metadata,
 				  struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * The same by the keys and the threshold of a delegation ("keyids" and "threshold" of role, keys by id). delegator is for messages.
+ * The same by the keys and the threshold of a delegation ("keyids" and "threshold" of role, keys by
+ * id). delegator is for messages.
  */
-int qmr_tuf_metadata_check_signed_by(const struct qmr_tuf_metadata *metadata, const json_t *role, const json_t *keys,
-				     const char *delegator, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_tuf_metadata_check_signed_by(const struct qmr_tuf_metadata *metadata, const json_t *role,
+				     const json_t *keys, const char *delegator,
+				     struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
  * What timestamp or snapshot metadata says about the file name ("snapshot.json"); 0 if it does not,

@@ -148,7 +148,8 @@ static char *list_key_ids(const struct qmr_tuf_trusted *set)
 	char *done;
 
 	for (int role = QMR_TUF_TIMESTAMP; out && role <= QMR_TUF_SNAPSHOT; role++) {
-		const json_t *keyids = json_object_get(json_object_get(all, qmr_tuf_role_name((enum qmr_tuf_role)role)), "keyids");
+		const json_t *keyids = json_object_get(
+			json_object_get(all, qmr_tuf_role_name((enum qmr_tuf_role)role)), "keyids");
 		cleanup_free const char **ids = calloc(json_array_size(keyids) + 1, sizeof(*ids));
 
 		json_array_foreach (keyids, i, keyid)
@@ -188,10 +189,12 @@ static int hash_keys(const struct qmr_tuf_trusted *set, uint64_t *ret_hash, stru
 	cleanup_free char *ids = list_key_ids(set);
 
 	return ids ? qmr_tuf_short_hash(ids, strlen(ids), ret_hash, err)
-		   : qmr_error_set(err, -ENOMEM, "looking at the keys of timestamp and snapshot: out of memory");
+		   : qmr_error_set(err, -ENOMEM,
+				   "looking at the keys of timestamp and snapshot: out of memory");
 }
 
-int qmr_tuf_trusted_set_floor(struct qmr_tuf_trusted *set, const struct qmr_floor *floor, struct qmr_error *err)
+int qmr_tuf_trusted_set_floor(struct qmr_tuf_trusted *set, const struct qmr_floor *floor,
+			      struct qmr_error *err)
 {
 	uint64_t keys;
 	int r = hash_keys(set, &keys, err);
@@ -199,7 +202,9 @@ int qmr_tuf_trusted_set_floor(struct qmr_tuf_trusted *set, const struct qmr_floo
 	if (r < 0)
 		return r;
 	if (set->root.version < floor->root)
-		return qmr_error_set(err, -EBADMSG, "root: version %lld is older than %u, which the boot state remembers: a rollback",
+		return qmr_error_set(err, -EBADMSG,
+				     "root: version %lld is older than %u, which the boot state "
+				     "remembers: a rollback",
 				     (long long)set->root.version, floor->root);
 	memset(&set->floor, 0, sizeof(set->floor));
 	if (keys == floor->keys)
@@ -212,7 +217,8 @@ static uint32_t cut_version(const struct qmr_tuf_metadata *metadata)
 	return metadata->version < UINT32_MAX ? (uint32_t)metadata->version : UINT32_MAX;
 }
 
-int qmr_tuf_trusted_get_floor(const struct qmr_tuf_trusted *set, struct qmr_floor *ret_floor, struct qmr_error *err)
+int qmr_tuf_trusted_get_floor(const struct qmr_tuf_trusted *set, struct qmr_floor *ret_floor,
+			      struct qmr_error *err)
 {
 	int r = hash_keys(set, &ret_floor->keys, err);
 
@@ -225,12 +231,15 @@ int qmr_tuf_trusted_get_floor(const struct qmr_tuf_trusted *set, struct qmr_floo
 	return 0;
 }
 
-static int check_floor(const char *who, const char *whose, int64_t version, uint32_t floor, struct qmr_error *err)
+static int check_floor(const char *who, const char *whose, int64_t version, uint32_t floor,
+		       struct qmr_error *err)
 {
 	if (version >= floor)
 		return 0;
-	return qmr_error_set(err, -EBADMSG, "%s: version %lld%s is older than %u, which the boot state remembers: a rollback", who,
-			     (long long)version, whose, floor);
+	return qmr_error_set(
+		err, -EBADMSG,
+		"%s: version %lld%s is older than %u, which the boot state remembers: a rollback",
+		who, (long long)version, whose, floor);
 }
 
 int qmr_tuf_trusted_roots_done(const struct qmr_tuf_trusted *set, struct qmr_error *err)
@@ -280,7 +289,8 @@ int qmr_tuf_trusted_set_timestamp(struct qmr_tuf_trusted *set, const char *data,
 				     "%lld, which was seen before: a rollback",
 				     (long long)new.version, (long long)old.version);
 	if (origin == QMR_TUF_FETCHED) {
-		r = check_floor("timestamp", " of snapshot, which it names,", new.version, set->floor.snapshot, err);
+		r = check_floor("timestamp", " of snapshot, which it names,", new.version,
+				set->floor.snapshot, err);
 		if (r == 0)
 			r = check_expiry(set, &timestamp, err);
 		if (r < 0)
@@ -346,8 +356,10 @@ int qmr_tuf_trusted_set_snapshot(struct qmr_tuf_trusted *set, const char *data, 
 		r = check_snapshot_rollback(&set->snapshot, &snapshot, err);
 	if (r == 0 && origin == QMR_TUF_FETCHED)
 		r = check_floor("snapshot", "", snapshot.version, set->floor.snapshot, err);
-	if (r == 0 && origin == QMR_TUF_FETCHED && qmr_tuf_metadata_get_file(&snapshot, "targets.json", &named))
-		r = check_floor("snapshot", " of targets, which it names,", named.version, set->floor.targets, err);
+	if (r == 0 && origin == QMR_TUF_FETCHED &&
+	    qmr_tuf_metadata_get_file(&snapshot, "targets.json", &named))
+		r = check_floor("snapshot", " of targets, which it names,", named.version,
+				set->floor.targets, err);
 	if (r == 0 && origin == QMR_TUF_FETCHED)
 		r = check_expiry(set, &snapshot, err);
 	if (r < 0)
@@ -368,12 +380,14 @@ static int check_snapshot(const struct qmr_tuf_trusted *set, struct qmr_error *e
 }
 
 /* Sections 5.6.2 to 5.6.5 after the signatures. */
-static int check_targets(const struct qmr_tuf_trusted *set, const struct qmr_tuf_metadata *targets, const struct qmr_tuf_file *named,
-			 struct qmr_error *err)
+static int check_targets(const struct qmr_tuf_trusted *set, const struct qmr_tuf_metadata *targets,
+			 const struct qmr_tuf_file *named, struct qmr_error *err)
 {
 	if (targets->version != named->version)
-		return qmr_error_set(err, -EBADMSG, "targets: version %lld is not the one that snapshot names, %lld",
-				     (long long)targets->version, (long long)named->version);
+		return qmr_error_set(
+			err, -EBADMSG,
+			"targets: version %lld is not the one that snapshot names, %lld",
+			(long long)targets->version, (long long)named->version);
 	return check_expiry(set, targets, err);
 }
 
@@ -399,15 +413,18 @@ int qmr_tuf_trusted_set_targets(struct qmr_tuf_trusted *set, const char *data, s
 	return 0;
 }
 
-int qmr_tuf_trusted_get_delegated_file(const struct qmr_tuf_trusted *set, const char *role, struct qmr_tuf_file *ret_file,
-				       struct qmr_error *err)
+int qmr_tuf_trusted_get_delegated_file(const struct qmr_tuf_trusted *set, const char *role,
+				       struct qmr_tuf_file *ret_file, struct qmr_error *err)
 {
 	char name[QMR_TUF_ROLE_NAME_MAX + 8];
 
 	snprintf(name, sizeof(name), "%s.json", role);
 	return qmr_tuf_metadata_get_file(&set->snapshot, name, ret_file)
 		       ? 0
-		       : qmr_error_set(err, -EBADMSG, "role '%.128s': it is delegated to, and snapshot does not list it", role);
+		       : qmr_error_set(
+				 err, -EBADMSG,
+				 "role '%.128s': it is delegated to, and snapshot does not list it",
+				 role);
 }
 
 static struct qmr_tuf_delegated *find_delegated(const struct qmr_tuf_trusted *set, const char *name)
@@ -418,13 +435,15 @@ static struct qmr_tuf_delegated *find_delegated(const struct qmr_tuf_trusted *se
 	return NULL;
 }
 
-static int check_signed_by(const struct qmr_tuf_metadata *metadata, const struct qmr_tuf_delegation *d, struct qmr_error *err)
+static int check_signed_by(const struct qmr_tuf_metadata *metadata,
+			   const struct qmr_tuf_delegation *d, struct qmr_error *err)
 {
 	return qmr_tuf_metadata_check_signed_by(metadata, d->role, d->keys, "its delegation", err);
 }
 
-static int load_delegated(const struct qmr_tuf_trusted *set, const struct qmr_tuf_delegation *d, const char *data, size_t size,
-			  struct qmr_tuf_metadata *ret_metadata, struct qmr_error *err)
+static int load_delegated(const struct qmr_tuf_trusted *set, const struct qmr_tuf_delegation *d,
+			  const char *data, size_t size, struct qmr_tuf_metadata *ret_metadata,
+			  struct qmr_error *err)
 {
 	struct qmr_tuf_file named = {0};
 	int r = check_snapshot(set, err);
@@ -434,14 +453,15 @@ static int load_delegated(const struct qmr_tuf_trusted *set, const struct qmr_tu
 	if (r == 0)
 		r = qmr_tuf_file_check("targets", &named, data, size, err);
 	if (r == 0)
-		r = qmr_tuf_metadata_parse_with(QMR_TUF_TARGETS, set->any_key_ids, data, size, ret_metadata, err);
+		r = qmr_tuf_metadata_parse_with(QMR_TUF_TARGETS, set->any_key_ids, data, size,
+						ret_metadata, err);
 	if (r == 0)
 		r = check_signed_by(ret_metadata, d, err);
 	return r < 0 ? r : check_targets(set, ret_metadata, &named, err);
 }
 
-int qmr_tuf_trusted_set_delegated(struct qmr_tuf_trusted *set, const struct qmr_tuf_delegation *d, const char *data, size_t size,
-				  struct qmr_error *err)
+int qmr_tuf_trusted_set_delegated(struct qmr_tuf_trusted *set, const struct qmr_tuf_delegation *d,
+				  const char *data, size_t size, struct qmr_error *err)
 {
 	cleanup_metadata struct qmr_tuf_metadata metadata = {0};
 	struct qmr_tuf_delegated *place = find_delegated(set, d->name);
@@ -464,14 +484,16 @@ int qmr_tuf_trusted_set_delegated(struct qmr_tuf_trusted *set, const struct qmr_
 	return 0;
 }
 
-const struct qmr_tuf_metadata *qmr_tuf_trusted_get_delegated(const struct qmr_tuf_trusted *set, const struct qmr_tuf_delegation *d)
+const struct qmr_tuf_metadata *qmr_tuf_trusted_get_delegated(const struct qmr_tuf_trusted *set,
+							     const struct qmr_tuf_delegation *d)
 {
 	const struct qmr_tuf_delegated *found = find_delegated(set, d->name);
 
 	if (!found)
 		return NULL;
 	/* References are held, so the same pointers are the same delegation. */
-	if ((found->role == d->role && found->keys == d->keys) || check_signed_by(&found->metadata, d, NULL) == 0)
+	if ((found->role == d->role && found->keys == d->keys) ||
+	    check_signed_by(&found->metadata, d, NULL) == 0)
 		return &found->metadata;
 	return NULL;
 }

@@ -23,23 +23,27 @@
 
 enum qmr_tuf_origin { QMR_TUF_CACHED, QMR_TUF_FETCHED };
 
-#define QMR_TUF_DELEGATED_MAX 64 /* more than one search visits: what it looked at is there until its end */
+#define QMR_TUF_DELEGATED_MAX                                                                      \
+	64 /* more than one search visits: what it looked at is there until its end */
 
 /* A delegated role's targets metadata, and the delegation that it was verified by. */
 struct qmr_tuf_delegated {
-	char *name;	     /* owned */
+	char *name;          /* owned */
 	json_t *role, *keys; /* owned references */
 	struct qmr_tuf_metadata metadata;
 };
 
 struct qmr_tuf_trusted {
 	int64_t now_unix_s; /* the fixed start time of the run */
-	int any_key_ids;    /* policy, set before _start and kept by it: ids of keys need not be their hashes */
+	int any_key_ids; /* policy, set before _start and kept by it: ids of keys need not be their
+			    hashes */
 	struct qmr_tuf_metadata root, timestamp, snapshot, targets; /* owned */
 	json_t *known_roles; /* owned: "roles" of the root that _mark_known saw */
-	struct qmr_tuf_delegated delegated[QMR_TUF_DELEGATED_MAX]; /* a ring: the oldest goes first */
-	size_t n_delegated;					   /* ever added */
-	struct qmr_floor floor; /* lowest versions of roles that are accepted; only its versions count here */
+	struct qmr_tuf_delegated
+		delegated[QMR_TUF_DELEGATED_MAX]; /* a ring: the oldest goes first */
+	size_t n_delegated;                       /* ever added */
+	struct qmr_floor floor; /* lowest versions of roles that are accepted; only its versions
+				   count here */
 };
 
 /*
@@ -67,16 +71,21 @@ void qmr_tuf_trusted_mark_known(struct qmr_tuf_trusted *set);
 int qmr_tuf_trusted_has_rotated(const struct qmr_tuf_trusted *set);
 
 /*
- * What an earlier run remembered of this repository: its versions count from now on, those of timestamp, snapshot and targets only if
- * their keys are still the same (5.3.11). Call it when the last root is there; -EBADMSG: that one is older than it was.
+ * What an earlier run remembered of this repository: its versions count from now on, those of
+ * timestamp, snapshot and targets only if their keys are still the same (5.3.11). Call it when the
+ * last root is there; -EBADMSG: that one is older than it was.
  */
-int qmr_tuf_trusted_set_floor(struct qmr_tuf_trusted *set, const struct qmr_floor *floor, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_tuf_trusted_set_floor(struct qmr_tuf_trusted *set, const struct qmr_floor *floor,
+			      struct qmr_error *err) QMR_MUST_CHECK;
 
 /* The first 8 bytes of the SHA-256, as a number. */
-int qmr_tuf_short_hash(const void *data, size_t size, uint64_t *ret_hash, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_tuf_short_hash(const void *data, size_t size, uint64_t *ret_hash,
+		       struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Fills keys and versions with what is trusted now, 0 for what is not there; versions that are too large are cut off. */
-int qmr_tuf_trusted_get_floor(const struct qmr_tuf_trusted *set, struct qmr_floor *ret_floor, struct qmr_error *err) QMR_MUST_CHECK;
+/* Fills keys and versions with what is trusted now, 0 for what is not there; versions that are too
+ * large are cut off. */
+int qmr_tuf_trusted_get_floor(const struct qmr_tuf_trusted *set, struct qmr_floor *ret_floor,
+			      struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Section 5.3.10: the last root must not have expired. */
 int qmr_tuf_trusted_roots_done(const struct qmr_tuf_trusted *set,
@@ -101,18 +110,21 @@ int qmr_tuf_trusted_set_targets(struct qmr_tuf_trusted *set, const char *data, s
 				struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Sections 5.6.2 to 5.6.5 for a delegated role: what snapshot names, signed as the delegation asks, not expired. It takes the place of
- * the role's earlier one.
+ * Sections 5.6.2 to 5.6.5 for a delegated role: what snapshot names, signed as the delegation asks,
+ * not expired. It takes the place of the role's earlier one.
  */
-int qmr_tuf_trusted_set_delegated(struct qmr_tuf_trusted *set, const struct qmr_tuf_delegation *delegation, const char *data,
+int qmr_tuf_trusted_set_delegated(struct qmr_tuf_trusted *set,
+				  const struct qmr_tuf_delegation *delegation, const char *data,
 				  size_t size, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* The delegated role if it is in the set and the delegation vouches for it; else NULL. */
-const struct qmr_tuf_metadata *qmr_tuf_trusted_get_delegated(const struct qmr_tuf_trusted *set,
-							     const struct qmr_tuf_delegation *delegation);
+const struct qmr_tuf_metadata *
+qmr_tuf_trusted_get_delegated(const struct qmr_tuf_trusted *set,
+			      const struct qmr_tuf_delegation *delegation);
 
 /* What snapshot says about a delegated role's file; -EBADMSG if it does not list it. */
-int qmr_tuf_trusted_get_delegated_file(const struct qmr_tuf_trusted *set, const char *role, struct qmr_tuf_file *ret_file,
+int qmr_tuf_trusted_get_delegated_file(const struct qmr_tuf_trusted *set, const char *role,
+				       struct qmr_tuf_file *ret_file,
 				       struct qmr_error *err) QMR_MUST_CHECK;
 
 #endif

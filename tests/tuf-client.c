@@ -6,11 +6,13 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "fetch-store.h"
 #include "fetch-transfer.h"
 #include "file.h"
 #include "hash.h"
 #include "log.h"
+#include "network.h"
 #include "tuf-client.h"
 
 /*
@@ -19,6 +21,7 @@
  */
 
 #define RUN_MS 600000
+#define STALL_S 60
 #define FILE_NAME_MAX 240 /* with NUL; the suffix of qmr_file_replace() fits as well */
 static struct run {
 	struct qmr_fetch_store store;
@@ -105,11 +108,14 @@ static int download(const char *name, const char *folder, struct qmr_error *err)
 /* values: metadata URL, metadata folder, targets' folder, targets' URL */
 static int run_online(const char *const values[4], const char *const names[], struct qmr_error *err)
 {
-	int64_t deadline_ms = qmr_fetch_now_ms() + RUN_MS;
-	int r = qmr_fetch_transfer_open(values[0], "", 0, deadline_ms, QMR_FETCH_FOR_TESTS, &run.metadata, err);
+	int64_t deadline_ms = qmr_clock_ms() + RUN_MS;
+	static char no_ca[] = "";
+	const struct qmr_network servers = {.ca = no_ca};
+	const struct qmr_fetch_network network = {.servers = &servers, .stall_s = STALL_S};
+	int r = qmr_fetch_transfer_open(values[0], &network, deadline_ms, QMR_FETCH_FOR_TESTS, &run.metadata, err);
 
 	if (r == 0 && *names)
-		r = qmr_fetch_transfer_open(values[3], "", 0, deadline_ms, QMR_FETCH_FOR_TESTS, &run.targets, err);
+		r = qmr_fetch_transfer_open(values[3], &network, deadline_ms, QMR_FETCH_FOR_TESTS, &run.targets, err);
 	qmr_fetch_store_open(values[1], &run.store);
 	if (r == 0)
 		r = refresh(err);

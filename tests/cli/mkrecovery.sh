@@ -135,7 +135,8 @@ check_content() {
 		usr/lib/x86_64-linux-gnu/* usr/lib64/* | xargs)" "usr/lib/qmr/private/libfoo.so usr/lib/x86_64-linux-gnu/libbar.so \
 usr/lib/x86_64-linux-gnu/libc.so.6 usr/lib/x86_64-linux-gnu/libgcc_s.so.1 usr/lib64/ld-linux-x86-64.so.2"
 	ok "machine.conf" "$(xargs <"$tree/etc/qmr/machine.conf")" \
-		"[machine] root_uuid=1-2 root_fstype=ext4 esp_uuid=AB-CD kernel=$release"
+		"[machine] root_uuid=1-2 root_fstype=ext4 esp_uuid=AB-CD kernel=$release built=$newest"
+	ok "no secrets" "$(ls -d "$tree/etc/qmr/secrets" 2>/dev/null; grep -c s3cret -r "$tree/etc" | grep -v ':0$')" ""
 	ok "configuration" "$(grep -c collect "$tree/etc/qmr/qmr.conf"):$(ls "$tree/etc/qmr/trust")" "1:ca.pem"
 	if [ "$(id -u)" = 0 ]; then
 		# $ORIGIN needs /proc.
@@ -219,6 +220,12 @@ check_full_disk() {
 
 make_root
 make_modules
+mkdir -m 0700 "$root/etc/qmr/secrets"
+echo "user:s3cret" >"$root/etc/qmr/secrets/proxy-user"
+printf -- '-----BEGIN PRIVATE KEY-----\n' >"$root/etc/qmr/secrets/client.pem"
+touch -d '1 hour ago' "$root/etc/qmr/trust/ca.pem"
+find "$root" -type f ! -path "$root/etc/qmr/trust/ca.pem" -exec touch -d '2 hours ago' {} +
+newest=$(stat -c %Y "$root/etc/qmr/trust/ca.pem")
 build --cmdline x=y --root-uuid 1-2 --root-fstype ext4 --esp-uuid AB-CD
 ok "builds, newest kernel by default" "$? $(grep -c "kernel $release, 7 modules, 1 firmware files" "$work/out")" "0 1"
 check_content

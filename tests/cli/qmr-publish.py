@@ -18,6 +18,7 @@ import sys
 import tempfile
 import termios
 import threading
+import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -30,7 +31,8 @@ MODULES = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~
                        "tuf-js-" + TUF_JS)
 ROLES = ("root", "targets", "snapshot", "timestamp")
 PLAN = {"schema": 1, "id": "p1", "title": "a test", "match": {"all": [{"incident-kind": "panic"}]},
-        "actions": [{"type": "block-module", "module": "cs-agent"}]}
+        "actions": [{"type": "block-module", "module": "cs-agent"}],
+        "published": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}  # given, so that the same plan has the same bytes
 failed = False
 printed = []  # everything the program wrote
 
@@ -64,7 +66,7 @@ class Owner:
         self.status, self.output = run("init", "--repository", self.repository, "--keys", self.keys, *init)
 
     def __call__(self, command, *arguments, keys=None, **options):
-        if command not in ("list", "check", "sign"):
+        if command not in ("list", "check", "sign", "export", "import", "diff"):
             arguments = ("--keys", keys or self.keys, *arguments)
         return run(command, "--repository", self.repository, *arguments, **options)
 

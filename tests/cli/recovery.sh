@@ -102,6 +102,12 @@ state end --stage final --boot-other 1
 check "end: nothing of the firmware's own" "$? $(ls "$work/efi" | grep -c BootNext)" "0 0"
 state acknowledge
 check "what end wrote was kept" "$(field remediation) $(field rungs) $(field incident)" "p1 2 $incident"
+floor=0123456789abcdef:fedcba9876543210:2:41:40:12
+state end --stage final --floor $floor
+state end --stage final --floor 1:2:3
+check "end: a floor that is none changes nothing" "$? $(grep -c 'what was seen is not remembered' "$work/out")" "0 1"
+state acknowledge
+check "end: the highest versions that were seen" "$(field floor)" $floor
 state end --stage nonsense
 check "end: a stage that does not exist" "$?" 2
 state end

@@ -323,7 +323,130 @@ test_full_disk() {
 	check "full-disk ($old times old, $new times new)" "$old times old, $new times new" test $old -gt 2 -a $new -gt 2
 }
 
+# decided NAME STATUS MATCH [MORE KEYS]: what a plan with these selectors comes to, with the configuration in $W/policy.conf.
+decided() {
+	fresh_with_packages
+	printf '{"schema": 1, "id": "p3", "title": "t", "match": %s, %s "actions": [{"type": "remove-file", "path": "%s"}]}' "$3" "${4-}" \
+		"${target:-/opt/v/ch/n.bin}" >"$W/p3.json"
+	apply apply --root "$W/r" --plan "$W/p3.json" --incident "$W/incident.json" --config "$W/policy.conf" >"$W/out" 2>"$W/err"
+	status=$?
+	check "decided-$1" "exit status $status, $(cat "$W/err")" test $status = "$2"
+	[ "$2" = 0 ] || check "decided-$1-changes-nothing" "state differs" test -e "$W/r${target:-/opt/v/ch/n.bin}"
+}
+fresh_with_packages() {
+	fresh
+	mkdir -p "$W/r/var/lib/dpkg/info" "$W/r/usr/lib/modules/6.1/extra" "$W/r/etc/modprobe.d"
+	printf 'Package: sensor\nStatus: install ok installed\nVersion: 7.10\n' >"$W/r/var/lib/dpkg/status"
+	printf '/.\n/opt\n/opt/v\n/opt/v/ch\n/opt/v/ch/n.bin\n/lib/modules/6.1/extra/other.ko\n' >"$W/r/var/lib/dpkg/info/sensor:amd64.list"
+	printf '/etc/hostname\n' >"$W/r/var/lib/dpkg/info/sensor-doc.list"
+	touch "$W/r/usr/lib/modules/6.1/extra/"{cs-agent,other}.ko "$W/r/etc/modprobe.d/qmr-block-cs_agent.conf"
+}
+
+test_decisions() {
+	local yes='{"incident-kind": "panic"}' hour
+
+	: >"$W/policy.conf"
+	# Only the root can say, and does before anything is changed.
+	decided file 0 '{"file": {"path": "/opt/v/ch/*.bin", "sha256": "'$NEW_HASH'"}}'
+	decided no-file 3 '{"file": {"path": "/opt/v/ch/*.txt"}}'
+	decided not-file 3 '{"not": {"file": {"path": "/opt/v/ch/n.bin"}}}'
+	decided package 0 '{"package": {"name": "sensor", "version": {"above": "7.9", "below": "7.11"}}}'
+	decided other-version 3 '{"package": {"name": "sensor", "version": {"below": "7.9"}}}'
+	decided no-package 3 '{"package": {"name": "none"}}'
+	# What cannot be determined, or be determined not to be, never matches.
+	decided unknown 3 '{"dmi-vendor": "x"}'
+	decided not-unknown 3 '{"not": {"dmi-vendor": "x"}}'
+	check decided-unknown-says-so "$(cat "$W/err")" grep -q 'cannot be determined' "$W/err"
+	decided unknown-or-known 0 '{"any": [{"dmi-vendor": "x"}, {"incident-kind": "panic"}]}'
+	decided unknown-selector 4 '{"phase-of-moon": "full"}'
+	check unknown-selector-names-it "$(cat "$W/err")" grep -q 'phase-of-moon: unknown selector' "$W/err"
+	decided unknown-key 4 "$yes" '"colour": "red",'
+	decided withdrawn 3 "$yes" '"withdrawn": true,'
+	# Labels and ages are the machine's own.
+	printf '[fleet]\nlabel = canary\nminimum_age = canary 0\nminimum_age = * 2\n' >"$W/policy.conf"
+	decided label 0 '{"label": "canary"}'
+	decided other-label 3 '{"label": "office"}'
+	decided canary-at-once 0 "$yes"
+	printf '[fleet]\nlabel = office\nminimum_age = canary 0\nminimum_age = * 2\n' >"$W/policy.conf"
+	for hour in '1 hour ago:3' '3 hours ago:0' '1 hour:3'; do
+		decided "published ${hour%:*}" "${hour#*:}" "$yes" "\"published\": \"$(date -u -d "${hour%:*}" +%Y-%m-%dT%H:%M:%SZ)\","
+	done
+	decided never-published 3 "$yes"
+	# Protected: the whole plan is refused unless it names it.
+	printf '[policy]\nprotect = package sensor\n' >"$W/policy.conf"
+	decided package-protected 4 "$yes"
+	check package-protected-says-so "$(cat "$W/err")" grep -q "package 'sensor' is protected" "$W/err"
+	decided package-named 0 "$yes" '"names": {"packages": ["sensor"]},'
+	decided other-package-named 4 "$yes" '"names": {"packages": ["sensor-doc"], "modules": ["sensor"]},'
+	target=/usr/lib/modules/6.1/extra/other.ko decided package-by-merged-usr 4 "$yes"
+	target=/opt/v/ch/c.bin decided file-of-no-package 0 "$yes"
+	printf '[policy]\nprotect = package sensor-doc\n' >"$W/policy.conf"
+	decided package-of-similar-name 0 "$yes"
+	printf '[policy]\nprotect = module cs_agent\n' >"$W/policy.conf"
+	decided module-not-touched 0 "$yes"
+	target=/usr/lib/modules/6.1/extra/cs-agent.ko decided module-protected 4 "$yes"
+	target=/usr/lib/modules/6.1/extra/other.ko decided module-of-other-name 0 "$yes"
+	target=/etc/modprobe.d/qmr-block-cs_agent.conf decided module-unblocking 4 "$yes"
+	target=/usr/lib/modules/6.1/extra/cs-agent.ko decided module-named 0 "$yes" '"names": {"modules": ["cs-agent"]},'
+	printf '[policy]\nprotect = path /opt/v/\n' >"$W/policy.conf"
+	target=/opt/v/ch/n.bin decided path-named-by-action 0 "$yes"
+	fresh_with_packages
+	apply revert --root "$W/r" --incident "$W/incident.json" --config "$W/policy.conf" >/dev/null 2>"$W/err"
+	check revert-protected "exit status $?" test $? = 4
+	check revert-protected-changes-nothing "n.bin is gone" test -e "$W/r/opt/v/ch/n.bin"
+	printf '[policy]\nprotect = package sensor\n' >"$W/policy.conf"
+	apply revert --root "$W/r" --incident "$W/incident.json" --config "$W/policy.conf" >/dev/null 2>"$W/err"
+	check revert-protected-package "exit status $?" test $? = 4
+	rm -r "$W/r/var/lib/dpkg"
+	apply revert --root "$W/r" --incident "$W/incident.json" --config "$W/policy.conf" >/dev/null 2>"$W/err"
+	check revert-unknown-owner "exit status $?" test $? = 4
+	printf '[policy]\nprotect = everything\n' >"$W/policy.conf"
+	apply revert --root "$W/r" --incident "$W/incident.json" --config "$W/policy.conf" >/dev/null 2>"$W/err"
+	check malformed-policy "exit status $?" test $? = 2
+	apply resume --root "$W/r" --config "$W/policy.conf" >/dev/null 2>"$W/err"
+	check malformed-policy-does-not-stop-resume "exit status $?" test $? = 0
+	# A block is named by itself.
+	printf '[policy]\nprotect = module cs-agent\n' >"$W/policy.conf"
+	fresh
+	plan_of '{"type": "block-module", "module": "cs_agent"}'
+	apply apply --root "$W/r" --plan "$W/p2.json" --incident "$W/incident.json" --config "$W/policy.conf" >/dev/null 2>"$W/err"
+	check block-names-the-module "exit status $?" test $? = 0
+	: >"$W/policy.conf"
+}
+
+test_relations() {
+	local plan='{"schema": 1, "id": "%s", "title": "t", "match": {"incident-kind": "panic"}, %s "actions": [{"type": "remove-file", "path": "%s"}]}'
+	local again
+
+	fresh
+	# shellcheck disable=SC2059
+	{ printf "$plan" q1 '"then": "shutdown",' /opt/v/ch/n.bin >"$W/q1.json"; printf "$plan" q2 '"requires": ["q1"],' /opt/v/ch/c.bin >"$W/q2.json"; }
+	apply apply --root "$W/r" --plan "$W/q2.json" --incident "$W/incident.json" >/dev/null 2>"$W/err"
+	check requires-what-is-missing "exit status $?" test $? = 3
+	check requires-changes-nothing "c.bin is gone" test -e "$W/r/opt/v/ch/c.bin"
+	again=$(apply apply --root "$W/r" --plan "$W/q1.json" --incident "$W/incident.json" 2>/dev/null)
+	check then-is-printed "printed '$again'" test "$again" = '{"transaction":1,"plan":"q1","changed":["/opt/v/ch/n.bin"],"then":"shutdown"}'
+	check then-is-printed-again "differs" test "$(apply apply --root "$W/r" --plan "$W/q1.json" --incident "$W/incident.json" 2>/dev/null)" = "$again"
+	sed 's/000000000001/000000000009/' "$W/incident.json" >"$W/later.json"
+	apply undo --root "$W/r" --id 1 >/dev/null 2>&1
+	apply apply --root "$W/r" --plan "$W/q2.json" --incident "$W/later.json" >/dev/null 2>"$W/err"
+	check requires-what-was-undone "exit status $?" test $? = 3
+	apply apply --root "$W/r" --plan "$W/q1.json" --incident "$W/incident.json" >/dev/null 2>&1
+	apply apply --root "$W/r" --plan "$W/q2.json" --incident "$W/later.json" >/dev/null 2>"$W/err"
+	check requires-what-is-there "exit status $?" test $? = 0
+	# Two are undone, newest first: neither counts any more.
+	apply undo --root "$W/r" --id 4 >/dev/null 2>&1
+	apply undo --root "$W/r" --id 3 >/dev/null 2>&1
+	apply apply --root "$W/r" --plan "$W/q2.json" --incident "$W/later.json" >/dev/null 2>"$W/err"
+	check requires-after-two-undone "exit status $?" test $? = 3
+	printf '{"schema": 1, "id": "h", "title": "t", "hold": true}' >"$W/hold.json"
+	apply apply --root "$W/r" --plan "$W/hold.json" --incident "$W/incident.json" >/dev/null 2>"$W/err"
+	check hold-is-nothing-to-apply "exit status $?" test $? = 3
+}
+
 test_apply
+test_decisions
+test_relations
 test_revert
 test_refusals
 test_links

@@ -22,7 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	if (config->mode < QMR_MODE_OFF || config->mode > QMR_MODE_AUTOMATIC || config->final < QMR_FINAL_BOOT ||
 	    config->final > QMR_FINAL_MENU || config->failures < 1 || config->failures > 10 || config->cancel_s < 0 ||
-	    config->n_watch > QMR_CONFIG_PATHS_MAX || !memchr(config->upload_url, 0, sizeof(config->upload_url)))
+	    config->n_watch > QMR_CONFIG_PATHS_MAX || config->n_protect > QMR_CONFIG_PATHS_MAX ||
+	    config->n_label > QMR_CONFIG_LABELS_MAX || config->n_minimum_age > QMR_CONFIG_LABELS_MAX || !memchr(config->upload_url, 0, sizeof(config->upload_url)))
 		abort();
 	(void)unlink(path);
 	free(config);

@@ -84,6 +84,14 @@ def test_hashes(c, names):
     same("request", True, c.repo.target_requests[0][1] in c.repo.signed["targets"]["targets"]["a"]["hashes"].values())
 
 
+def test_large_error_page(c):
+    """It is larger than the target; what counts is that there is none."""
+    c.repo.add_artifact("targets", "a", b"1")
+    publish(c)
+    c.repo.artifacts = {}
+    c.bad(c.download("a"), "the repository has no")
+
+
 def test_unknown_hash(c):
     c.repo.add_artifact("targets", "a", b"content")
     c.repo.signed["targets"]["targets"]["a"]["hashes"] = {"unknown": hashlib.sha256(b"content").hexdigest()}
@@ -354,6 +362,16 @@ def test_one_role_two_delegators(c):
     c.bad(c.download("b/1"), "role 'role'", "0 different keys")
     c.bad(c.download("a/1", "b/1"), "role 'role'", "0 different keys")
     same("content", [b"a"], c.downloaded())
+
+
+def test_visited_once_by_its_name(c):
+    """A vouches for "role" first; the top level, with another key, is not asked any more."""
+    c.repo.delegate("targets", "A")
+    c.repo.delegate("targets", "role")
+    c.repo.signers["role"] = {}
+    c.repo.delegate("A", "role")
+    publish(c, "A", "role")
+    c.bad(c.download("missing"), "there is no target")
 
 
 def test_kept_role_and_the_delegation_of_today(c):

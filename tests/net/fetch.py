@@ -3,14 +3,12 @@
 """remediation-fetch and what is around the verification: kept metadata, servers that misbehave, privilege.
 Usage: fetch.py -B BUILD [NAME ...]
 """
-import http.server
 import json
 import os
 import pathlib
 import shutil
 import signal
 import socket
-import ssl
 import stat
 import subprocess
 import sys
@@ -18,48 +16,8 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-from tuf_repository import ROLES, Repository, free_port, main, make_key, next_root, plan, same, start  # noqa: E402
-
-
-class Odd:
-    """Serves a folder, but answers paths that end in suffix by odd(handler, number of the request)."""
-
-    def __init__(self, certificate, folder, suffix, odd):
-        self.requests = 0
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *args):
-                pass
-
-            def do_GET(self):
-                if self.path.endswith(suffix):
-                    outer.requests += 1
-                    odd(self, outer.requests)
-                    return
-                path = folder / self.path.lstrip("/")
-                self.answer(path.read_bytes() if path.is_file() else None)
-
-            def answer(self, data):
-                self.send_response(404 if data is None else 200)
-                self.send_header("Content-Length", str(len(data or b"")))
-                self.end_headers()
-                self.wfile.write(data or b"")
-
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(f"{certificate}.pem", f"{certificate}.key")
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.server.handle_error = lambda *args: None
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        self.url = f"https://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
+from servers import Odd, free_port  # noqa: E402
+from tuf_repository import ROLES, Repository, main, make_key, next_root, plan, same, start  # noqa: E402
 
 
 class Names:
@@ -138,6 +96,34 @@ def publish(c, *argv, code=0):
     same(f"qmr-publish {argv[0]} ({done.stderr.strip()})", code, done.returncode)
 
 
+def test_hold(c):
+    """The owner stops the fleet; a machine that reaches nobody afterwards is stopped too, until it reaches the owner again."""
+    (c.folder / "passphrase").write_text("correct horse\n")
+    os.chmod(c.folder / "passphrase", 0o600)
+    publish(c, "init")
+    c.trust((c.folder / "published/metadata/1.root.json").read_bytes())
+    c.configure(f"https://127.0.0.1:{c.server.port}/{c.folder.name}/published")
+    hold = {"schema": 1, "id": "stop", "title": "all hands off", "hold": True}
+    (c.folder / "10-fix.json").write_bytes(plan("fix"))
+    (c.folder / "00-stop.json").write_text(json.dumps(hold))
+    publish(c, "add", c.folder / "10-fix.json")
+    same("exit", 0, c.fetch())
+    publish(c, "add", c.folder / "00-stop.json")
+    same("exit under a hold", 3, c.fetch())
+    same("plans under a hold", ["hold.json"], c.plans())
+    same("hold", "stop", json.loads((c.out / "hold.json").read_text())["id"])
+    same("report", {"id": "stop", "title": "all hands off"}, json.loads((c.out / "fetch.json").read_text())["hold"])
+    url = f"https://127.0.0.1:{c.server.port}/{c.folder.name}/published"
+    c.configure(f"https://127.0.0.1:{free_port()}/nobody")
+    same("exit without a network", True, c.fetch() != 0)
+    same("the hold goes on", "stop", json.loads((c.out / "hold.json").read_text())["id"])
+    c.configure(url)
+    publish(c, "remove", "00-stop.json")
+    same("exit after the hold", 0, c.fetch())
+    same("no hold", False, (c.out / "hold.json").exists() or (c.metadata / "hold").exists())
+    same("plans after the hold", ["01-fix.json"], c.plans())
+
+
 def test_what_the_owner_publishes(c):
     """qmr-publish on one side, remediation-fetch on the other: plans come, change and go, and every key is replaced."""
     (c.folder / "passphrase").write_text("correct horse\n")
@@ -151,7 +137,10 @@ def test_what_the_owner_publishes(c):
         (c.folder / f"{name}.json").write_bytes(plan(name))
         publish(c, "add", c.folder / f"{name}.json")
     c.accept(["01-10-fix.json", "02-20-more.json"])
-    same("content", plan("10-fix"), (c.out / "01-10-fix.json").read_bytes())
+    # As its author wrote it, but for when it was published.
+    content = json.loads((c.out / "01-10-fix.json").read_bytes())
+    same("time", 20, len(content.pop("published")))
+    same("content", json.loads(plan("10-fix")), content)
     for role in ROLES:
         publish(c, "rotate", role, "--replace", root["signed"]["roles"][role]["keyids"][0])
         c.accept(["01-10-fix.json", "02-20-more.json"])

@@ -113,12 +113,53 @@ def test_floor_lets_recover(c):
 
 
 def test_floor_of_another_trusted_root(c):
-    seen(c)
+    start(c)
+    next_root(c)
+    c.accept()
+    same("root", "2", c.report["floor"].split(":")[2])
+    remember(c)
+    forget(c)
     other = Repository(c.folder / "other")
     c.trust(other.publish()["root"])
     c.configure(f"https://127.0.0.1:{c.server.port}/{c.folder.name}/other")
     c.accept()
     same("floor", ["1", "1", "1", "1"], c.report["floor"].split(":")[2:])
+
+
+def configure(c, *urls):
+    c.configure("\nurl = ".join(urls))
+
+
+def test_floor_holds_for_each_source(c):
+    seen(c)
+    c.repo.version["timestamp"] = 4
+    c.repo.publish()
+    old = c.mirror("old")
+    c.repo.version.update(timestamp=6, snapshot=6)
+    c.repo.publish()
+    configure(c, old, c.mirror("new"))
+    c.accept()
+    same("sources", ["refused", "ok"], [s["result"] for s in c.report["sources"]])
+    same("said", True, "older than 5" in c.report["sources"][0]["error"])
+    same("floor", ["1", "6", "6", "5"], c.report["floor"].split(":")[2:])
+
+
+def test_floor_of_a_source_that_was_refused(c):
+    """Nothing can be kept on this disk: what the first proved holds for the second, and is remembered."""
+    c.repo.version = {"root": 1, "timestamp": 5, "snapshot": 5, "targets": 5}
+    start(c)
+    old = c.mirror("old")
+    c.repo.bump("timestamp", "snapshot")
+    c.repo.publish()
+    broken = c.mirror("broken")
+    (c.folder / "broken/metadata/6.snapshot.json").unlink()
+    c.metadata.write_text("no folder")
+    configure(c, broken, old)
+    c.refuse("none of 2 sources")
+    same("said", True, "older than 6" in c.report["sources"][1]["error"])
+    same("floor", ["1", "6", "0", "0"], c.report["floor"].split(":")[2:])
+    configure(c, old, broken)
+    c.accept()
 
 
 def test_floor_without_a_network(c):

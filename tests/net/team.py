@@ -5,6 +5,7 @@ Usage: team.py -B BUILD [NAME ...]
 """
 import hashlib
 import json
+import shutil
 import sys
 
 sys.dont_write_bytecode = True
@@ -74,6 +75,53 @@ def test_the_top_level_comes_first(c):
     start(c)
     c.repo.publish()
     c.accept(["01-fix.json"])
+
+
+def test_role_named_as_a_kept_hold_might_be(c):
+    team = Team(c, "hold", ["plans/*"], {"plans/05-team.json": plan("team")})
+    start(c)
+    c.accept(["01-team.json", "02-fix.json"])
+    url = f"https://127.0.0.1:{c.server.port}/{c.folder.name}/r"
+    c.configure("https://127.0.0.1:1/r", timeout=1)
+    same("no network", 5, c.fetch())
+    same("no hold", (False, False), ("hold" in c.report, "hold that was kept" in c.text))
+    c.configure(url)
+    c.repo.targets["plans/stop.json"] = json.dumps({"schema": 1, "id": "stop", "title": "stop", "hold": True}).encode()
+    c.repo.bump()
+    team.version = 2
+    c.repo.publish()
+    same("hold", (3, "stop"), (c.fetch(), c.report["hold"]["id"]))
+    same("role", 2, c.kept("hold"))
+    c.configure("https://127.0.0.1:1/r", timeout=1)
+    same("it counts on", (5, "stop"), (c.fetch(), c.report["hold"]["id"]))
+
+
+def test_role_in_a_folder(c):
+    """The file of role "a/b c" lies where a web server finds it, or under its name in URLs."""
+    Team(c, "a/b c", ["plans/*"], {"plans/05-team.json": plan("team")})
+    start(c)
+    c.accept(["01-team.json", "02-fix.json"])
+    c.configure(f"file:{c.repo.folder}")
+    shutil.rmtree(c.metadata)
+    c.accept(["01-team.json", "02-fix.json"])
+    shutil.rmtree(c.metadata)
+    (c.repo.folder / "metadata/1.a/b c.json").rename(c.repo.folder / "metadata/1.a%2Fb%20c.json")
+    c.accept(["01-team.json", "02-fix.json"])
+
+
+def test_role_that_goes_back_from_one_source_to_the_next(c):
+    """The floor does not know roles of teams: what the first source left on disk does, in the same run."""
+    team = Team(c, "team", ["plans/*"], {"plans/05-team.json": plan("team")})
+    team.version = 2
+    start(c)
+    lacks_a_plan = c.mirror("first")
+    shutil.rmtree(c.folder / "first/targets")
+    team.version = 1
+    c.repo.bump("timestamp", "snapshot")
+    c.repo.publish()
+    c.configure(lacks_a_plan + "\nurl = " + c.mirror("second"))
+    c.refuse("none of 2 sources")
+    same("said", True, "team" in c.report["sources"][1]["error"] and "older" in c.report["sources"][1]["error"])
 
 
 def test_team_that_is_not_asked(c):

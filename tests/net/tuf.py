@@ -25,12 +25,13 @@ def test_good(c):
     same("mode", 0o600, path.stat().st_mode & 0o777)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     same("report", {"schema": 1, "url": c.report["url"], "result": "plans", "error": None,
+                    "sources": [{"url": c.report["url"], "result": "ok", "error": None}], "time": c.report["time"],
                     "versions": {"root": 1, "timestamp": 1, "snapshot": 1, "targets": 1}, "floor": c.report["floor"],
                     "plans": [{"file": "01-fix.json", "id": "fix", "sha256": digest}],
                     "not_matched": [], "refused_plans": []}, c.report)
     same("requests", ["metadata/2.root.json", "metadata/timestamp.json", "metadata/1.snapshot.json",
                       "metadata/1.targets.json", f"targets/plans/{digest}.10-fix.json"], c.requests())
-    same("kept", ["snapshot.json", "targets.json", "timestamp.json"], sorted(p.name for p in c.metadata.iterdir()))
+    same("kept", ["snapshot.json", "targets.json", "time", "timestamp.json"], sorted(p.name for p in c.metadata.iterdir()))
 
 
 def test_two_plans_in_order(c):

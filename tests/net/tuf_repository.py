@@ -20,6 +20,8 @@ import time
 import securesystemslib.formats
 import securesystemslib.keys
 
+from servers import free_port
+
 ROLES = ["root", "timestamp", "snapshot", "targets"]
 INCIDENT = {"schema": 1, "id": "5f0c1d2e-0000-4000-8000-00000000beef", "kind": "panic", "kernel": "6.1.0-40-amd64",
             "machine": {"os_id": "debian"}, "culprit": {"module": "csagent", "function": "parse"}}
@@ -27,12 +29,6 @@ INCIDENT = {"schema": 1, "id": "5f0c1d2e-0000-4000-8000-00000000beef", "kind": "
 
 def run(*argv, **kwargs):
     return subprocess.run(argv, check=True, capture_output=True, **kwargs)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def make_ca(folder, name):
@@ -223,6 +219,11 @@ class Case:
         (self.folder / "qmr.conf").write_text(
             f"[repository]\nurl = {url}\nroot = {self.folder}/root.json\n"
             f"[network]\nca = {self.shared}/{ca}.pem\ntransfer_timeout = {timeout}\n")
+
+    def mirror(self, name):
+        """A copy of what is published now, and its URL."""
+        shutil.copytree(self.repo.folder, self.folder / name)
+        return f"https://127.0.0.1:{self.server.port}/{self.folder.name}/{name}"
 
     def trust(self, data):
         (self.folder / "root.json").write_bytes(data)

@@ -17,6 +17,9 @@ import tempfile
 import threading
 import time
 
+sys.dont_write_bytecode = True
+from servers import HttpProxy, free_port  # noqa: E402
+
 ID = "5f0c1d2e-0000-4000-8000-00000000beef"
 NAME = ID + ".tar.zst.cms"
 OOPS = "BUG: kernel NULL pointer dereference, address: 0000000000000010"
@@ -25,12 +28,6 @@ failures = 0
 
 def run(*argv, **kwargs):
     return subprocess.run(argv, check=True, capture_output=True, **kwargs)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def make_ca(folder, name):
@@ -267,6 +264,40 @@ def test_plain_http_refused(m):
     m.configure("http://127.0.0.1:1/")
     same("exit", 2, m.send())
     same("says why", True, "https" in m.text)
+
+
+def test_through_a_proxy_with_a_user(m):
+    """The secret is the system's, outside of the configuration."""
+    for path in [m.keys, m.folder]:
+        os.chmod(path, 0o755)
+    secrets = m.folder / "root/etc/qmr/secrets"
+    secrets.mkdir(parents=True)
+    (secrets / "proxy-user").write_text("recovery:s3cret\n")
+    (secrets / "proxy-user").chmod(0o600)
+    proxy = HttpProxy(m.folder, "recovery s3cret")
+    server = with_nginx(m)
+    with open(m.folder / "qmr.conf", "a") as conf:
+        conf.write(f"proxy = http://127.0.0.1:{proxy.port}\n")
+    try:
+        options = ("--incident", m.incident, "--spool", m.spool, "--root", m.folder / "root")
+        same("exit", 0, m.send(*options))
+        same("asked", True, f"CONNECT 127.0.0.1:" in proxy.log.read_text())
+        (server.store / NAME).unlink()
+        (secrets / "proxy-user").chmod(0o604)
+        (m.folder / "qmr.conf").write_text((m.folder / "qmr.conf").read_text().replace("transfer_timeout = 20", "transfer_timeout = 2"))
+        same("without a user", True, m.send(*options) != 0)
+        same("said", True, "nobody but root may open a secret" in m.text)
+        same("it waits", [NAME], m.spooled())
+    finally:
+        server.stop()
+        proxy.stop()
+
+
+def test_missing_ca_is_refused(m):
+    m.configure("https://127.0.0.1:1/", ca="missing")
+    same("exit", 4, m.send())
+    same("named", True, "missing.pem" in m.text)
+    same("it waits", [NAME], m.spooled())
 
 
 def test_403_is_final(m):

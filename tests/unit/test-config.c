@@ -57,6 +57,32 @@ static void a_missing_file_gives_safe_defaults(void **unused)
 	assert_true(c.n_watch > 3);
 }
 
+static void sources_are_a_list_that_can_be_emptied(void **unused)
+{
+	struct qmr_config c;
+	char dropins[80];
+
+	write_file("qmr.conf", "[repository]\nurl = https://a/r\nurl = media:r\n[machine]\nbuilt = 4294967296\n");
+	assert_int_equal(qmr_config_load(path, &c, NULL), 0);
+	assert_int_equal(c.n_repository_urls, 2);
+	assert_string_equal(c.repository_url[0], "https://a/r");
+	assert_string_equal(c.repository_url[1], "media:r");
+	assert_int_equal(c.built_unix_s, 4294967296);
+	snprintf(dropins, sizeof(dropins), "%s/conf.d", folder);
+	assert_int_equal(mkdir(dropins, 0755), 0);
+	write_file("conf.d/1.conf", "[repository]\nurl =\nurl = https://b/r\n");
+	assert_int_equal(qmr_config_load(path, &c, NULL), 0);
+	assert_int_equal(c.n_repository_urls, 1);
+	assert_string_equal(c.repository_url[0], "https://b/r");
+	write_file("conf.d/1.conf", "[repository]\nurl = 3\nurl = 4\nurl = 5\nurl = 6\nurl = 7\nurl = 8\nurl = 9\n");
+	assert_int_equal(qmr_config_load(path, &c, NULL), -EINVAL);
+	write_file("conf.d/1.conf", "[machine]\nbuilt = -1\n");
+	assert_int_equal(qmr_config_load(path, &c, NULL), -EINVAL);
+	write_file("conf.d/1.conf", "[repository]\nurl =\n");
+	assert_int_equal(qmr_config_load(path, &c, NULL), 0);
+	assert_int_equal(c.n_repository_urls, 0);
+}
+
 static void dropins_win_in_order_of_name(void **unused)
 {
 	struct qmr_config c;
@@ -78,6 +104,29 @@ static void dropins_win_in_order_of_name(void **unused)
 	assert_string_equal(c.root_uuid, "0123");
 }
 
+static void lists_are_added_to(void **unused)
+{
+	struct qmr_config c;
+
+	write_file("qmr.conf", "[policy]\nprotect = module vendor-sensor\nprotect = package libc6\nprotect = path /opt/v\n"
+			       "[fleet]\nlabel = canary\nlabel = a.b_c-9\nminimum_age = canary 0\nminimum_age = * 8760\n");
+	assert_int_equal(qmr_config_load(path, &c, NULL), 0);
+	assert_int_equal(c.n_protect, 3);
+	assert_int_equal(c.protect[0].type, QMR_PROTECTED_MODULE);
+	assert_string_equal(c.protect[0].name, "vendor-sensor");
+	assert_int_equal(c.protect[1].type, QMR_PROTECTED_PACKAGE);
+	assert_string_equal(c.protect[1].name, "libc6");
+	assert_int_equal(c.protect[2].type, QMR_PROTECTED_PATH);
+	assert_string_equal(c.protect[2].name, "/opt/v");
+	assert_int_equal(c.n_label, 2);
+	assert_string_equal(c.label[1], "a.b_c-9");
+	assert_int_equal(c.n_minimum_age, 2);
+	assert_string_equal(c.minimum_age[0].label, "canary");
+	assert_int_equal(c.minimum_age[0].hours, 0);
+	assert_string_equal(c.minimum_age[1].label, "*");
+	assert_int_equal(c.minimum_age[1].hours, 8760);
+}
+
 static void bad_lines_name_file_line_and_key(void **unused)
 {
 	static const struct {
@@ -91,6 +140,19 @@ static void bad_lines_name_file_line_and_key(void **unused)
 		{"[network]\nca = relative.pem\n", "[network] ca: not an absolute path"},
 		{"[watch]\npath = /a/../b\n", "[watch] path"},
 		{"[policy]\nlocal_rollback = maybe\n", "neither yes nor no"},
+		{"[policy]\nprotect = module\n", "[policy] protect"},
+		{"[policy]\nprotect = module a b\n", "[policy] protect"},
+		{"[policy]\nprotect = file /x\n", "[policy] protect"},
+		{"[policy]\nprotect = path x\n", "[policy] protect"},
+		{"[policy]\nprotect = path /\n", "[policy] protect"},
+		{"[policy]\nprotect = path /a/../b\n", "[policy] protect"},
+		{"[policy]\nprotect = package a/b\n", "[policy] protect"},
+		{"[fleet]\nlabel =\n", "[fleet] label"},
+		{"[fleet]\nlabel = a b\n", "[fleet] label"},
+		{"[fleet]\nminimum_age = 24\n", "[fleet] minimum_age"},
+		{"[fleet]\nminimum_age = a -1\n", "[fleet] minimum_age"},
+		{"[fleet]\nminimum_age = a 8761\n", "[fleet] minimum_age"},
+		{"[fleet]\nminimum_age = *a 1\n", "[fleet] minimum_age"},
 		{"[policy]\nthis is no pair\n", "qmr.conf:2"},
 		{"[policy]\nmode = off\n  automatic\n", "qmr.conf:3"},
 	};
@@ -126,7 +188,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_missing_file_gives_safe_defaults, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(sources_are_a_list_that_can_be_emptied, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(dropins_win_in_order_of_name, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(lists_are_added_to, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(bad_lines_name_file_line_and_key, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_long_line_is_refused_not_split, set_up, tear_down),
 	};

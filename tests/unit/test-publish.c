@@ -319,7 +319,7 @@ static void a_change_waits_for_the_second_signature(void **unused)
 		QMR_ROLE_TARGETS,
 		json_string_value(json_array_get(
 			qmr_root_keyids(repository.now[QMR_ROLE_ROOT], QMR_ROLE_TARGETS), 0)),
-		key);
+		"pem", key);
 	qmr_repository_close(&repository);
 	snprintf(here, sizeof(here), "%s/%s", owner.keys, key);
 	snprintf(away, sizeof(away), "%s/%s", owner.path, key);

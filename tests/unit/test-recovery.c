@@ -20,6 +20,7 @@
 #include "file.h"
 #include "json.h"
 #include "ladder.h"
+#include "media.h"
 #include "remedy.h"
 #include "test-run.h"
 #include "timeline.h"
@@ -37,6 +38,21 @@ static struct qmr_state make_state(enum qmr_stage stage, const uint8_t *outcomes
 	for (int i = 0; i < n; i++)
 		state.attempts[i].outcome = outcomes[i];
 	return state;
+}
+
+static void test_sources(void **unused)
+{
+	static struct qmr_config config;
+
+	qmr_config_defaults(&config);
+	assert_false(qmr_config_has_source(&config, "https:"));
+	strcpy(config.repository_url[0], "https://h/r");
+	strcpy(config.repository_url[1], "media:r");
+	config.n_repository_urls = 1;
+	assert_true(qmr_config_has_source(&config, "https:"));
+	assert_false(qmr_config_has_source(&config, "media:"));
+	config.n_repository_urls = 2;
+	assert_true(qmr_config_has_source(&config, "media:"));
 }
 
 /* The detector's switch: its reason, incident and counts are kept. */
@@ -600,7 +616,7 @@ int main(void)
 		cmocka_unit_test(test_loader_has_nothing_else), cmocka_unit_test(test_probation_goes_on),
 		cmocka_unit_test(test_request_that_was_not_noted), cmocka_unit_test(test_cancelled_without_incident),
 		cmocka_unit_test(test_mode), cmocka_unit_test(test_end), cmocka_unit_test(test_results),
-		cmocka_unit_test(test_timeline), cmocka_unit_test(test_timeline_other_schema),
+		cmocka_unit_test(test_sources), cmocka_unit_test(test_timeline), cmocka_unit_test(test_timeline_other_schema),
 		cmocka_unit_test(test_plans), cmocka_unit_test(test_ladder), cmocka_unit_test(test_end_how), cmocka_unit_test(test_call),
 		cmocka_unit_test(test_request), cmocka_unit_test(test_end_of_requests), cmocka_unit_test(test_judge),
 	};

@@ -14,8 +14,9 @@
 #define SIGNED "\"keyids\":[\"" KEYID "\"],\"threshold\":1,\"terminating\":false"
 #define ROLE(name, match) "{\"name\":\"" name "\"," match "," SIGNED "}"
 #define ROLES(list) "{\"keys\":{},\"roles\":[" list "]}"
-#define SUCCINCT(bits, prefix) \
-	"{\"keys\":{},\"succinct_roles\":{\"keyids\":[\"" KEYID "\"],\"threshold\":1,\"bit_length\":" bits ",\"name_prefix\":\"" prefix "\"}}"
+#define SUCCINCT(bits, prefix)                                                                     \
+	"{\"keys\":{},\"succinct_roles\":{\"keyids\":[\"" KEYID                                    \
+	"\"],\"threshold\":1,\"bit_length\":" bits ",\"name_prefix\":\"" prefix "\"}}"
 
 static char followed[512]; /* names, with a space after each */
 
@@ -55,11 +56,26 @@ static void patterns_do_not_cross_folders(void **unused)
 		const char *pattern, *target;
 		int is_followed;
 	} cases[] = {
-		{"*", "a", 1},		  {"*", "a/b", 0},	    {"a*", "a/b", 0},	       {"*/*", "a/b", 1},
-		{"*/*", "a/b/c", 0},	  {"a?b", "a/b", 0},	    {"a?b", "axb", 1},	       {"a/*.zip", "a/x.zip", 1},
-		{"a/*.zip", "a/x.zi", 0}, {"a/*.zip", "b/x.zip", 0}, {"a/", "a/b", 0},	       {"a", "a", 1},
-		{"a", "A", 0},		  {"[ab]/c", "b/c", 1},	    {"[ab]/c", "c/c", 0},      {"a[/]b", "a/b", 0},
-		{"", "a", 0},		  {"*", ".a", 1},	    {"\\\\*", "*", 0},	       {"\\\\*", "\\x", 1},
+		{"*", "a", 1},
+		{"*", "a/b", 0},
+		{"a*", "a/b", 0},
+		{"*/*", "a/b", 1},
+		{"*/*", "a/b/c", 0},
+		{"a?b", "a/b", 0},
+		{"a?b", "axb", 1},
+		{"a/*.zip", "a/x.zip", 1},
+		{"a/*.zip", "a/x.zi", 0},
+		{"a/*.zip", "b/x.zip", 0},
+		{"a/", "a/b", 0},
+		{"a", "a", 1},
+		{"a", "A", 0},
+		{"[ab]/c", "b/c", 1},
+		{"[ab]/c", "c/c", 0},
+		{"a[/]b", "a/b", 0},
+		{"", "a", 0},
+		{"*", ".a", 1},
+		{"\\\\*", "*", 0},
+		{"\\\\*", "\\x", 1},
 		{"*", "", 1},
 	};
 
@@ -83,9 +99,24 @@ static void patterns_end(void **unused)
 /* printf foo | sha256sum: 2c26b46b...; echo -n bar: fcde2b2e... */
 static void hashes_choose_roles(void **unused)
 {
-	static const char list[] = ROLES(ROLE("low", "\"path_hash_prefixes\":[\"0\",\"2c2\"]") "," ROLE("high", "\"path_hash_prefixes\":[\"fc\"]")
-					 "," ROLE("case", "\"path_hash_prefixes\":[\"2C\",\"FC\"]") "," ROLE("all", "\"path_hash_prefixes\":[\"\"]")
-					 "," ROLE("none", "\"path_hash_prefixes\":[]"));
+	static const char list[] = ROLES(
+		ROLE("low", "\"path_hash_prefixes\":[\"0\",\"2c2\"]") "," ROLE("high", "\"path_"
+										       "hash_"
+										       "prefixes\":"
+										       "[\"fc\"]") "," ROLE(
+			"case",
+			"\"path_hash_prefixes\":[\"2C\",\"FC\"]") "," ROLE("all",
+									   "\"path_hash_prefixes\":"
+									   "[\"\"]") "," ROLE("non"
+											      "e",
+											      "\"pa"
+											      "th_"
+											      "hash"
+											      "_pre"
+											      "fixe"
+											      "s\":"
+											      "["
+											      "]"));
 
 	assert_string_equal(match(list, "foo"), "low all ");
 	assert_string_equal(match(list, "bar"), "high all ");
@@ -107,10 +138,13 @@ static void bins_are_counted_in_bits(void **unused)
 
 static void a_terminating_role_is_the_last(void **unused)
 {
-	assert_string_equal(match(ROLES(ROLE("a", "\"paths\":[\"*\"]") ",{\"name\":\"b\",\"paths\":[\"*\"],\"keyids\":[],\"threshold\":1,"
-								       "\"terminating\":true}," ROLE("c", "\"paths\":[\"*\"]")),
-				  "x"),
-			    "a b ");
+	assert_string_equal(
+		match(ROLES(ROLE("a", "\"paths\":[\"*\"]") ",{\"name\":\"b\",\"paths\":[\"*\"],"
+							   "\"keyids\":[],\"threshold\":1,"
+							   "\"terminating\":true}," ROLE(
+								   "c", "\"paths\":[\"*\"]")),
+		      "x"),
+		"a b ");
 }
 
 static void malformed_delegations_are_refused(void **unused)
@@ -127,28 +161,44 @@ static void malformed_delegations_are_refused(void **unused)
 		{ROLES(ROLE("root", "\"paths\":[]")), "top-level role 'root'"},
 		{ROLES(ROLE("timestamp", "\"paths\":[]")), "top-level role 'timestamp'"},
 		{ROLES(ROLE("targets", "\"paths\":[]")), "top-level role 'targets'"},
-		{ROLES(ROLE("a", "\"paths\":[]") "," ROLE("b", "\"paths\":[]") "," ROLE("a", "\"paths\":[\"x\"]")), "'a' twice"},
+		{ROLES(ROLE("a", "\"paths\":[]") "," ROLE("b", "\"paths\":[]") "," ROLE(
+			 "a", "\"paths\":[\"x\"]")),
+		 "'a' twice"},
 		{ROLES(ROLE("a", "\"paths\":[],\"path_hash_prefixes\":[]")), "either 'paths' or"},
 		{ROLES(ROLE("a", "\"x\":1")), "either 'paths' or"},
 		{ROLES(ROLE("a", "\"paths\":[1]")), "a list of strings"},
 		{ROLES(ROLE("a", "\"paths\":\"*\"")), "a list of strings"},
-		{ROLES("{\"name\":\"a\",\"paths\":[],\"keyids\":[],\"threshold\":0,\"terminating\":false}"), "threshold is not 1"},
-		{ROLES("{\"name\":\"a\",\"paths\":[],\"keyids\":[],\"threshold\":-1,\"terminating\":false}"), "threshold is not 1"},
-		{ROLES("{\"name\":\"a\",\"paths\":[],\"keyids\":[\"x\",\"x\"],\"threshold\":1,\"terminating\":false}"), "listed twice"},
-		{ROLES("{\"name\":\"a\",\"paths\":[],\"keyids\":[],\"threshold\":1}"), "'terminating'"},
-		{"{\"keys\":{\"" KEYID "\":{\"keytype\":\"ed25519\",\"scheme\":\"ed25519\",\"keyval\":{\"public\":\"00\"}}},\"roles\":[]}",
+		{ROLES("{\"name\":\"a\",\"paths\":[],\"keyids\":[],\"threshold\":0,\"terminating\":"
+		       "false}"),
+		 "threshold is not 1"},
+		{ROLES("{\"name\":\"a\",\"paths\":[],\"keyids\":[],\"threshold\":-1,"
+		       "\"terminating\":false}"),
+		 "threshold is not 1"},
+		{ROLES("{\"name\":\"a\",\"paths\":[],\"keyids\":[\"x\",\"x\"],\"threshold\":1,"
+		       "\"terminating\":false}"),
+		 "listed twice"},
+		{ROLES("{\"name\":\"a\",\"paths\":[],\"keyids\":[],\"threshold\":1}"),
+		 "'terminating'"},
+		{"{\"keys\":{\"" KEYID "\":{\"keytype\":\"ed25519\",\"scheme\":\"ed25519\","
+				       "\"keyval\":{\"public\":\"00\"}}},\"roles\":[]}",
 		 "its id is not the hash"},
 		{SUCCINCT("0", "bin"), "'bit_length'"},
 		{SUCCINCT("33", "bin"), "'bit_length'"},
-		{"{\"keys\":{},\"succinct_roles\":{\"keyids\":[],\"threshold\":1,\"bit_length\":8}}", "'name_prefix'"},
-		{"{\"keys\":{},\"succinct_roles\":{\"keyids\":[],\"threshold\":0,\"bit_length\":8,\"name_prefix\":\"b\"}}", "threshold is not 1"},
+		{"{\"keys\":{},\"succinct_roles\":{\"keyids\":[],\"threshold\":1,\"bit_length\":8}"
+		 "}",
+		 "'name_prefix'"},
+		{"{\"keys\":{},\"succinct_roles\":{\"keyids\":[],\"threshold\":0,\"bit_length\":8,"
+		 "\"name_prefix\":\"b\"}}",
+		 "threshold is not 1"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		json_t *delegations = json_loads(cases[i].text, 0, NULL);
 		struct qmr_error err = {0};
 
-		if (!delegations || qmr_tuf_delegations_check("targets", delegations, 0, &err) != -EBADMSG || !strstr(err.text, cases[i].why))
+		if (!delegations ||
+		    qmr_tuf_delegations_check("targets", delegations, 0, &err) != -EBADMSG ||
+		    !strstr(err.text, cases[i].why))
 			fail_msg("case %zu: '%s'", i, err.text);
 		json_decref(delegations);
 	}
@@ -165,11 +215,13 @@ static void names_have_a_limit(void **unused)
 		name[n] = '\0';
 		snprintf(text, sizeof(text), ROLES(ROLE("%s", "\"paths\":[\"*\"]")), name);
 		delegations = json_loads(text, 0, NULL);
-		assert_int_equal(qmr_tuf_delegations_check("targets", delegations, 0, NULL), n == 255 ? 0 : -EBADMSG);
+		assert_int_equal(qmr_tuf_delegations_check("targets", delegations, 0, NULL),
+				 n == 255 ? 0 : -EBADMSG);
 		snprintf(text, sizeof(text), SUCCINCT("32", "%s"), name + 9);
 		json_decref(delegations);
 		delegations = json_loads(text, 0, NULL);
-		assert_int_equal(qmr_tuf_delegations_check("targets", delegations, 0, NULL), n == 255 ? 0 : -EBADMSG);
+		assert_int_equal(qmr_tuf_delegations_check("targets", delegations, 0, NULL),
+				 n == 255 ? 0 : -EBADMSG);
 		json_decref(delegations);
 	}
 }
@@ -188,12 +240,27 @@ static void none_are_fine(void **unused)
 
 static void folders_choose_roles(void **unused)
 {
-	json_t *delegations = json_loads(ROLES(ROLE("exact", "\"paths\":[\"plans/*\"]") "," ROLE("other", "\"paths\":[\"x/*\",\"*\",\"plans\"]") ","
-					       ROLE("star", "\"paths\":[\"a\",\"*/x.json\"]") "," ROLE("hash", "\"path_hash_prefixes\":[\"\"]")),
-					 0, NULL);
+	json_t *delegations = json_loads(
+		ROLES(ROLE("exact", "\"paths\":[\"plans/*\"]") "," ROLE(
+			"other",
+			"\"paths\":[\"x/*\",\"*\",\"plans\"]") "," ROLE("star",
+									"\"paths\":[\"a\",\"*/"
+									"x.json\"]") "," ROLE("has"
+											      "h",
+											      "\"pa"
+											      "th_"
+											      "hash"
+											      "_pre"
+											      "fixe"
+											      "s\":"
+											      "[\""
+											      "\""
+											      "]")),
+		0, NULL);
 
 	followed[0] = '\0';
-	assert_int_equal(qmr_tuf_delegations_match_folder(delegations, "plans", note, NULL, NULL), 0);
+	assert_int_equal(qmr_tuf_delegations_match_folder(delegations, "plans", note, NULL, NULL),
+			 0);
 	assert_string_equal(followed, "exact star ");
 	json_decref(delegations);
 }

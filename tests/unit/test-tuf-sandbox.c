@@ -55,7 +55,7 @@ static void run_in_sandbox(attempt_fn *attempt)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		if (qmr_sandbox_enter(fds[1], parent, &err) < 0) {
+		if (qmr_sandbox_enter(fds[1], -1, parent, &err) < 0) {
 			fprintf(stderr, "%s\n", err.text);
 			_exit(99);
 		}
@@ -275,7 +275,7 @@ static void read_status(void (*prepare)(void), char *text, size_t size)
 	pid = fork();
 	if (pid == 0) {
 		prepare();
-		if (qmr_sandbox_enter(ready[1], parent, NULL) < 0)
+		if (qmr_sandbox_enter(ready[1], -1, parent, NULL) < 0)
 			_exit(99);
 		(void)!write(QMR_SANDBOX_FD, &byte, 1);
 		for (;;)
@@ -365,7 +365,7 @@ static void it_ends_with_its_parent(void **unused)
 		pid_t parent = getpid(), child = fork();
 
 		if (child == 0) {
-			if (qmr_sandbox_enter(fds[1], parent, NULL) < 0)
+			if (qmr_sandbox_enter(fds[1], -1, parent, NULL) < 0)
 				_exit(99);
 			(void)!write(QMR_SANDBOX_FD, "r", 1);
 			for (;;)
