@@ -193,6 +193,7 @@ int qmr_fetch_accept(const struct qmr_fetch_job *job, const struct qmr_fetch_fil
 	client->forget = replay_forget;
 	client->floor = job->floor;
 	client->user = &replay;
+	update->wants_requests = job->wants_requests;
 	return qmr_fetch_update_run(client, job->root, job->root_size, job->now_unix_s, update,
 				    err);
 }

@@ -23,6 +23,7 @@ struct qmr_fetch_job {
 	int64_t deadline_ms; /* of this source, CLOCK_MONOTONIC */
 	int flags;           /* QMR_FETCH_HAS_OTHERS */
 	struct qmr_fetch_store *store;
+	int wants_requests;     /* requests for recovery as well as plans */
 	struct qmr_floor floor; /* what is remembered; all zero: nothing */
 };
 

@@ -11,17 +11,20 @@
 #include "tuf-client.h"
 
 #define QMR_FETCH_PLANS_MAX 256
+#define QMR_FETCH_REQUESTS_MAX 99
 
 struct qmr_fetch_update {
+	int wants_requests; /* set by the caller: requests too */
 	/* Verified plans, name: that of the target, in the order of names; owned. */
 	struct qmr_fetch_files plans;
+	struct qmr_fetch_files requests; /* the same of requests (docs/requests.md); owned */
 	json_t *refused; /* list of {"target", "why"}: targets that cannot be plans; owned */
 };
 
 /*
  * One run against a repository: brings client's metadata up to date and gets every plan (targets
- * below "plans/" whose names end in ".json", of the top-level role and those it delegates to). Done
- * twice: by the child over the network, and by its parent over what the child passed on. Errors as
+ * below "plans/" whose names end in ".json", of the top-level role and those it delegates to), and every
+ * request if they are wanted. Done twice: by the child over the network, and by its parent over what the child passed on. Errors as
  * of qmr_tuf_client_refresh(); then no plan is to be used. Release with _done, after a failure too.
  */
 int qmr_fetch_update_run(struct qmr_tuf_client *client, const char *root, size_t root_size,

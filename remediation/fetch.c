@@ -13,6 +13,7 @@
 #include "fetch-message.h"
 #include "fetch-mirrors.h"
 #include "fetch-plans.h"
+#include "fetch-requests.h"
 #include "fetch-time.h"
 #include "file.h"
 #include "json.h"
@@ -26,7 +27,7 @@
 
 static const char usage[] =
 	"Usage: remediation-fetch --incident FILE --metadata DIR --out DIR [--root DIR]\n"
-	"                         [--media DIR] [--config FILE] [--floor FLOOR]\n"
+	"                         [--media DIR] [--config FILE] [--floor FLOOR] [--requests]\n"
 	"\n"
 	"Fetches and verifies the owner's remediations; writes the plans that match an incident.\n"
 	"\n"
@@ -37,12 +38,14 @@ static const char usage[] =
 	"  --media DIR      where removable file systems are mounted (default " MEDIA ")\n"
 	"  --floor FLOOR    what an earlier fetch.json said as \"floor\": older metadata is "
 	"refused\n"
+	"  --requests       requests for recovery too, for which --root is looked into\n"
 	"  --config FILE    configuration (default " QMR_CONFIG_PATH ")\n"
 	"  --help           this text\n"
 	"  --version        the version\n";
 
 struct arguments {
 	const char *incident, *metadata, *out, *root, *media, *config, *floor;
+	int requests;
 };
 
 /* One run and what is said about it. */
@@ -97,7 +100,8 @@ static int open_out(const char *path, struct run *run, struct qmr_error *err)
 	run->lists = (struct qmr_fetch_lists){.plans = json_array(), .not_matched = json_array()};
 	if (!run->lists.plans || !run->lists.not_matched)
 		return qmr_error_set(err, -ENOMEM, "fetching: out of memory");
-	return qmr_fetch_plans_clear(run->out_fd, err);
+	r = qmr_fetch_plans_clear(run->out_fd, err);
+	return r < 0 ? r : qmr_fetch_requests_clear(run->out_fd, err);
 }
 
 static void close_run(struct run *run)
@@ -182,6 +186,7 @@ static int fetch_with(const struct qmr_config *config, const struct arguments *a
 			    .seed = qmr_retry_seed(config->root_uuid)},
 		.timeout_s = config->transfer_s,
 		.store = store,
+		.wants_requests = a->requests,
 	};
 	int r;
 
@@ -199,8 +204,18 @@ static int fetch_with(const struct qmr_config *config, const struct arguments *a
 	return r;
 }
 
-static int write_plans(const struct qmr_config *config, const json_t *incident, struct run *run,
-		       struct qmr_error *err)
+/* A hold stops requests as well. */
+static int write_requests(const struct qmr_config *config, const struct arguments *a, const json_t *incident,
+			  struct run *run, struct qmr_error *err)
+{
+	cleanup_close int root_fd = open(a->root ? a->root : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct qmr_match_subject subject = {incident, config, root_fd};
+
+	return run->lists.hold ? 0 : qmr_fetch_requests_write(&run->update.requests, &subject, run->out_fd, &run->lists, err);
+}
+
+static int write_plans(const struct qmr_config *config, const struct arguments *a, const json_t *incident,
+		       struct run *run, struct qmr_error *err)
 {
 	struct qmr_match_subject subject = {incident, config, -1};
 	int r;
@@ -208,6 +223,8 @@ static int write_plans(const struct qmr_config *config, const json_t *incident, 
 	run->lists.refused = run->update.refused;
 	r = qmr_fetch_plans_write(&run->update.plans, &subject, run->time.unix_s, run->out_fd,
 				  &run->lists, err);
+	if (r == 0 && a->requests)
+		r = write_requests(config, a, incident, run, err);
 	return r == 0 ? 0 : local_error(r);
 }
 
@@ -227,7 +244,7 @@ static int fetch(const struct qmr_config *config, const struct arguments *a, str
 	r = r < 0 ? local_error(r) : fetch_with(config, a, &trust, &store, run, err);
 	release_trust(&trust);
 	if (r == 0)
-		r = write_plans(config, incident, run, err);
+		r = write_plans(config, a, incident, run, err);
 	if (r == 0)
 		qmr_fetch_hold_keep(store.fd, run->out_fd);
 	else
@@ -367,6 +384,7 @@ static int parse(int argc, char *argv[], struct arguments *a)
 		{"media", required_argument, NULL, 'M'},
 		{"config", required_argument, NULL, 'c'},
 		{"floor", required_argument, NULL, 'f'},
+		{"requests", no_argument, NULL, 'R'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'v'},
 		{NULL, 0, NULL, 0},
@@ -382,6 +400,10 @@ static int parse(int argc, char *argv[], struct arguments *a)
 		if (c == 'h' || c == 'v') {
 			fputs(c == 'h' ? usage : "remediation-fetch " QMR_VERSION "\n", stdout);
 			return -1 - QMR_EXIT_OK;
+		}
+		if (c == 'R') {
+			a->requests = 1;
+			continue;
 		}
 		if (!letter)
 			return -1 - QMR_EXIT_USAGE;

@@ -4,7 +4,7 @@ PROGRAMS += remediation-fetch
 TUF_SRCS := $(addprefix remediation/,canonical-json.c tuf-client.c tuf-delegation.c tuf-key.c tuf-metadata.c tuf-trusted.c)
 
 # Without main(): the run is tested by itself too.
-FETCH_SRCS := $(TUF_SRCS) $(addprefix remediation/,fetch-child.c fetch-folder.c fetch-hold.c fetch-message.c fetch-mirrors.c fetch-plans.c fetch-run.c \
+FETCH_SRCS := $(TUF_SRCS) $(addprefix remediation/,fetch-child.c fetch-folder.c fetch-hold.c fetch-message.c fetch-mirrors.c fetch-plans.c fetch-requests.c fetch-run.c \
 	fetch-sandbox.c fetch-source.c fetch-store.c fetch-time.c fetch-transfer.c fetch-update.c) $(PLAN_SRCS)
 
 remediation-fetch_SRCS := remediation/fetch.c $(FETCH_SRCS)
