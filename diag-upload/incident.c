@@ -329,5 +329,5 @@ json_t *qmr_machine_facts(int root_fd)
 	struct utsname uts = {0};
 
 	(void)uname(&uts); /* cannot fail with a valid pointer */
-	return json_pack("{s:i, s:o, s:o, s:o}", "schema", 1, "machine", machine, "kernel", qmr_json_text(uts.release), "notes", notes);
+	return json_pack("{s:i, s:s, s:o, s:o, s:o}", "schema", 1, "kind", "none", "machine", machine, "kernel", qmr_json_text(uts.release), "notes", notes);
 }

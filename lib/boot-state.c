@@ -328,6 +328,12 @@ static enum effect effect_of(const struct qmr_attempt *a)
 	return effects[a->outcome];
 }
 
+/* It had been healthy, and for long enough. */
+static int is_good(const struct qmr_attempt *a)
+{
+	return a->phase == QMR_PHASE_HEALTHY && !(a->flags & QMR_ATTEMPT_SOON);
+}
+
 struct qmr_run qmr_state_run(const struct qmr_state *state)
 {
 	struct qmr_run run = {0};
@@ -339,9 +345,9 @@ struct qmr_run qmr_state_run(const struct qmr_state *state)
 		/* What a remediation followed is not to be counted again. */
 		if (state->stage == QMR_STAGE_PROBATION && !(a->flags & QMR_ATTEMPT_PROBATION))
 			break;
+		if (is_good(a))
+			break;
 		if (a->phase == QMR_PHASE_HEALTHY) {
-			if (!(a->flags & QMR_ATTEMPT_SOON))
-				break; /* it had been healthy, and for long enough */
 			run.crashes++;
 		} else if (effect == EFFECT_ENDS_RUN) {
 			break;
@@ -358,4 +364,12 @@ int qmr_state_failures(const struct qmr_state *state)
 	struct qmr_run run = qmr_state_run(state);
 
 	return run.failures + run.crashes;
+}
+
+uint32_t qmr_state_last_good_boot(const struct qmr_state *state)
+{
+	for (int i = 0; i < state->n_attempts; i++)
+		if (is_good(&state->attempts[i]))
+			return state->attempts[i].number;
+	return state->n_attempts ? state->attempts[state->n_attempts - 1].number : 0;
 }

@@ -75,6 +75,7 @@ enum qmr_evidence_source {
 
 #define QMR_RUNG_PLAN 0x1   /* bits of rungs */
 #define QMR_RUNG_REVERT 0x2
+#define QMR_RUNG_UNVACCINATE 0x8 /* what a healthy machine was given, and did not prove healthy with, was undone */
 #define QMR_RUNG_SIGNED_ONLY 0x4 /* not tried but a limit: without a signed plan nothing may change */
 
 struct qmr_attempt {
@@ -207,6 +208,12 @@ struct qmr_run qmr_state_run(const struct qmr_state *state);
 
 /* failures + crashes of that run: boots that evidence says have failed. */
 int qmr_state_failures(const struct qmr_state *state);
+
+/*
+ * The number of the newest boot that was good (docs/detector.md, "What counts"); where none is known, that of the oldest known one, and 0
+ * where there was none at all.
+ */
+uint32_t qmr_state_last_good_boot(const struct qmr_state *state);
 
 /* The words of docs/boot-state.md, "invalid" outside the range. */
 const char *qmr_outcome_name(unsigned int outcome);

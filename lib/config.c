@@ -59,6 +59,7 @@ static const struct key keys[] = {
 	INT("policy", "stability", stability_s, 0, 3600, "120"),
 	INT("policy", "cancel", cancel_s, 0, 600, "10"),
 	OTHER("policy", "local_rollback", TYPE_BOOL, local_rollback, "no"),
+	OTHER("policy", "vaccinate", TYPE_BOOL, vaccinate, "no"),
 	OTHER("policy", "final", TYPE_FINAL, final, "boot"),
 	INT("policy", "menu_timeout", menu_timeout_s, 10, 86400, "600"),
 	OTHER("policy", "protect", TYPE_PROTECT, protect, NULL),

@@ -44,6 +44,7 @@ struct qmr_config {
 	int stability_s;        /* from boot-complete to healthy, default 120 */
 	int cancel_s;           /* countdown on the console, default 10 */
 	int local_rollback;     /* may revert the culprit without a signed plan, default 0 */
+	int vaccinate;          /* a healthy machine takes plans that match it, default 0 */
 	int final;              /* enum qmr_final, default boot */
 	int menu_timeout_s;     /* the menu of final = menu, default 600, then halt */
 	struct qmr_protection protect[QMR_CONFIG_PATHS_MAX]; /* [policy] protect, may be given several times */

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,13 +20,14 @@
 #include "root.h"
 #include "timeline.h"
 
-/* The rungs as far as they go: a matching signed plan, then the revert of the culprit to its restore point. ladder.c has the order. */
+/* The rungs as far as they go: a matching signed plan, the undoing of vaccinations, the revert of the culprit to its restore point. ladder.c has the order. */
 
 #define APPLIED QMR_INCIDENT "/applied.json"
 #define OUTPUT_MAX (1 << 20)
 #define APPLIED_BEFORE QMR_RUN "/applied-before.json"
 #define RESUME_MS 120000
 #define LOCAL_REVERT "local-revert"
+#define UNVACCINATE "undo-vaccinations"
 #define HOLD QMR_PLANS "/hold.json"
 #define HOLD_BEFORE QMR_RUN "/hold-before.json"
 
@@ -185,6 +187,22 @@ static enum qmr_result apply_plan(const struct work *work, const struct qmr_plan
 	return run_apply(work, argv, plan->id, QMR_RUNG_PLAN, ret_then, err);
 }
 
+/* Whatever local_rollback says: a healthy machine was changed, and failed before it had proved healthy. */
+static enum qmr_result unvaccinate(const struct work *work, enum qmr_then_what *ret_then, struct qmr_error *err)
+{
+	const struct qmr_state *state = &work->recovery->state;
+	char *esp = (char *)qmr_state_esp(work->recovery);
+	char boot[16];
+	char *const argv[] = {QMR_PROGRAM("remediation-apply"), "unvaccinate", "--root", QMR_SYSROOT, "--incident",
+			      QMR_INCIDENT "/incident.json", "--boot", boot, esp ? "--esp" : NULL, esp, NULL};
+
+	snprintf(boot, sizeof(boot), "%" PRIu32, qmr_state_last_good_boot(state));
+	/* Mode ask vaccinates nobody, and nothing is done in it that nobody agreed to. */
+	if (work->recovery->mode != QMR_MODE_AUTOMATIC || state->failed_boots == 0 || state->rungs & QMR_RUNG_UNVACCINATE || !strcmp(boot, "0"))
+		return QMR_RESULT_NOTHING;
+	return run_apply(work, argv, UNVACCINATE, QMR_RUNG_UNVACCINATE, ret_then, err);
+}
+
 static enum qmr_result revert(const struct work *work, enum qmr_then_what *ret_then, struct qmr_error *err)
 {
 	struct qmr_recovery *recovery = work->recovery;
@@ -225,7 +243,12 @@ static enum qmr_result try_rung(void *user, const struct qmr_plan_file *plan, en
 {
 	const struct work *work = user;
 
-	return plan ? apply_plan(work, plan, ret_then, err) : revert(work, ret_then, err);
+	enum qmr_result result;
+
+	if (plan)
+		return apply_plan(work, plan, ret_then, err);
+	result = unvaccinate(work, ret_then, err);
+	return result == QMR_RESULT_NOTHING || result == QMR_RESULT_REFUSED ? revert(work, ret_then, err) : result;
 }
 
 /*

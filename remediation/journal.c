@@ -66,6 +66,14 @@ int qmr_modules_has(const struct qmr_modules *modules, const char *name)
 	return 0;
 }
 
+int qmr_modules_equal(const struct qmr_modules *a, const struct qmr_modules *b)
+{
+	for (size_t i = 0; i < a->n; i++)
+		if (!qmr_modules_has(b, a->names[i]))
+			return 0;
+	return a->n == b->n;
+}
+
 int qmr_modules_add(struct qmr_modules *modules, const char *name, struct qmr_error *err)
 {
 	char canonical[56];
@@ -138,12 +146,11 @@ json_t *qmr_journal_to_json(const struct qmr_journal *journal)
 			return NULL;
 		}
 	}
-	return json_pack("{s:i, s:I, s:s, s:s?, s:s, s:o, s:o, s:o}", "schema", 1, "id",
-			 (json_int_t)journal->id, "plan", journal->plan, "incident",
-			 journal->incident[0] ? journal->incident : NULL, "state",
-			 qmr_journal_state_name(journal->state), "files", files, "block_modules",
-			 modules_to_json(&journal->block), "old_block_modules",
-			 modules_to_json(&journal->old_block));
+	/* Without a boot there is no such key. */
+	return json_pack("{s:i, s:I, s:s, s:s?, s:o*, s:s, s:o, s:o, s:o}", "schema", 1, "id", (json_int_t)journal->id, "plan", journal->plan,
+			 "incident", journal->incident[0] ? journal->incident : NULL, "boot",
+			 journal->boot ? json_integer(journal->boot) : NULL, "state", qmr_journal_state_name(journal->state), "files", files,
+			 "block_modules", modules_to_json(&journal->block), "old_block_modules", modules_to_json(&journal->old_block));
 }
 
 static int get_number(const json_t *object, const char *key, json_int_t min, json_int_t max,
@@ -250,6 +257,10 @@ static int parse_head(const json_t *json, struct qmr_journal *journal, struct qm
 	if (incident && strlen(incident) >= sizeof(journal->incident))
 		return bad(err, "incident: too long");
 	strcpy(journal->incident, incident ? incident : "");
+	number = 0;
+	if (json_object_get(json, "boot") && get_number(json, "boot", 1, UINT32_MAX, &number) < 0)
+		return bad(err, "boot: not the number of a boot");
+	journal->boot = (uint32_t)number;
 	for (journal->state = 0; journal->state <= QMR_JOURNAL_UNDONE; journal->state++)
 		if (state && !strcmp(state, state_names[journal->state]))
 			return 0;

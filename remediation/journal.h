@@ -33,6 +33,7 @@ struct qmr_journal {
 	uint64_t id;
 	char plan[64];                  /* plan id, "local-revert" or "undo-ID" */
 	char incident[64];              /* empty: none */
+	uint32_t boot;                  /* of a vaccination, and of what took it back: the one it was done in; else 0 */
 	int state;                      /* enum qmr_journal_state */
 	struct qmr_journal_file *files; /* owned */
 	size_t n_files;
@@ -73,5 +74,7 @@ int qmr_modules_add(struct qmr_modules *modules, const char *name,
 		    struct qmr_error *err) QMR_MUST_CHECK;
 void qmr_modules_remove(struct qmr_modules *modules, const char *name);
 int qmr_modules_has(const struct qmr_modules *modules, const char *name);
+/* Whether both hold the same names, in whichever order. */
+int qmr_modules_equal(const struct qmr_modules *a, const struct qmr_modules *b);
 
 #endif

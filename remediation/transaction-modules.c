@@ -61,20 +61,12 @@ static int edit(struct qmr_state *state, const struct qmr_modules *from,
 	return changed;
 }
 
-static int is_same(const struct qmr_modules *a, const struct qmr_modules *b)
-{
-	for (size_t i = 0; i < a->n; i++)
-		if (!qmr_modules_has(b, a->names[i]))
-			return 0;
-	return a->n == b->n;
-}
-
 void qmr_transaction_set_modules(const struct qmr_modules *from, const struct qmr_modules *to)
 {
 	struct qmr_error err = {0};
 	struct qmr_state state;
 
-	if (is_same(from, to))
+	if (qmr_modules_equal(from, to))
 		return;
 	if (load(&state, &err) < 0) {
 		qmr_warning("changing the boot state's block list: %s; modprobe.d alone is changed",

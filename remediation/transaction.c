@@ -248,7 +248,7 @@ static int prepare(const struct qmr_transactions *transactions, int folder_fd,
 					    err);
 	if (r == 0 && fsync(transactions->fd) < 0)
 		r = qmr_error_errno(err, -errno, "syncing '%s'", QMR_TRANSACTIONS);
-	return r < 0 ? r : qmr_journal_save(folder_fd, journal, err);
+	return r;
 }
 
 static int new_folder(const struct qmr_transactions *transactions, uint64_t *ret_id,
@@ -271,27 +271,43 @@ static int new_folder(const struct qmr_transactions *transactions, uint64_t *ret
 	return folder;
 }
 
-int qmr_transaction_run(const struct qmr_transactions *transactions,
-			const struct qmr_changes *changes, const char *plan, const char *incident,
-			const json_t *plan_json, struct qmr_journal *ret_journal,
+static int has_no_effect(const struct qmr_journal *journal)
+{
+	return journal->n_files == 0 && qmr_modules_equal(&journal->block, &journal->old_block);
+}
+
+static int write_first(const struct qmr_transactions *transactions, int folder_fd, const struct qmr_changes *changes, const json_t *plan_json,
+		       int wants_change, struct qmr_journal *journal, struct qmr_error *err)
+{
+	int r = prepare(transactions, folder_fd, changes, plan_json, journal, err);
+
+	if (r == 0 && wants_change && has_no_effect(journal))
+		return qmr_error_set(err, -EALREADY, "there is nothing to change");
+	if (r == 0)
+		r = qmr_journal_save(folder_fd, journal, err);
+	return r == -ENOENT || r == -EINVAL ? -EIO : r;
+}
+
+int qmr_transaction_run(const struct qmr_transactions *transactions, const struct qmr_changes *changes,
+			const struct qmr_transaction_cause *cause, const json_t *plan_json, struct qmr_journal *ret_journal,
 			struct qmr_error *err)
 {
-	struct qmr_journal journal = {.state = QMR_JOURNAL_PREPARED};
+	struct qmr_journal journal = {.state = QMR_JOURNAL_PREPARED, .boot = cause->boot};
 	cleanup_close int folder = new_folder(transactions, &journal.id, err);
 	int r;
 
 	if (folder < 0)
 		return folder;
-	snprintf(journal.plan, sizeof(journal.plan), "%s", plan);
-	snprintf(journal.incident, sizeof(journal.incident), "%s", incident ? incident : "");
-	r = prepare(transactions, folder, changes, plan_json, &journal, err);
+	snprintf(journal.plan, sizeof(journal.plan), "%s", cause->plan);
+	snprintf(journal.incident, sizeof(journal.incident), "%s", cause->incident ? cause->incident : "");
+	r = write_first(transactions, folder, changes, plan_json, cause->wants_change, &journal, err);
 	if (r < 0) {
 		struct qmr_error why = {0};
 
 		if (discard(transactions->fd, journal.id, &why) < 0)
 			qmr_warning("cleaning up: %s; the next run does it", why.text);
 		qmr_journal_done(&journal);
-		return r == -ENOENT || r == -EINVAL ? -EIO : r;
+		return r;
 	}
 	r = finish(transactions->root_fd, folder, &journal, err);
 	if (r < 0)
@@ -303,34 +319,62 @@ int qmr_transaction_run(const struct qmr_transactions *transactions,
 	return r;
 }
 
-int qmr_transaction_find(const struct qmr_transactions *transactions, const char *plan, const char *incident,
-			 struct qmr_journal *ret_journal, struct qmr_error *err)
+static int was_taken_back(const uint64_t *undone, size_t n, uint64_t id)
+{
+	for (size_t i = 0; i < n; i++)
+		if (undone[i] == id)
+			return 1;
+	return 0;
+}
+
+int qmr_transactions_each(const struct qmr_transactions *transactions, qmr_transaction_visit *visit, void *user, struct qmr_error *err)
 {
 	cleanup_free uint64_t *ids = NULL;
-	int n = qmr_numbered_list(transactions->fd, &ids, err);
+	int n = qmr_numbered_list(transactions->fd, &ids, err), r = n < 0 ? n : 0;
 	cleanup_free uint64_t *undone = calloc(n > 0 ? (size_t)n : 1, sizeof(*undone)); /* what newer ones took back */
 	size_t n_undone = 0;
 
 	if (!undone)
-		return qmr_error_set(err, -ENOMEM, "looking for transactions of '%s': out of memory", plan);
-	for (int i = n - 1; i >= 0; i--) {
+		return qmr_error_set(err, -ENOMEM, "looking at transactions: out of memory");
+	for (int i = n - 1; i >= 0 && r == 0; i--) {
 		cleanup_close int folder = open_folder(transactions->fd, ids[i], err);
-		struct qmr_journal journal = {0};
+		QMR_CLEANUP(qmr_journal_done) struct qmr_journal journal = {0};
+		int is_undone = was_taken_back(undone, n_undone, ids[i]);
 		unsigned long long id;
-		int r = folder < 0 ? folder : qmr_journal_load(folder, ids[i], &journal, err);
-		int counts = journal.state == QMR_JOURNAL_COMMITTED;
 
-		if (r < 0)
-			return r;
-		for (size_t k = 0; k < n_undone; k++)
-			counts &= undone[k] != ids[i];
-		if (counts && !strcmp(journal.plan, plan) && (!incident || !strcmp(journal.incident, incident))) {
-			*ret_journal = journal;
-			return 0;
-		}
-		if (counts && sscanf(journal.plan, "undo-%llu", &id) == 1)
+		r = folder < 0 ? folder : qmr_journal_load(folder, ids[i], &journal, err);
+		if (r < 0 || journal.state != QMR_JOURNAL_COMMITTED)
+			continue;
+		if (!is_undone && sscanf(journal.plan, "undo-%llu", &id) == 1)
 			undone[n_undone++] = id;
-		qmr_journal_done(&journal);
+		r = visit(&journal, is_undone, user, err);
 	}
-	return n < 0 ? n : -ENOENT;
+	return r;
+}
+
+struct wanted {
+	const char *plan, *incident;
+	uint64_t id; /* of what was found */
+};
+
+static int is_wanted(const struct qmr_journal *journal, int is_undone, void *user, struct qmr_error *err)
+{
+	struct wanted *wanted = user;
+
+	if (is_undone || strcmp(journal->plan, wanted->plan) || (wanted->incident && strcmp(journal->incident, wanted->incident)))
+		return 0;
+	wanted->id = journal->id;
+	return 1;
+}
+
+int qmr_transaction_find(const struct qmr_transactions *transactions, const char *plan, const char *incident,
+			 struct qmr_journal *ret_journal, struct qmr_error *err)
+{
+	struct wanted wanted = {plan, incident, 0};
+	int r = qmr_transactions_each(transactions, is_wanted, &wanted, err);
+	cleanup_close int folder = r > 0 ? open_folder(transactions->fd, wanted.id, err) : -1;
+
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	return folder < 0 ? folder : qmr_journal_load(folder, wanted.id, ret_journal, err);
 }

@@ -64,15 +64,29 @@ int qmr_transactions_resume(const struct qmr_transactions *transactions,
 			    unsigned int *ret_completed, unsigned int *ret_undone,
 			    struct qmr_error *err) QMR_MUST_CHECK;
 
+/* Why a transaction is made, and by what it is found again. */
+struct qmr_transaction_cause {
+	const char *plan;     /* id of the plan, "local-revert" or "undo-ID" */
+	const char *incident; /* NULL: there is none */
+	uint32_t boot;        /* of a vaccination, and of what takes it back: the one it was done in; else 0 */
+	int wants_change;     /* nothing is done, not even recorded, where all is so already */
+};
+
 /*
  * Makes the changes. plan_json is kept as plan.json. On success *ret_journal is that of the
  * committed transaction (files that already were as wanted are left out). On failure everything is
- * as it was, or, as the message then says, `resume` completes or undoes it.
+ * as it was, or, as the message then says, `resume` completes or undoes it. -EALREADY: see wants_change.
  */
-int qmr_transaction_run(const struct qmr_transactions *transactions,
-			const struct qmr_changes *changes, const char *plan, const char *incident,
-			const json_t *plan_json, struct qmr_journal *ret_journal,
+int qmr_transaction_run(const struct qmr_transactions *transactions, const struct qmr_changes *changes,
+			const struct qmr_transaction_cause *cause, const json_t *plan_json, struct qmr_journal *ret_journal,
 			struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * Shows a visitor every committed transaction, newest first, with whether a newer one undid it. Its answer other than 0 ends that and is returned.
+ */
+typedef int qmr_transaction_visit(const struct qmr_journal *journal, int is_undone, void *user, struct qmr_error *err);
+int qmr_transactions_each(const struct qmr_transactions *transactions, qmr_transaction_visit *visit, void *user,
+			  struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
  * Finds the newest committed transaction of a plan for an incident (NULL: for any) that was not undone: a power cut after the commit must not make the

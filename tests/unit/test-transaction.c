@@ -59,7 +59,7 @@ static int run(const struct qmr_changes *changes, struct qmr_journal *ret_journa
 {
 	cleanup_json json_t *plan = json_object();
 	struct qmr_error err = {0};
-	int r = qmr_transaction_run(&transactions, changes, "p", NULL, plan, ret_journal, &err);
+	int r = qmr_transaction_run(&transactions, changes, &(struct qmr_transaction_cause){.plan = "p"}, plan, ret_journal, &err);
 
 	assert_true(r == 0 || err.text[0]);
 	return r;

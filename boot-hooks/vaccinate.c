@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "child.h"
+#include "cleanup.h"
+#include "config.h"
+#include "json.h"
+#include "log.h"
+#include "poll-fetch.h"
+
+/* Plans for a machine that has not crashed: docs/remediation.md, "Vaccination". What is done with them is remediation-apply's part. */
+
+#define FOLDER "/run/qmr/vaccinate"
+#define REPORT FOLDER "/fetch.json"
+#define FACTS FOLDER "/facts.json"
+#define APPLY "/usr/lib/qmr/remediation-apply"
+#define QMRCTL "/usr/sbin/qmrctl"
+#define ESP "/dev/disk/by-uuid/"
+#define PROGRAM_MS 60000
+#define APPLY_MS 600000
+#define STATUS_BYTES_MAX 262144
+#define REPORT_BYTES_MAX (4u << 20)
+
+static const char usage[] =
+	"Usage: vaccinate [--config FILE]\n"
+	"\n"
+	"Applies what the owner's signed plans have for a machine that has not crashed yet.\n"
+	"\n"
+	"  --config FILE  configuration (default " QMR_CONFIG_PATH ")\n"
+	"  --help         this text\n"
+	"  --version      the version\n";
+
+/* Why this boot is none that a plan may change, NULL if it may. */
+static const char *find_obstacle(const json_t *status)
+{
+	const json_t *newest = json_array_get(json_object_get(json_object_get(status, "state"), "attempts"), 0);
+	const char *stage = qmr_json_string(status, "stage"), *phase = qmr_json_string(newest, "phase");
+
+	if (!stage || (strcmp(stage, "none") && strcmp(stage, "healed")))
+		return "something is being done about failed boots";
+	return phase && !strcmp(phase, "healthy") ? NULL : "this boot has not become healthy";
+}
+
+/* 1 and the number of this boot, or 0 if nothing is to be done in it now. */
+static int ask_status(const char *config_path, int64_t *ret_boot, struct qmr_error *err)
+{
+	char *const argv[] = {QMRCTL, "--config", (char *)config_path, "--json", "status", NULL};
+	cleanup_free char *output = NULL;
+	cleanup_json json_t *status = NULL;
+	const char *obstacle;
+	int r = qmr_child_run(argv, PROGRAM_MS, &output, STATUS_BYTES_MAX, err);
+
+	if (r != 0)
+		return r < 0 ? r : qmr_error_set(err, -EIO, "'qmrctl status' ended with exit code %d", r);
+	r = qmr_json_parse("qmrctl status", output, strlen(output), &status, err);
+	if (r < 0)
+		return r;
+	obstacle = find_obstacle(status);
+	if (obstacle)
+		qmr_info("%s: no plan is applied", obstacle);
+	*ret_boot = json_integer_value(json_object_get(json_object_get(status, "state"), "boots"));
+	return !obstacle;
+}
+
+/* The plans that were fetched; says them where the mode is one that does nothing. -errno, or how many. */
+static int count_plans(const struct qmr_config *config, struct qmr_error *err)
+{
+	cleanup_json json_t *report = NULL;
+	int r = qmr_json_load(AT_FDCWD, REPORT, REPORT_BYTES_MAX, &report, err);
+	const json_t *plans = json_object_get(report, "plans"), *entry;
+	size_t i;
+
+	if (r < 0)
+		return r;
+	if (config->mode == QMR_MODE_AUTOMATIC)
+		return (int)json_array_size(plans);
+	json_array_foreach (plans, i, entry)
+		qmr_notice("plan '%.63s' would be tried on this healthy machine; mode %s does nothing", qmr_json_string(entry, "id"),
+			   qmr_mode_name(config->mode));
+	return 0;
+}
+
+static int apply(const char *config_path, const struct qmr_config *config, int64_t boot_number, struct qmr_error *err)
+{
+	char boot[24], esp[sizeof(ESP) + sizeof(config->esp_uuid)];
+	char *argv[] = {APPLY, "vaccinate", "--root", "/", "--plans", FOLDER, "--incident", FACTS, "--boot", boot, "--config", (char *)config_path,
+			*config->esp_uuid ? "--esp" : NULL, esp, NULL};
+	int r;
+
+	snprintf(boot, sizeof(boot), "%" PRId64, boot_number);
+	snprintf(esp, sizeof(esp), ESP "%s", config->esp_uuid);
+	r = qmr_child_run(argv, APPLY_MS, NULL, 0, err);
+	if (r <= 0 || r == QMR_EXIT_NOTHING)
+		return r < 0 ? r : 0;
+	return qmr_error_set(err, -EIO, "'remediation-apply vaccinate' ended with exit code %d", r);
+}
+
+static int vaccinate(const char *config_path, const struct qmr_config *config, struct qmr_error *err)
+{
+	int64_t boot;
+	int r = ask_status(config_path, &boot, err);
+
+	if (r <= 0)
+		return r;
+	r = qmr_poll_fetch(config_path, config, QMR_POLL_PLANS, FOLDER, err);
+	if (r == 0)
+		r = count_plans(config, err);
+	return r > 0 ? apply(config_path, config, boot, err) : r;
+}
+
+static int run(const char *config_path)
+{
+	static struct qmr_config config;
+	struct qmr_error err = {0};
+	int r = qmr_config_load(config_path, &config, &err);
+
+	if (r < 0) {
+		qmr_error_log("%s; no plan is applied", err.text);
+		return QMR_EXIT_FAILURE;
+	}
+	if (!config.vaccinate || config.n_repository_urls == 0 || config.mode == QMR_MODE_OFF) {
+		qmr_info("healthy machines are left alone: %s", config.mode == QMR_MODE_OFF ? "the mode is off" :
+			 config.vaccinate ? "no [repository] url is configured" : "[policy] vaccinate is not yes");
+		return QMR_EXIT_OK;
+	}
+	r = vaccinate(config_path, &config, &err);
+	if (r < 0)
+		qmr_error_log("%s", err.text);
+	return r < 0 ? QMR_EXIT_FAILURE : QMR_EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {0}};
+	const char *config_path = QMR_CONFIG_PATH;
+	int c;
+
+	qmr_log_open("vaccinate", 0);
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			config_path = optarg;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return QMR_EXIT_OK;
+		case 'V':
+			puts("vaccinate " QMR_VERSION);
+			return QMR_EXIT_OK;
+		default:
+			fputs(usage, stderr);
+			return QMR_EXIT_USAGE;
+		}
+	}
+	if (optind != argc) {
+		fputs(usage, stderr);
+		return QMR_EXIT_USAGE;
+	}
+	return run(config_path);
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "apply.h"
+#include "cleanup.h"
+#include "engine.h"
+#include "json.h"
+#include "log.h"
+#include "protect.h"
+
+#define LOCAL_REVERT "local-revert"
+#define UNVACCINATE "undo-vaccinations"
+
+static int revert(const struct qmr_transactions *transactions, const struct qmr_apply_arguments *arguments, const json_t *incident,
+		  const struct qmr_transaction_cause *cause, struct qmr_error *err)
+{
+	cleanup_json json_t *record = json_pack("{s:i, s:s, s:O?, s:O?}", "schema", 1, "id", LOCAL_REVERT, "incident",
+						json_object_get(incident, "id"), "changes", json_object_get(incident, "changes"));
+	struct qmr_changes changes = {0};
+	int r = record ? qmr_revert_plan(transactions->root_fd, incident, &changes, err) : qmr_error_set(err, -ENOMEM, "out of memory");
+
+	if (r == 0)
+		r = qmr_protect_check(transactions->root_fd, arguments->policy, NULL, &changes, err);
+	if (r == 0)
+		r = qmr_apply_run(transactions, &changes, cause, record, NULL, err);
+	qmr_changes_done(&changes);
+	return r;
+}
+
+int qmr_apply_revert(int root_fd, const struct qmr_apply_arguments *arguments, struct qmr_error *err)
+{
+	cleanup_json json_t *incident = NULL;
+	struct qmr_transaction_cause cause = {.plan = LOCAL_REVERT};
+	struct qmr_transactions transactions;
+	int r = qmr_apply_load_incident(arguments->incident, &incident, err);
+
+	if (r == 0)
+		r = qmr_apply_open(root_fd, 1, &transactions, err);
+	if (r < 0)
+		return r;
+	cause.incident = qmr_json_string(incident, "id");
+	r = qmr_apply_print_repeated(&transactions, LOCAL_REVERT, cause.incident, NULL, err);
+	if (r == -ENOENT)
+		r = revert(&transactions, arguments, incident, &cause, err);
+	qmr_transactions_close(&transactions);
+	return r;
+}
+
+/* incident NULL: it is that of the transaction. boot: of a vaccination, else 0. */
+static int undo(const struct qmr_transactions *transactions, uint64_t id, const char *incident, uint32_t boot,
+		struct qmr_journal *ret_journal, struct qmr_error *err)
+{
+	char own_incident[64] = "", plan[64];
+	struct qmr_transaction_cause cause = {.plan = plan, .boot = boot};
+	cleanup_json json_t *record = NULL;
+	struct qmr_changes changes = {0};
+	int r;
+
+	snprintf(plan, sizeof(plan), "undo-%" PRIu64, id);
+	record = json_pack("{s:i, s:s, s:I}", "schema", 1, "id", plan, "undo", (json_int_t)id);
+	if (!record)
+		return qmr_error_set(err, -ENOMEM, "out of memory");
+	r = qmr_transaction_inverse(transactions, id, &changes, own_incident, err);
+	cause.incident = incident ? incident : own_incident;
+	if (r == 0)
+		r = qmr_transaction_run(transactions, &changes, &cause, record, ret_journal, err);
+	qmr_changes_done(&changes);
+	return r;
+}
+
+int qmr_apply_undo(int root_fd, const struct qmr_apply_arguments *arguments, struct qmr_error *err)
+{
+	QMR_CLEANUP(qmr_journal_done) struct qmr_journal journal = {0};
+	cleanup_json json_t *changed = json_array();
+	struct qmr_transactions transactions;
+	uint64_t id;
+	int r = qmr_apply_number(arguments->id, "transaction", &id, err);
+
+	if (r == 0)
+		r = qmr_apply_open(root_fd, 1, &transactions, err);
+	if (r < 0)
+		return r;
+	r = undo(&transactions, id, NULL, 0, &journal, err);
+	qmr_transactions_close(&transactions);
+	if (r == 0)
+		r = qmr_apply_add_changed(&journal, changed, err);
+	return r < 0 ? r : qmr_apply_print(journal.id, journal.plan, changed, NULL, err);
+}
+
+/* What is looked for among transactions. */
+struct search {
+	uint64_t first_boot;
+	const char *incident;
+	uint64_t id; /* the newest vaccination that is not proven and not undone, 0: none */
+	uint32_t boot; /* of that one */
+	json_t *changed; /* by transactions that undid some for this incident, borrowed */
+	uint64_t undone_by; /* the newest of those */
+};
+
+static int look(const struct qmr_journal *journal, int is_undone, void *user, struct qmr_error *err)
+{
+	struct search *search = user;
+	unsigned long long id;
+
+	if (is_undone || journal->boot == 0)
+		return 0;
+	if (sscanf(journal->plan, "undo-%llu", &id) == 1) {
+		if (strcmp(journal->incident, search->incident))
+			return 0;
+		search->undone_by = search->undone_by ? search->undone_by : journal->id;
+		return qmr_apply_add_changed(journal, search->changed, err);
+	}
+	if (journal->boot >= search->first_boot && !search->id) {
+		search->id = journal->id;
+		search->boot = journal->boot;
+	}
+	return 0;
+}
+
+/*
+ * Newest first, each a transaction of its own: a cut between two leaves what the next run goes on with. What was undone for this incident before
+ * is printed once more, as with plans.
+ */
+static int unvaccinate(const struct qmr_transactions *transactions, struct search *search, struct qmr_error *err)
+{
+	int r;
+
+	while ((r = qmr_transactions_each(transactions, look, search, err)) == 0 && search->id) {
+		QMR_CLEANUP(qmr_journal_done) struct qmr_journal journal = {0};
+
+		r = undo(transactions, search->id, search->incident, search->boot, &journal, err);
+		if (r < 0)
+			return r;
+		qmr_notice("the vaccination of transaction %" PRIu64 " is undone", search->id);
+		search->id = search->undone_by = 0;
+		json_array_clear(search->changed);
+	}
+	if (r < 0)
+		return r;
+	if (!search->undone_by)
+		return qmr_error_set(err, -ENOENT, "no vaccination was done in boot %" PRIu64 " or later", search->first_boot);
+	return qmr_apply_print(search->undone_by, UNVACCINATE, search->changed, NULL, err);
+}
+
+int qmr_apply_unvaccinate(int root_fd, const struct qmr_apply_arguments *arguments, struct qmr_error *err)
+{
+	cleanup_json json_t *incident = NULL;
+	cleanup_json json_t *changed = json_array();
+	struct search search = {.changed = changed};
+	struct qmr_transactions transactions;
+	int r = qmr_apply_number(arguments->boot, "boot", &search.first_boot, err);
+
+	if (r == 0)
+		r = qmr_apply_load_incident(arguments->incident, &incident, err);
+	if (r == 0 && !(search.incident = qmr_json_string(incident, "id")))
+		r = qmr_error_set(err, -EIO, "'%s': id: missing", arguments->incident);
+	if (r == 0)
+		r = qmr_apply_open(root_fd, 0, &transactions, err);
+	if (r < 0)
+		return r;
+	r = unvaccinate(&transactions, &search, err);
+	qmr_transactions_close(&transactions);
+	return r;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apply.h"
+#include "cleanup.h"
+#include "json.h"
+#include "log.h"
+
+/* Plans on a healthy machine, docs/remediation.md ("Vaccination"). */
+
+#define PLANS_MAX 99 /* that remediation-fetch passes on */
+
+/* One run over a folder of plans. */
+struct vaccination {
+	int root_fd;
+	const struct qmr_config *policy;
+	const json_t *facts;
+	uint32_t boot;
+	struct qmr_transactions transactions;
+	json_t *superseded; /* ids, owned */
+	int n_applied, worst; /* worst: negative errno of a plan that could not be applied */
+};
+
+static int is_plan_file(const struct dirent *entry)
+{
+	size_t length = strlen(entry->d_name);
+
+	return entry->d_name[0] >= '0' && entry->d_name[0] <= '9' && length > 5 && !strcmp(entry->d_name + length - 5, ".json");
+}
+
+static int is_of_plan(const struct qmr_journal *journal, int is_undone, void *user, struct qmr_error *err)
+{
+	return !strcmp(journal->plan, user);
+}
+
+/* -ENOENT if it ever was, by recovery or so: who undid it since wanted that. */
+static int check_first_time(const struct vaccination *v, const struct qmr_plan *plan, struct qmr_error *err)
+{
+	int r = qmr_transactions_each(&v->transactions, is_of_plan, (void *)plan->id, err);
+
+	return r > 0 ? qmr_error_set(err, -ENOENT, "plan '%s' was applied on this machine before", plan->id) : r;
+}
+
+/* What a healthy machine does of a plan: nothing is brought back that is older. */
+static int keep_actions(struct qmr_plan *plan, struct qmr_error *err)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < plan->n_actions; i++)
+		if (plan->actions[i].type != QMR_ACTION_RESTORE_FILE)
+			plan->actions[n++] = plan->actions[i];
+	if (n < plan->n_actions)
+		qmr_info("plan '%s': a healthy machine does %zu of its %zu actions", plan->id, n, plan->n_actions);
+	plan->n_actions = n;
+	return n ? 0 : qmr_error_set(err, -ENOENT, "plan '%s' has no action for a healthy machine", plan->id);
+}
+
+static int is_superseded(const struct vaccination *v, const char *id)
+{
+	const json_t *entry;
+	size_t i;
+
+	json_array_foreach (v->superseded, i, entry)
+		if (!strcmp(json_string_value(entry), id))
+			return 1;
+	return 0;
+}
+
+static int vaccinate(struct vaccination *v, struct qmr_plan *plan, struct qmr_error *err)
+{
+	const struct qmr_transaction_cause cause = {.plan = plan->id, .boot = v->boot, .wants_change = 1};
+	int superseded = is_superseded(v, plan->id);
+	int r = superseded ? 0 : qmr_apply_check_applicable(v->root_fd, v->policy, plan, v->facts, err);
+
+	if (r < 0)
+		return r;
+	/* It matches, or another one stands for it: those it supersedes are not for this machine, whatever becomes of it. */
+	if (plan->supersedes && json_array_extend(v->superseded, (json_t *)plan->supersedes) < 0)
+		return qmr_error_set(err, -ENOMEM, "plan '%s': out of memory", plan->id);
+	if (superseded)
+		return qmr_error_set(err, -ENOENT, "plan '%s' is superseded", plan->id);
+	r = check_first_time(v, plan, err);
+	if (r == 0)
+		r = qmr_apply_check_required(&v->transactions, plan, err);
+	if (r == 0)
+		r = keep_actions(plan, err);
+	return r < 0 ? r : qmr_apply_actions(&v->transactions, v->policy, plan, &cause, NULL, err);
+}
+
+static void take(struct vaccination *v, int plans_fd, const char *name)
+{
+	QMR_CLEANUP(qmr_plan_done) struct qmr_plan plan = {0};
+	struct qmr_error why = {0};
+	int r = qmr_apply_load_plan(plans_fd, name, &plan, &why);
+
+	if (r == 0)
+		r = vaccinate(v, &plan, &why);
+	if (r == 0) {
+		v->n_applied++;
+		qmr_notice("plan '%s' was applied to this healthy machine", plan.id);
+	} else if (r == -ENOENT) {
+		qmr_info("%s", why.text);
+	} else {
+		qmr_warning("%s; it is not applied", why.text);
+		v->worst = r;
+	}
+}
+
+static int take_all(struct vaccination *v, const char *folder, struct qmr_error *err)
+{
+	cleanup_close int plans_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct dirent **names = NULL;
+	int n = plans_fd < 0 ? -1 : scandirat(plans_fd, ".", &names, is_plan_file, alphasort);
+
+	if (n < 0)
+		return qmr_error_errno(err, -errno == -ENOENT ? -EIO : -errno, "reading folder '%s'", folder);
+	for (int i = 0; i < n; i++) {
+		if (i < PLANS_MAX)
+			take(v, plans_fd, names[i]->d_name);
+		free(names[i]);
+	}
+	free(names);
+	if (v->n_applied)
+		return 0;
+	return qmr_error_set(err, v->worst ? v->worst : -ENOENT, "no plan was applied to this healthy machine");
+}
+
+int qmr_apply_vaccinate(int root_fd, const struct qmr_apply_arguments *arguments, struct qmr_error *err)
+{
+	cleanup_json json_t *facts = NULL;
+	cleanup_json json_t *superseded = json_array();
+	struct vaccination v = {.root_fd = root_fd, .policy = arguments->policy, .superseded = superseded};
+	uint64_t boot;
+	int r = qmr_apply_number(arguments->boot, "boot", &boot, err);
+
+	if (r == 0 && boot > UINT32_MAX)
+		r = qmr_error_set(err, -EINVAL, "'%s' is not the number of a boot", arguments->boot);
+	if (r == 0)
+		r = qmr_apply_load_incident(arguments->incident, &facts, err);
+	if (r == 0)
+		r = qmr_apply_open(root_fd, 1, &v.transactions, err);
+	if (r < 0)
+		return r;
+	v.facts = facts;
+	v.boot = (uint32_t)boot;
+	r = take_all(&v, arguments->plans, err);
+	qmr_transactions_close(&v.transactions);
+	return r;
+}
