@@ -38,6 +38,8 @@ static const char usage[] =
 	"  tries             this boot's entry gets its tries back, others their counters\n"
 	"  last-tries        initramfs: the same at once, where one or none is left\n"
 	"  no-tries          our entries lose their counters, until tries\n"
+	"  floor [FLOOR]     print, or remember, the highest versions of the owner's repository\n"
+	"                    that were seen\n"
 	"\n"
 	"  --config FILE   configuration (default " QMR_CONFIG_PATH ")\n"
 	"  --run DIR       where this boot's marks lie (default " QMR_GUARD_RUN ")\n"
@@ -74,6 +76,8 @@ static const struct command {
 	{"clean-shutdown", qmr_guard_clean_shutdown, 0, 0, 0, 0},
 	{"hibernate", qmr_guard_hibernate, 1, 0, 0, 0},
 	{"awake", qmr_guard_awake, 1, 0, 0, 0},
+	{"floor", qmr_guard_floor, 0, 0, 0, 0},
+	{"floor", qmr_guard_floor, 0, 1, 0, 0},
 };
 
 /* 0: its time is up. Without a pidfd, or where poll() fails, it looks again and again: whatever happens, the wait has an end. */

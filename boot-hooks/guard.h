@@ -8,12 +8,13 @@
 #include "firmware.h"
 
 #define QMR_GUARD_RUN "/run/qmr"
+#define QMR_CTL_LOCK "/run/qmrctl.lock" /* held, by flock(2), while qmrctl may change the boot state */
 
 /* One call of boot-guard. */
 struct qmr_guard {
 	const struct qmr_config *config;
 	const char *run;      /* folder of marks that live as long as this boot, QMR_GUARD_RUN */
-	const char *argument; /* of failed: what it is judged by */
+	const char *argument; /* of failed: what it is judged by; of floor: what is to be remembered, NULL: to be told */
 	const char *watchdog_device; /* of feed, QMR_WATCHDOG_DEVICE */
 	int dry_run;          /* start: print the decision, write nothing */
 	int late;             /* start: the firmware could not be asked or a resume was expected; the file systems are there now */
@@ -24,7 +25,7 @@ typedef int qmr_guard_command(const struct qmr_guard *guard, struct qmr_error *e
 
 qmr_guard_command qmr_guard_prepare, qmr_guard_start, qmr_guard_root, qmr_guard_healthy, qmr_guard_clean_shutdown, qmr_guard_failed,
 	qmr_guard_deadline, qmr_guard_waiting, qmr_guard_hibernate, qmr_guard_awake, qmr_guard_feed, qmr_guard_tries,
-	qmr_guard_last_tries, qmr_guard_no_tries;
+	qmr_guard_last_tries, qmr_guard_no_tries, qmr_guard_floor;
 
 struct qmr_verdict;
 

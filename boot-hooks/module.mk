@@ -26,7 +26,7 @@ test-systemd-conf_SRCS := tests/unit/test-systemd-conf.c tests/unit/tree.c boot-
 test-systemd-conf_LIBS := cmocka
 
 PROGRAMS += boot-guard
-boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-once.c guard-start.c guard-tries.c guard-wait.c \
+boot-guard_SRCS := $(addprefix boot-hooks/,boot-guard.c guard.c guard-end.c guard-fail.c guard-floor.c guard-once.c guard-start.c guard-tries.c guard-wait.c \
 	guard-watchdog.c assess.c driver-list.c firmware.c healthy.c history.c hold.c systemd-conf.c systemd-files.c)
 boot-guard_LIBS := efivar efiboot inih
 include boot-hooks/qmrctl.mk
@@ -56,7 +56,7 @@ test-unit-order_LIBS := cmocka
 
 # request-poll: recovery that the owner asks for through the repository, docs/requests.md.
 PROGRAMS += request-poll
-request-poll_SRCS := $(addprefix boot-hooks/,request-poll.c request-record.c grace.c power.c)
+request-poll_SRCS := $(addprefix boot-hooks/,request-poll.c request-record.c poll-fetch.c grace.c power.c)
 request-poll_LIBS := inih jansson
 
 UNIT_TESTS += test-grace test-power test-request

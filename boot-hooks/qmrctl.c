@@ -16,7 +16,6 @@
 #include "guard.h"
 #include "log.h"
 
-#define LOCK_PATH "/run/qmrctl.lock"
 #define COMPARE_BYTES_MAX (512U << 20)
 #define OUTPUT_BYTES_MAX 4096
 
@@ -134,13 +133,13 @@ uint64_t qmrctl_file_bytes(const char *path)
 /* Held until this process ends. */
 static int lock(struct qmr_error *err)
 {
-	int fd = open(LOCK_PATH, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int fd = open(QMR_CTL_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (fd < 0)
-		return qmr_error_errno(err, -errno, "opening '%s'", LOCK_PATH);
+		return qmr_error_errno(err, -errno, "opening '%s'", QMR_CTL_LOCK);
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		close(fd);
-		return qmr_error_set(err, -EBUSY, "another qmrctl is at work ('%s')", LOCK_PATH);
+		return qmr_error_set(err, -EBUSY, "another qmrctl is at work ('%s')", QMR_CTL_LOCK);
 	}
 	return 0;
 }

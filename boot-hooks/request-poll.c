@@ -16,6 +16,7 @@
 #include "grace.h"
 #include "json.h"
 #include "log.h"
+#include "poll-fetch.h"
 #include "power.h"
 #include "request-record.h"
 #include "request.h"
@@ -23,17 +24,12 @@
 /* Recovery that the owner asks for through the repository: docs/requests.md. */
 
 #define FOLDER "/run/qmr/poll"
-#define FACTS FOLDER "/facts.json"
 #define REQUESTS FOLDER "/requests"
-#define METADATA "/var/lib/qmr/tuf"
-#define CRASH_COLLECT "/usr/lib/qmr/crash-collect"
-#define FETCH "/usr/lib/qmr/remediation-fetch"
 #define QMRCTL "/usr/sbin/qmrctl"
 #define SYSTEMCTL "/usr/bin/systemctl"
 #define WALL "/usr/bin/wall"
 #define POWER "/sys/class/power_supply"
 #define PROGRAM_MS 60000
-#define FETCH_GRACE_MS 30000 /* beyond [network] transfer_timeout, which it keeps to itself */
 #define STATUS_BYTES_MAX 262144
 #define FILES_MAX 99
 #define MINUTE_MS 60000
@@ -56,29 +52,10 @@ struct poll {
 	struct qmr_request request; /* the one that is followed; owned */
 };
 
-/* Any exit code but the given ones is an error. */
-static int run(char *const argv[], int deadline_ms, int fine_code, struct qmr_error *err)
-{
-	int r = qmr_child_run(argv, deadline_ms, NULL, 0, err);
-
-	if (r > 0 && r != fine_code)
-		return qmr_error_set(err, -EIO, "'%s' ended with exit code %d", argv[0], r);
-	return r < 0 ? r : 0;
-}
-
 /* The requests that the repository holds for this machine now, verified, as files. */
 static int fetch(const struct poll *p, struct qmr_error *err)
 {
-	char *const facts[] = {CRASH_COLLECT, "machine", "--root", "/", "--out", FACTS, NULL};
-	char *const argv[] = {FETCH,	    "--config", (char *)p->config_path, "--incident", FACTS,
-			      "--metadata", METADATA,	"--out",		FOLDER,	      "--requests",	    NULL};
-	int r = qmr_file_mkdirs(AT_FDCWD, FOLDER, 0700, err);
-
-	if (r == 0)
-		r = run(facts, PROGRAM_MS, 0, err);
-	if (r == 0)
-		r = run(argv, p->config.transfer_s * 1000 + FETCH_GRACE_MS, QMR_EXIT_NOTHING, err);
-	return r;
+	return qmr_poll_fetch(p->config_path, &p->config, QMR_POLL_REQUESTS, FOLDER, err);
 }
 
 /* What the boot state says now. */
@@ -172,7 +149,7 @@ static void tell(void *context, const char *text)
 	snprintf(line, sizeof(line), "Quick machine recovery: this machine's owner asks for a restart into recovery (%s, request %s), %s",
 		 p->request.title, p->request.id, text);
 	qmr_notice("request '%s', %s: a restart into recovery %s", p->request.id, qmr_request_mode_name(p->request.mode), text);
-	if (run(argv, PROGRAM_MS, 0, &err) < 0)
+	if (qmr_child_require(argv, PROGRAM_MS, 0, &err) < 0)
 		qmr_warning("%s; people were not told", err.text);
 }
 
@@ -207,7 +184,7 @@ static int reboot(struct qmr_error *err)
 {
 	char *const argv[] = {SYSTEMCTL, "reboot", NULL};
 
-	return run(argv, PROGRAM_MS, 0, err);
+	return qmr_child_require(argv, PROGRAM_MS, 0, err);
 }
 
 static int save(const struct poll *p, struct qmr_error *err)
@@ -231,7 +208,7 @@ static int ask_for_recovery(const struct poll *p, struct qmr_error *err)
 		argv[n++] = reason;
 	}
 	argv[n] = "recover";
-	return run(argv, PROGRAM_MS, 0, err);
+	return qmr_child_require(argv, PROGRAM_MS, 0, err);
 }
 
 static int begin(struct poll *p, struct qmr_error *err)

@@ -187,6 +187,15 @@ int qmr_child_run(char *const argv[], int deadline_ms, char **ret_output, size_t
 	return r;
 }
 
+int qmr_child_require(char *const argv[], int deadline_ms, int fine_code, struct qmr_error *err)
+{
+	int r = qmr_child_run(argv, deadline_ms, NULL, 0, err);
+
+	if (r > 0 && r != fine_code)
+		return qmr_error_set(err, -EIO, "'%s' ended with exit code %d", argv[0], r);
+	return r < 0 ? r : 0;
+}
+
 int qmr_child_run_tail(char *const argv[], int deadline_ms, char *tail, size_t tail_max, size_t *tail_size,
 		       struct qmr_error *err)
 {

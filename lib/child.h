@@ -16,8 +16,11 @@
 int qmr_child_run(char *const argv[], int deadline_ms, char **ret_output, size_t output_max,
 		  struct qmr_error *err) QMR_MUST_CHECK;
 
+/* The same with standard output inherited, where any other exit code than 0 and fine_code is an error (-EIO). Returns 0 or a negative errno. */
+int qmr_child_require(char *const argv[], int deadline_ms, int fine_code, struct qmr_error *err) QMR_MUST_CHECK;
+
 /*
- * The same with standard output and standard error together: they are added to the *tail_size bytes in tail (tail_max bytes, no
+ * qmr_child_run() with standard output and standard error together: they are added to the *tail_size bytes in tail (tail_max bytes, no
  * NUL is added), and what is too much is dropped from the beginning. What was written before a deadline passed is there too.
  */
 int qmr_child_run_tail(char *const argv[], int deadline_ms, char *tail, size_t tail_max, size_t *tail_size,

@@ -9,7 +9,7 @@
 #include "child.h"
 #include "cleanup.h"
 #include "file.h"
-#include "json.h"
+#include "floor-report.h"
 #include "log.h"
 #include "media.h"
 #include "root.h"
@@ -18,7 +18,6 @@
 
 #define SPOOL_FOLDER "/var/lib/qmr/spool"
 #define SPOOL QMR_SYSROOT SPOOL_FOLDER
-#define REPORT_BYTES_MAX (1u << 20)
 #define MEDIA_MS 30000 /* to look at removable disks, and to let go of them */
 #define OWN_LIMIT_MS 30000 /* a transfer ends itself at its configured limit; this much later it is ended */
 
@@ -146,15 +145,11 @@ enum qmr_result qmr_step_upload(struct qmr_recovery *recovery, int deadline_ms, 
 /* What remediation-fetch saw, for the boot state; a failed run may have seen something too. */
 static void read_floor(struct qmr_recovery *recovery)
 {
-	cleanup_json json_t *report = NULL;
+	cleanup_close int plans_fd = open(QMR_PLANS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct qmr_floor floor;
-	const char *text;
 
-	if (qmr_json_load(AT_FDCWD, QMR_PLANS "/fetch.json", REPORT_BYTES_MAX, &report, NULL) < 0)
-		return;
-	text = qmr_json_string(report, "floor");
-	if (text && qmr_floor_parse(text, &floor, NULL) == 0)
-		snprintf(recovery->floor, sizeof(recovery->floor), "%s", text);
+	if (plans_fd >= 0 && qmr_floor_read_report(plans_fd, &floor, NULL) == 0)
+		qmr_floor_format(&floor, recovery->floor);
 }
 
 enum qmr_result qmr_step_fetch(struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)

@@ -286,6 +286,34 @@ if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
 fi
 run nonsense
 check "unknown command" $? 2
+
+# The highest versions of the repository, as what fetches in the running system reads and stores them.
+floor=0123456789abcdef:fedcba9876543210:2:41:40:12
+rm -rf "$work/efi" "$work/run" "$work/etc/qmr.conf" "$work/etc/machine.conf"
+mkdir "$work/efi"
+chmod a+rwX "$work/efi"
+run floor
+check "floor: no boot state, nothing remembered" "$?:$(cat "$work/out")" "0:"
+run floor $floor
+check "floor: begins no boot state" "$?:$(ls "$work/efi" | grep -c QmrState)" "1:0"
+run start
+run floor
+check "floor: nothing remembered" "$?:$(cat "$work/out")" "0:"
+before=$(bytes 24 72)
+run floor $floor
+run floor
+check "floor: remembered" "$?:$(cat "$work/out"):$(bytes 16 1)" "0:$floor:2"
+check "floor: and nothing else changed" "$(bytes 24 72)" "$before"
+run floor $floor
+check "floor: the same is not written again" "$?:$(bytes 16 1)" "0:2"
+run floor ${floor%12}-1
+check "floor: none" "$?:$(grep -c 'names no highest versions' "$work/out"):$(bytes 16 1)" "2:1:2"
+run healthy
+run floor
+check "floor: a healthy boot keeps it" "$?:$(cat "$work/out")" "0:$floor"
+run floor $floor $floor
+check "floor: one argument" $? 2
+rm -rf "$work/efi"
 # Mode observe acts on nothing: four panics in a row must not become an endless one because kernel.panic was set.
 if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then
 	mkdir "$work/efi"

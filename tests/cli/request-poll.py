@@ -17,9 +17,11 @@ STATUS = {"stage": "none", "state": {"boots": 7, "incident": "11111111-1111-4111
 REQUEST = {"schema": 1, "id": "a-1", "title": "Rack 12", "match": {"os-id": "debian"}, "mode": "collect-only", "grace_minutes": 0}
 PROGRAMS = {
     "/usr/lib/qmr/crash-collect": 'while [ $# -gt 1 ]; do [ "$1" != --out ] || echo "{}" >"$2"; shift; done',
+    "/usr/lib/qmr/boot-guard": 'if [ $# = 4 ]; then echo $4 >$T/floor; else cat $T/floor; fi; exit $(cat $T/guard-code)',
     "/usr/lib/qmr/remediation-fetch": 'n=$(cat $T/fetches 2>/dev/null || echo 0); n=$((n + 1)); echo $n >$T/fetches\n'
                                       'rm -rf /run/qmr/poll/requests; from=$T/offered; [ ! -d $T/offered$n ] || from=$T/offered$n\n'
-                                      'cp -r $from /run/qmr/poll/requests; exit $(cat $T/fetch-code)',
+                                      'cp -r $from /run/qmr/poll/requests; [ ! -f $T/seen ] || cp $T/seen /run/qmr/poll/fetch.json\n'
+                                      'exit $(cat $T/fetch-code)',
     "/usr/sbin/qmrctl": 'case "$*" in *--json*) cat $T/status;; *recover) exit $(cat $T/recover-code);; esac',
     "/usr/bin/systemctl": ":",
     "/usr/bin/wall": ":",
@@ -39,8 +41,9 @@ class Machine:
         self.folder = tempfile.mkdtemp(prefix="qmr-request-")
         self.config = "[policy]\nmode = %s\n[requests]\npoll = %s\n[repository]\nurl = https://example.org/tuf\n%s" % (mode, poll, more)
         self.status = json.loads(json.dumps(STATUS))
-        self.fetch_code = self.recover_code = 0
+        self.fetch_code = self.recover_code = self.guard_code = 0
         os.mkdir(self.folder + "/var")
+        self.put("floor", "")
         self.offer(REQUEST)
 
     def put(self, name, text):
@@ -54,11 +57,15 @@ class Machine:
         for number, request in enumerate(requests, 1):
             self.put("offered%s/%02d-x.json" % (at, number), request if isinstance(request, str) else json.dumps(request))
 
-    def poll(self):
+    def saw(self, floor):
+        self.put("seen", json.dumps({"schema": 1, "floor": floor}))
+
+    def poll(self, before=""):
         self.put("qmr.conf", self.config)
         self.put("status", json.dumps(self.status))
         self.put("fetch-code", str(self.fetch_code))
         self.put("recover-code", str(self.recover_code))
+        self.put("guard-code", str(self.guard_code))
         self.put("calls", "")
         shutil.rmtree(self.folder + "/fetches", ignore_errors=True)
         if os.path.exists(self.folder + "/fetches"):
@@ -72,7 +79,7 @@ class Machine:
                   "lowerdir=$d,upperdir=/run/o$d/u,workdir=/run/o$d/w $d; done\nmkdir -p /usr/lib/qmr /var/lib/qmr\n"
         for number, path in enumerate(PROGRAMS):
             script += "touch %s; mount --bind $T/programs/%d %s\n" % (path, number, path)
-        script += "mount --bind $T/var /var/lib/qmr\nexec %s/request-poll --config $T/qmr.conf\n" % BUILD
+        script += "mount --bind $T/var /var/lib/qmr\n%s\nexec %s/request-poll --config $T/qmr.conf\n" % (before, BUILD)
         done = subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-c", script], env={**os.environ, "T": self.folder},
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
         self.output, self.code = done.stdout, done.returncode
@@ -171,6 +178,47 @@ def failures():
     m.done()
 
 
+def highest_versions():
+    old, new = ("0123456789abcdef:fedcba9876543210:2:%d:40:12" % version for version in (41, 42))
+    m = Machine(mode="observe")
+    m.saw(None)
+    m.poll()
+    check("highest versions: nothing is remembered or seen", m.called("boot-guard") == ["boot-guard floor"]
+          and "--floor" not in m.called("remediation-fetch")[0], m.calls)
+    m.saw(old)
+    m.poll()
+    check("highest versions: what was seen is remembered", m.called("boot-guard") == ["boot-guard floor", "boot-guard floor " + old], m.calls)
+    m.poll()
+    check("highest versions: what is remembered holds", "--floor " + old in m.called("remediation-fetch")[0], m.calls)
+    check("highest versions: what is the same is not written", m.called("boot-guard") == ["boot-guard floor"], m.calls)
+    m.saw(new)
+    m.fetch_code = 4
+    m.poll()
+    check("highest versions: of a repository that was refused", m.code == 1 and "boot-guard floor " + new in m.called("boot-guard"), m.output)
+    os.unlink(m.folder + "/seen")
+    m.poll(before="mkdir -p /run/qmr/poll; echo '{\"floor\": \"%s\"}' >/run/qmr/poll/fetch.json" % old)
+    check("highest versions: an older run's are not taken for this one's", m.called("boot-guard") == ["boot-guard floor"], m.calls)
+    m.done()
+    m = Machine()
+    m.guard_code = 1
+    m.saw(old)
+    m.poll()
+    check("highest versions: a boot state that fails stops nothing", m.code == 0 and m.called("systemctl") == ["systemctl reboot"]
+          and "does not remember" in m.output, m.output)
+    m.done()
+    m = Machine(mode="observe")
+    m.saw(old)
+    m.poll(before="exec 9>/run/qmrctl.lock; flock 9")
+    check("highest versions: not while qmrctl is at work", m.code == 0 and m.called("boot-guard") == ["boot-guard floor"]
+          and "does not remember" in m.output, (m.calls, m.output))
+    m.done()
+    m = Machine(mode="observe")
+    m.poll(before="mkdir -p /run/qmr; (flock 8; sleep 2; echo let go >>$T/calls) 8>/run/qmr/fetch.lock &\n"
+                  "until ! flock -n /run/qmr/fetch.lock true; do :; done")
+    check("one fetch at a time", [c.split()[0] for c in m.calls if c.startswith(("let go", "crash-collect"))] == ["let", "crash-collect"], m.calls)
+    m.done()
+
+
 def one_a_day():
     m = Machine()
     m.offer(REQUEST, {**REQUEST, "id": "b-2"})
@@ -187,6 +235,6 @@ def one_a_day():
 if os.geteuid():
     print("ok request-poll: left out, it needs root")
     sys.exit(0)
-for case in (follows_once, modes, does_nothing, withdrawn_meanwhile, failures, one_a_day):
+for case in (follows_once, modes, does_nothing, withdrawn_meanwhile, failures, highest_versions, one_a_day):
     case()
 sys.exit(status)

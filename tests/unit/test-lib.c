@@ -146,6 +146,9 @@ static void children_end(void **unused)
 	time_t begin = time(NULL);
 
 	assert_int_equal(qmr_child_run(say, 60000, &output, 100, NULL), 3);
+	assert_int_equal(qmr_child_require(say, 60000, 3, NULL), 0);
+	assert_int_equal(qmr_child_require(say, 60000, 0, NULL), -EIO);
+	assert_int_equal(qmr_child_require(none, 60000, 3, NULL), -ENOENT);
 	assert_string_equal(output, "hello\n");
 	free(output);
 	assert_int_equal(qmr_child_run(much, 60000, &output, 100, NULL), 0);
