@@ -59,6 +59,11 @@ PROGRAMS += request-poll
 request-poll_SRCS := $(addprefix boot-hooks/,request-poll.c request-record.c poll-fetch.c grace.c power.c)
 request-poll_LIBS := inih jansson
 
+# vaccinate: plans for a machine that has not crashed, docs/remediation.md.
+PROGRAMS += vaccinate
+vaccinate_SRCS := $(addprefix boot-hooks/,vaccinate.c poll-fetch.c)
+vaccinate_LIBS := inih jansson
+
 UNIT_TESTS += test-grace test-power test-request
 test-grace_SRCS := tests/unit/test-grace.c tests/unit/tree.c boot-hooks/grace.c
 test-grace_LIBS := cmocka

@@ -95,14 +95,14 @@ static int apply(const char *config_path, const struct qmr_config *config, int64
 	snprintf(boot, sizeof(boot), "%" PRId64, boot_number);
 	snprintf(esp, sizeof(esp), ESP "%s", config->esp_uuid);
 	r = qmr_child_run(argv, APPLY_MS, NULL, 0, err);
-	if (r <= 0 || r == QMR_EXIT_NOTHING)
+	if (r <= 0 || r == QMR_EXIT_NOTHING || r == QMR_EXIT_REFUSED) /* it has said which plan was refused, and why */
 		return r < 0 ? r : 0;
 	return qmr_error_set(err, -EIO, "'remediation-apply vaccinate' ended with exit code %d", r);
 }
 
 static int vaccinate(const char *config_path, const struct qmr_config *config, struct qmr_error *err)
 {
-	int64_t boot;
+	int64_t boot = 0;
 	int r = ask_status(config_path, &boot, err);
 
 	if (r <= 0)

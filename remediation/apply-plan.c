@@ -76,7 +76,7 @@ int qmr_apply_actions(const struct qmr_transactions *transactions, const struct 
 	if (r == 0)
 		r = qmr_apply_run(transactions, &changes, cause, plan->json, then, err);
 	if (r == -EALREADY)
-		r = qmr_error_set(err, -EBADMSG, "plan '%s': all that it asks for is so already", plan->id);
+		(void)qmr_error_set(err, r, "plan '%s': all that it asks for is so already", plan->id);
 	qmr_changes_done(&changes);
 	return r;
 }
@@ -96,6 +96,8 @@ static int apply(int root_fd, const struct qmr_apply_arguments *arguments, const
 		r = qmr_apply_check_required(&transactions, plan, err);
 		if (r == 0)
 			r = qmr_apply_actions(&transactions, arguments->policy, plan, &cause, then, err);
+		if (r == -EALREADY)
+			r = -EBADMSG; /* it matched, and cannot help */
 	}
 	qmr_transactions_close(&transactions);
 	return r;

@@ -88,7 +88,9 @@ static int vaccinate(struct vaccination *v, struct qmr_plan *plan, struct qmr_er
 		r = qmr_apply_check_required(&v->transactions, plan, err);
 	if (r == 0)
 		r = keep_actions(plan, err);
-	return r < 0 ? r : qmr_apply_actions(&v->transactions, v->policy, plan, &cause, NULL, err);
+	if (r == 0)
+		r = qmr_apply_actions(&v->transactions, v->policy, plan, &cause, NULL, err);
+	return r == -EALREADY ? -ENOENT : r;
 }
 
 static void take(struct vaccination *v, int plans_fd, const char *name)

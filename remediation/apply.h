@@ -65,7 +65,7 @@ int qmr_apply_check_applicable(int root_fd, const struct qmr_config *policy, con
 int qmr_apply_check_required(const struct qmr_transactions *transactions, const struct qmr_plan *plan, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Plans its actions, holds them against the policy's protection, and makes the changes, which are to be known by cause. -EBADMSG where cause wants
+ * Plans its actions, holds them against the policy's protection, and makes the changes, which are to be known by cause. -EALREADY where cause wants
  * changes and there are none to make.
  */
 int qmr_apply_actions(const struct qmr_transactions *transactions, const struct qmr_config *policy, const struct qmr_plan *plan,

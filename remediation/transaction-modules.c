@@ -78,14 +78,19 @@ void qmr_transaction_set_modules(const struct qmr_modules *from, const struct qm
 			    err.text);
 }
 
-void qmr_transaction_get_modules(struct qmr_modules *ret_modules)
+int qmr_transaction_get_modules(struct qmr_modules *ret_modules)
 {
+	struct qmr_error err = {0};
 	struct qmr_state state;
+	int r = load(&state, &err);
 
+	if (r < 0) {
+		qmr_warning("changing the boot state's block list: %s; modprobe.d alone is changed", err.text);
+		return r;
+	}
 	memset(ret_modules, 0, sizeof(*ret_modules));
-	if (load(&state, NULL) < 0)
-		return;
 	for (size_t i = 0; i < QMR_STATE_MODULES; i++)
 		if (state.modules[i][0] && qmr_modules_add(ret_modules, state.modules[i], NULL) < 0)
 			continue; /* not a module's name: not ours, and it stays in the state */
+	return 0;
 }

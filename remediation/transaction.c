@@ -222,7 +222,8 @@ static int set_lists(const struct qmr_changes *changes, struct qmr_journal *jour
 {
 	if (!changes->block.n && !changes->unblock.n)
 		return 0; /* the list is left alone, and so is the boot state */
-	qmr_transaction_get_modules(&journal->old_block);
+	if (qmr_transaction_get_modules(&journal->old_block) < 0)
+		return 0; /* the lists stay empty: nothing of it is to be done or undone */
 	journal->block = journal->old_block;
 	for (size_t i = 0; i < changes->unblock.n; i++)
 		qmr_modules_remove(&journal->block, changes->unblock.names[i]);

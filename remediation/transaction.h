@@ -111,8 +111,8 @@ int qmr_transaction_take_back(int root_fd, int folder_fd, const struct qmr_journ
  * warned about only. */
 void qmr_transaction_set_modules(const struct qmr_modules *from, const struct qmr_modules *to);
 
-/* The boot state's block list; empty where there is none. */
-void qmr_transaction_get_modules(struct qmr_modules *ret_modules);
+/* The boot state's block list; -errno, and a warning, where there is no state that could be read. */
+int qmr_transaction_get_modules(struct qmr_modules *ret_modules) QMR_MUST_CHECK;
 
 /* Writes undo/NNN and new/NNN of every change into the folder and fills files of the journal,
  * transaction-prepare.c. */

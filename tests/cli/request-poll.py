@@ -5,9 +5,10 @@ which order, and what it remembers. Each case has file systems of its own, in a 
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
+
+import stand_ins
 
 BUILD = os.path.abspath(sys.argv[2])
 status = 0
@@ -66,25 +67,10 @@ class Machine:
         self.put("fetch-code", str(self.fetch_code))
         self.put("recover-code", str(self.recover_code))
         self.put("guard-code", str(self.guard_code))
-        self.put("calls", "")
         shutil.rmtree(self.folder + "/fetches", ignore_errors=True)
         if os.path.exists(self.folder + "/fetches"):
             os.unlink(self.folder + "/fetches")
-        script = "set -e\nmount -t tmpfs tmpfs /run\nmkdir -p /run/t /run/qmr\nmount --bind $T /run/t\n"
-        for number, (path, lines) in enumerate(PROGRAMS.items()):
-            self.put("programs/%d" % number, "#!/bin/sh\nT=/run/t\necho \"%s $*\" >>$T/calls\n%s\n" % (os.path.basename(path), lines))
-            os.chmod("%s/programs/%d" % (self.folder, number), 0o755)
-        # The folders may not be there on this machine, and must not be made on it.
-        script += "for d in /usr/lib /usr/sbin /var/lib; do mkdir -p /run/o$d/u /run/o$d/w; mount -t overlay overlay -o " \
-                  "lowerdir=$d,upperdir=/run/o$d/u,workdir=/run/o$d/w $d; done\nmkdir -p /usr/lib/qmr /var/lib/qmr\n"
-        for number, path in enumerate(PROGRAMS):
-            script += "touch %s; mount --bind $T/programs/%d %s\n" % (path, number, path)
-        script += "mount --bind $T/var /var/lib/qmr\n%s\nexec %s/request-poll --config $T/qmr.conf\n" % (before, BUILD)
-        done = subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-c", script], env={**os.environ, "T": self.folder},
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
-        self.output, self.code = done.stdout, done.returncode
-        with open(self.folder + "/calls") as f:
-            self.calls = [line.strip() for line in f]
+        self.output, self.code, self.calls = stand_ins.run(self.folder, PROGRAMS, BUILD + "/request-poll --config $T/qmr.conf", "$T/var", before)
         return self
 
     def called(self, *names):

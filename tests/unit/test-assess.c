@@ -142,6 +142,25 @@ static void an_open_boot_neither_counts_nor_resets(void **unused)
 	assert_int_equal(qmr_assess(&state, &config).recover, 1);
 }
 
+/* Boots are numbered from 1; 16 of them are remembered. */
+static void the_last_good_boot(void **unused)
+{
+	static const struct {
+		const char *history;
+		uint32_t number;
+	} cases[] = {{"", 0}, {"p", 1}, {"ppp", 1}, {"h", 1}, {"hpp", 1}, {"phpu", 2}, {"hcc", 1}, {"hHp", 2}, {"hxB", 3}, {"hnz", 1},
+		     {"hpppppppppppppppp", 2}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct qmr_state state;
+
+		begin(&state);
+		play(&state, cases[i].history, WINDOW_S);
+		if (qmr_state_last_good_boot(&state) != cases[i].number)
+			fail_msg("%s: %u, should be %u", cases[i].history, qmr_state_last_good_boot(&state), cases[i].number);
+	}
+}
+
 /* The newest attempt and what was found; what it becomes. Crash record before watchdog before what was recorded before unknown. */
 static const struct closing {
 	const char *name;
@@ -257,7 +276,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_row_of_the_document),
 		cmocka_unit_test(defaults_are_the_documents),
-		cmocka_unit_test(an_open_boot_neither_counts_nor_resets),
+		cmocka_unit_test(an_open_boot_neither_counts_nor_resets), cmocka_unit_test(the_last_good_boot),
 		cmocka_unit_test(the_strongest_evidence_wins),
 		cmocka_unit_test(an_empty_history_is_closed_too),
 		cmocka_unit_test(crash_window_has_edges),

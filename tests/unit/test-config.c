@@ -52,6 +52,7 @@ static void a_missing_file_gives_safe_defaults(void **unused)
 	assert_int_equal(c.failures, 2);
 	assert_int_equal(c.stability_s, 120);
 	assert_int_equal(c.local_rollback, 0);
+	assert_int_equal(c.vaccinate, 0);
 	assert_string_equal(c.upload_url, "");
 	assert_string_equal(c.ca, "/etc/qmr/trust/ca.pem");
 	assert_true(c.n_watch > 3);
