@@ -23,13 +23,17 @@
 
 #include "cleanup.h"
 
-#define NOBODY 65534
+/*
+ * Its own: Debian Policy (9.2.2) and systemd's list of user ids leave 65520 to 65533 to nobody, and 65534 is everybody who has no id of his
+ * own. No account is needed, so none is missing in an initramfs or on a read-only root.
+ */
+#define FETCH_USER 65533
 /* glibc reserves 64 to 128 MiB of addresses for each thread's heap. */
 #define MEMORY_BYTES (1ULL << 30)
 #define CPU_S 120
 #define DESCRIPTORS 64
-/* Of the user: threads count, and so does what else runs as that user on a whole system. */
-#define PROCESSES 256
+/* Of the user: threads count, and so do other runs. */
+#define PROCESSES 64
 
 static int set_descriptors(int keep_fd, int folder_fd, struct qmr_error *err)
 {
@@ -107,9 +111,9 @@ static int drop_privileges(struct qmr_error *err)
 		/* Ends with the first capability that the kernel does not know. */
 		for (unsigned long cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
 			;
-		if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-		    setresuid(NOBODY, NOBODY, NOBODY) < 0)
-			return qmr_error_errno(err, -errno, "sandbox: becoming user %d", NOBODY);
+		if (setgroups(0, NULL) < 0 || setresgid(FETCH_USER, FETCH_USER, FETCH_USER) < 0 ||
+		    setresuid(FETCH_USER, FETCH_USER, FETCH_USER) < 0)
+			return qmr_error_errno(err, -errno, "sandbox: becoming user %d", FETCH_USER);
 	}
 	/* Its failure says that there is no such set: capset() below would empty it, too. */
 	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);

@@ -17,7 +17,7 @@
  * - keep_fd is QMR_SANDBOX_FD, folder_fd, if it is not negative, QMR_SANDBOX_FOLDER_FD, 0 to 2 are
  * /dev/null, all other descriptors are closed;
  * - there is no capability and no way to a new one (no_new_privs); started as root, user and group
- * are 65534 and there are no further groups;
+ * are 65533, which nothing else has, and there are no further groups;
  * - memory, processor time, open descriptors and, started as root, the processes of that user are
  * limited, files cannot grow, cores are not dumped;
  * - where the kernel has Landlock, only what name resolution and the dynamic linker read can be

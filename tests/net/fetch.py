@@ -124,6 +124,14 @@ def test_hold(c):
     same("plans after the hold", ["01-fix.json"], c.plans())
 
 
+def test_a_hold_among_too_many_plans(c):
+    c.repo.targets = {f"plans/{n:03}.json": plan(f"p{n}") for n in range(300)}
+    c.repo.targets["plans/hold-all.json"] = json.dumps({"schema": 1, "id": "stop", "title": "all hands off", "hold": True}).encode()
+    start(c)
+    same("exit", 3, c.fetch())
+    same("plans", ["hold.json"], c.plans())
+
+
 def test_what_the_owner_publishes(c):
     """qmr-publish on one side, remediation-fetch on the other: plans come, change and go, and every key is replaced."""
     (c.folder / "passphrase").write_text("correct horse\n")
@@ -342,7 +350,7 @@ def test_downloads_are_sandboxed(c):
          (status["Seccomp"], status["CapEff"], status["NoNewPrivs"]))
     if os.geteuid() != 0:
         return
-    same("user, group", ("65534\t" * 4, "65534\t" * 4), (status["Uid"] + "\t", status["Gid"] + "\t"))
+    same("user, group", ("65533\t" * 4, "65533\t" * 4), (status["Uid"] + "\t", status["Gid"] + "\t"))
     same("open", ["/dev/null", "pipe", "socket"],
          sorted({f.split(":")[0] for f in files if not f.startswith("anon_inode:")}))
 

@@ -317,8 +317,8 @@ static void join_group(void)
 static void the_kernel_agrees(void **unused)
 {
 	static const char *const nobody[] = {"CapBnd:\t0000000000000000",
-					     "Uid:\t65534\t65534\t65534\t65534",
-					     "Gid:\t65534\t65534\t65534\t65534", "Groups:\t \n"};
+					     "Uid:\t65533\t65533\t65533\t65533",
+					     "Gid:\t65533\t65533\t65533\t65533", "Groups:\t \n"};
 	char text[8192];
 
 	read_status(join_group, text, sizeof(text));
