@@ -88,7 +88,7 @@ static int count_plans(const struct qmr_config *config, struct qmr_error *err)
 static int apply(const char *config_path, const struct qmr_config *config, int64_t boot_number, struct qmr_error *err)
 {
 	char boot[24], esp[sizeof(ESP) + sizeof(config->esp_uuid)];
-	char *argv[] = {APPLY, "vaccinate", "--root", "/", "--plans", FOLDER, "--incident", FACTS, "--boot", boot, "--config", (char *)config_path,
+	char *argv[] = {APPLY, "vaccinate", "--root", "/", "--plans", FOLDER, "--report", REPORT, "--incident", FACTS, "--boot", boot, "--config", (char *)config_path,
 			*config->esp_uuid ? "--esp" : NULL, esp, NULL};
 	int r;
 

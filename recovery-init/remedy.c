@@ -176,7 +176,7 @@ static enum qmr_result apply_plan(const struct work *work, const struct qmr_plan
 	char *esp = (char *)qmr_state_esp(work->recovery);
 	char path[sizeof(QMR_PLANS) + 256], question[128];
 	char *const argv[] = {QMR_PROGRAM("remediation-apply"), "apply", "--root", QMR_SYSROOT, "--plan", path,
-			      "--incident", QMR_INCIDENT "/incident.json", esp ? "--esp" : NULL, esp, NULL};
+			      "--report", QMR_PLANS "/fetch.json", "--incident", QMR_INCIDENT "/incident.json", esp ? "--esp" : NULL, esp, NULL};
 
 	snprintf(path, sizeof(path), QMR_PLANS "/%s", plan->name);
 	snprintf(question, sizeof(question), "Apply the signed plan '%s'", plan->id);

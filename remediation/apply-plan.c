@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
-#include <time.h>
 
 #include "apply.h"
 #include "cleanup.h"
@@ -44,7 +43,7 @@ int qmr_apply_check_required(const struct qmr_transactions *transactions, const 
 }
 
 int qmr_apply_check_applicable(int root_fd, const struct qmr_config *policy, const struct qmr_plan *plan, const json_t *incident,
-			       struct qmr_error *err)
+			       int64_t now_unix_s, struct qmr_error *err)
 {
 	const struct qmr_match_subject subject = {incident, policy, root_fd};
 	enum qmr_match match;
@@ -53,7 +52,7 @@ int qmr_apply_check_applicable(int root_fd, const struct qmr_config *policy, con
 		return qmr_error_set(err, -ENOENT, "plan '%s' is a hold, which does nothing", plan->id);
 	if (plan->is_withdrawn)
 		return qmr_error_set(err, -ENOENT, "plan '%s' was withdrawn", plan->id);
-	if (!qmr_plan_is_old_enough(plan, policy, time(NULL)))
+	if (!qmr_plan_is_old_enough(plan, policy, now_unix_s))
 		return qmr_error_set(err, -ENOENT, "plan '%s' was not published so long ago as [fleet] minimum_age asks for",
 				     plan->id);
 	if (!incident)
@@ -107,6 +106,7 @@ int qmr_apply_plan(int root_fd, const struct qmr_apply_arguments *arguments, str
 {
 	QMR_CLEANUP(qmr_plan_done) struct qmr_plan plan = {0};
 	cleanup_json json_t *incident = NULL;
+	int64_t now_unix_s = 0;
 	int r = qmr_apply_load_plan(AT_FDCWD, arguments->plan, &plan, err);
 
 	if (r == -ENOENT)
@@ -114,6 +114,8 @@ int qmr_apply_plan(int root_fd, const struct qmr_apply_arguments *arguments, str
 	if (r == 0 && arguments->incident)
 		r = qmr_apply_load_incident(arguments->incident, &incident, err);
 	if (r == 0)
-		r = qmr_apply_check_applicable(root_fd, arguments->policy, &plan, incident, err);
+		r = qmr_apply_time(arguments->report, &now_unix_s, err);
+	if (r == 0)
+		r = qmr_apply_check_applicable(root_fd, arguments->policy, &plan, incident, now_unix_s, err);
 	return r < 0 ? r : apply(root_fd, arguments, &plan, incident, err);
 }

@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cleanup.h"
 #include "json.h"
 #include "log.h"
 
 #define INCIDENT_BYTES_MAX (16u << 20)
+#define REPORT_BYTES_MAX (4u << 20)
 
 int qmr_apply_load_incident(const char *path, json_t **ret_incident, struct qmr_error *err)
 {
@@ -26,6 +28,19 @@ int qmr_apply_load_incident(const char *path, json_t **ret_incident, struct qmr_
 	json_decref(*ret_incident);
 	*ret_incident = NULL;
 	return qmr_error_set(err, -EBADMSG, "'%s': schema: not 1", path);
+}
+
+int qmr_apply_time(const char *report, int64_t *ret_unix_s, struct qmr_error *err)
+{
+	cleanup_json json_t *json = NULL;
+	const json_t *time_json;
+	int r = report ? qmr_json_load(AT_FDCWD, report, REPORT_BYTES_MAX, &json, err) : 0;
+
+	if (r < 0)
+		return r == -ENOENT ? -EIO : r;
+	time_json = json_object_get(json_object_get(json, "time"), "unix_s");
+	*ret_unix_s = json_is_integer(time_json) ? json_integer_value(time_json) : time(NULL);
+	return 0;
 }
 
 int qmr_apply_number(const char *text, const char *what, uint64_t *ret_number, struct qmr_error *err)

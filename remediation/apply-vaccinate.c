@@ -19,6 +19,7 @@ struct vaccination {
 	int root_fd;
 	const struct qmr_config *policy;
 	const json_t *facts;
+	int64_t now_unix_s;
 	uint32_t boot;
 	struct qmr_transactions transactions;
 	json_t *superseded; /* ids, owned */
@@ -74,7 +75,7 @@ static int vaccinate(struct vaccination *v, struct qmr_plan *plan, struct qmr_er
 {
 	const struct qmr_transaction_cause cause = {.plan = plan->id, .boot = v->boot, .wants_change = 1};
 	int superseded = is_superseded(v, plan->id);
-	int r = superseded ? 0 : qmr_apply_check_applicable(v->root_fd, v->policy, plan, v->facts, err);
+	int r = superseded ? 0 : qmr_apply_check_applicable(v->root_fd, v->policy, plan, v->facts, v->now_unix_s, err);
 
 	if (r < 0)
 		return r;
@@ -143,6 +144,8 @@ int qmr_apply_vaccinate(int root_fd, const struct qmr_apply_arguments *arguments
 		r = qmr_error_set(err, -EINVAL, "'%s' is not the number of a boot", arguments->boot);
 	if (r == 0)
 		r = qmr_apply_load_incident(arguments->incident, &facts, err);
+	if (r == 0)
+		r = qmr_apply_time(arguments->report, &v.now_unix_s, err);
 	if (r == 0)
 		r = qmr_apply_open(root_fd, 1, &v.transactions, err);
 	if (r < 0)

@@ -32,6 +32,8 @@ static const char usage[] =
 	"  --plans DIR      folder of plans to apply to a healthy machine, in order of name\n"
 	"  --incident FILE  incident.json: the plan must match it; what revert reverts; of vaccinate,\n"
 	"                   what crash-collect machine wrote\n"
+	"  --report FILE    fetch.json: if it says that the clock cannot be right, plans are judged by its\n"
+	"                   time; of apply and vaccinate\n"
 	"  --id ID          number of the transaction to undo\n"
 	"  --boot N         of vaccinate, the number of this boot; of unvaccinate, the first boot\n"
 	"                   whose vaccinations are undone\n"
@@ -59,11 +61,11 @@ static int run_resume(int root_fd, const struct qmr_apply_arguments *arguments, 
 }
 
 static const struct command commands[] = {
-	{"apply", "p", "i", 1, qmr_apply_plan},
+	{"apply", "p", "it", 1, qmr_apply_plan},
 	{"revert", "i", "", 1, qmr_apply_revert},
 	{"resume", "", "", 0, run_resume},
 	{"undo", "d", "", 0, qmr_apply_undo},
-	{"vaccinate", "Pib", "", 1, qmr_apply_vaccinate},
+	{"vaccinate", "Pib", "t", 1, qmr_apply_vaccinate},
 	{"unvaccinate", "ib", "", 0, qmr_apply_unvaccinate},
 };
 
@@ -77,13 +79,14 @@ static const char **option_value(struct qmr_apply_arguments *arguments, int lett
 	       : letter == 'e' ? &arguments->esp
 	       : letter == 'c' ? &arguments->config
 	       : letter == 'b' ? &arguments->boot
+	       : letter == 't' ? &arguments->report
 			       : &arguments->id;
 }
 
 static const struct option options[] = {
 	{"root", required_argument, NULL, 'r'},     {"plan", required_argument, NULL, 'p'},   {"plans", required_argument, NULL, 'P'},
 	{"incident", required_argument, NULL, 'i'}, {"id", required_argument, NULL, 'd'},     {"boot", required_argument, NULL, 'b'},
-	{"config", required_argument, NULL, 'c'},   {"esp", required_argument, NULL, 'e'},    {NULL, 0, NULL, 0},
+	{"report", required_argument, NULL, 't'},   {"config", required_argument, NULL, 'c'},   {"esp", required_argument, NULL, 'e'},    {NULL, 0, NULL, 0},
 };
 
 static int check_options(const struct command *command, struct qmr_apply_arguments *arguments)

@@ -15,7 +15,7 @@
  */
 
 struct qmr_apply_arguments {
-	const char *root, *plan, *plans, *incident, *id, *boot, *esp, *config; /* NULL: not given */
+	const char *root, *plan, *plans, *incident, *report, *id, *boot, *esp, *config; /* NULL: not given */
 	const struct qmr_config *policy; /* of a command that asks for it */
 };
 
@@ -28,6 +28,12 @@ qmr_apply_command qmr_apply_plan, qmr_apply_revert, qmr_apply_undo, qmr_apply_va
 
 /* incident.json, schema 1; a missing file is -EIO, not "nothing to do". The caller owns *ret_incident. */
 int qmr_apply_load_incident(const char *path, json_t **ret_incident, struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * The time that ages of plans are judged by: of the run that fetched them, if its report (fetch.json; NULL: there is none) says that the clock
+ * cannot be right, else the clock's. A missing report is -EIO.
+ */
+int qmr_apply_time(const char *report, int64_t *ret_unix_s, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* A positive decimal number, of which what says what it is; -EINVAL if it is none. */
 int qmr_apply_number(const char *text, const char *what, uint64_t *ret_number, struct qmr_error *err) QMR_MUST_CHECK;
@@ -59,7 +65,7 @@ int qmr_apply_load_plan(int dirfd, const char *path, struct qmr_plan *ret_plan, 
 
 /* -ENOENT: it is not for this machine now. Nothing is looked at that the plan does not ask for. incident NULL: its selectors are not asked. */
 int qmr_apply_check_applicable(int root_fd, const struct qmr_config *policy, const struct qmr_plan *plan, const json_t *incident,
-			       struct qmr_error *err) QMR_MUST_CHECK;
+			       int64_t now_unix_s, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* -ENOENT unless all plans that it requires were applied here before, in whichever incident, and not undone. */
 int qmr_apply_check_required(const struct qmr_transactions *transactions, const struct qmr_plan *plan, struct qmr_error *err) QMR_MUST_CHECK;

@@ -328,7 +328,8 @@ decided() {
 	fresh_with_packages
 	printf '{"schema": 1, "id": "p3", "title": "t", "match": %s, %s "actions": [{"type": "remove-file", "path": "%s"}]}' "$3" "${4-}" \
 		"${target:-/opt/v/ch/n.bin}" >"$W/p3.json"
-	apply apply --root "$W/r" --plan "$W/p3.json" --incident "$W/incident.json" --config "$W/policy.conf" >"$W/out" 2>"$W/err"
+	apply apply --root "$W/r" --plan "$W/p3.json" --incident "$W/incident.json" --config "$W/policy.conf" \
+		${report:+--report "$report"} >"$W/out" 2>"$W/err"
 	status=$?
 	check "decided-$1" "exit status $status, $(cat "$W/err")" test $status = "$2"
 	[ "$2" = 0 ] || check "decided-$1-changes-nothing" "state differs" test -e "$W/r${target:-/opt/v/ch/n.bin}"
@@ -372,6 +373,12 @@ test_decisions() {
 		decided "published ${hour%:*}" "${hour#*:}" "$yes" "\"published\": \"$(date -u -d "${hour%:*}" +%Y-%m-%dT%H:%M:%SZ)\","
 	done
 	decided never-published 3 "$yes"
+	# The time of the run that fetched it, where the clock cannot be right.
+	printf '{"schema": 1, "time": {"unix_s": %s}}' "$(date -d '3 hours' +%s)" >"$W/fetch.json"
+	report=$W/fetch.json decided published-by-the-report 0 "$yes" "\"published\": \"$(date -u +%Y-%m-%dT%H:%M:%SZ)\","
+	printf '{"schema": 1, "time": null}' >"$W/fetch.json"
+	report=$W/fetch.json decided published-by-the-clock 3 "$yes" "\"published\": \"$(date -u +%Y-%m-%dT%H:%M:%SZ)\","
+	report=$W/none.json decided report-missing 1 "$yes"
 	# Protected: the whole plan is refused unless it names it.
 	printf '[policy]\nprotect = package sensor\n' >"$W/policy.conf"
 	decided package-protected 4 "$yes"
