@@ -5,10 +5,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "child.h"
 #include "cleanup.h"
 #include "config.h"
+#include "guard.h"
 #include "json.h"
 #include "log.h"
 #include "poll-fetch.h"
@@ -89,11 +91,14 @@ static int apply(const char *config_path, const struct qmr_config *config, int64
 {
 	char boot[24], esp[sizeof(ESP) + sizeof(config->esp_uuid)];
 	char *argv[] = {APPLY, "vaccinate", "--root", "/", "--plans", FOLDER, "--report", REPORT, "--incident", FACTS, "--boot", boot, "--config", (char *)config_path,
-			*config->esp_uuid ? "--esp" : NULL, esp, NULL};
+			NULL, esp, NULL};
+	const size_t place = sizeof(argv) / sizeof(*argv) - 3;
 	int r;
 
 	snprintf(boot, sizeof(boot), "%" PRId64, boot_number);
 	snprintf(esp, sizeof(esp), ESP "%s", config->esp_uuid);
+	if (*config->esp_uuid && access(QMR_GUARD_RUN "/" QMR_MARK_IN_FILE, F_OK) == 0)
+		argv[place] = "--esp"; /* it would move a state there that is in the variable */
 	r = qmr_child_run(argv, APPLY_MS, NULL, 0, err);
 	if (r <= 0 || r == QMR_EXIT_NOTHING || r == QMR_EXIT_REFUSED) /* it has said which plan was refused, and why */
 		return r < 0 ? r : 0;
