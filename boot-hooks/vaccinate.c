@@ -69,7 +69,7 @@ static int ask_status(const char *config_path, int64_t *ret_boot, struct qmr_err
 	return !obstacle;
 }
 
-/* The plans that were fetched; says them where the mode is one that does nothing. -errno, or how many. */
+/* The plans that were fetched, and those that were withdrawn; says them where the mode is one that does nothing. -errno, or how many. */
 static int count_plans(const struct qmr_config *config, struct qmr_error *err)
 {
 	cleanup_json json_t *report = NULL;
@@ -80,7 +80,7 @@ static int count_plans(const struct qmr_config *config, struct qmr_error *err)
 	if (r < 0)
 		return r;
 	if (config->mode == QMR_MODE_AUTOMATIC)
-		return (int)json_array_size(plans);
+		return (int)(json_array_size(plans) + json_array_size(json_object_get(report, "withdrawn")));
 	json_array_foreach (plans, i, entry)
 		qmr_notice("plan '%.63s' would be tried on this healthy machine; mode %s does nothing", qmr_json_string(entry, "id"),
 			   qmr_mode_name(config->mode));

@@ -106,7 +106,7 @@ int qmr_apply_plan(int root_fd, const struct qmr_apply_arguments *arguments, str
 {
 	QMR_CLEANUP(qmr_plan_done) struct qmr_plan plan = {0};
 	cleanup_json json_t *incident = NULL;
-	int64_t now_unix_s = 0;
+	cleanup_json json_t *report = NULL;
 	int r = qmr_apply_load_plan(AT_FDCWD, arguments->plan, &plan, err);
 
 	if (r == -ENOENT)
@@ -114,8 +114,8 @@ int qmr_apply_plan(int root_fd, const struct qmr_apply_arguments *arguments, str
 	if (r == 0 && arguments->incident)
 		r = qmr_apply_load_incident(arguments->incident, &incident, err);
 	if (r == 0)
-		r = qmr_apply_time(arguments->report, &now_unix_s, err);
+		r = qmr_apply_load_report(arguments->report, &report, err);
 	if (r == 0)
-		r = qmr_apply_check_applicable(root_fd, arguments->policy, &plan, incident, now_unix_s, err);
+		r = qmr_apply_check_applicable(root_fd, arguments->policy, &plan, incident, qmr_apply_time(report), err);
 	return r < 0 ? r : apply(root_fd, arguments, &plan, incident, err);
 }

@@ -30,17 +30,18 @@ int qmr_apply_load_incident(const char *path, json_t **ret_incident, struct qmr_
 	return qmr_error_set(err, -EBADMSG, "'%s': schema: not 1", path);
 }
 
-int qmr_apply_time(const char *report, int64_t *ret_unix_s, struct qmr_error *err)
+int qmr_apply_load_report(const char *path, json_t **ret_report, struct qmr_error *err)
 {
-	cleanup_json json_t *json = NULL;
-	const json_t *time_json;
-	int r = report ? qmr_json_load(AT_FDCWD, report, REPORT_BYTES_MAX, &json, err) : 0;
+	int r = path ? qmr_json_load(AT_FDCWD, path, REPORT_BYTES_MAX, ret_report, err) : 0;
 
-	if (r < 0)
-		return r == -ENOENT ? -EIO : r;
-	time_json = json_object_get(json_object_get(json, "time"), "unix_s");
-	*ret_unix_s = json_is_integer(time_json) ? json_integer_value(time_json) : time(NULL);
-	return 0;
+	return r == -ENOENT ? -EIO : r;
+}
+
+int64_t qmr_apply_time(const json_t *report)
+{
+	const json_t *unix_s = json_object_get(json_object_get(report, "time"), "unix_s");
+
+	return json_is_integer(unix_s) ? json_integer_value(unix_s) : time(NULL);
 }
 
 int qmr_apply_number(const char *text, const char *what, uint64_t *ret_number, struct qmr_error *err)

@@ -49,9 +49,8 @@ int qmr_apply_revert(int root_fd, const struct qmr_apply_arguments *arguments, s
 	return r;
 }
 
-/* incident NULL: it is that of the transaction. boot: of a vaccination, else 0. */
-static int undo(const struct qmr_transactions *transactions, uint64_t id, const char *incident, uint32_t boot,
-		struct qmr_journal *ret_journal, struct qmr_error *err)
+int qmr_apply_undo_one(const struct qmr_transactions *transactions, uint64_t id, const char *incident, uint32_t boot,
+		       struct qmr_journal *ret_journal, struct qmr_error *err)
 {
 	char own_incident[64] = "", plan[64];
 	struct qmr_transaction_cause cause = {.plan = plan, .boot = boot};
@@ -83,7 +82,7 @@ int qmr_apply_undo(int root_fd, const struct qmr_apply_arguments *arguments, str
 		r = qmr_apply_open(root_fd, 1, &transactions, err);
 	if (r < 0)
 		return r;
-	r = undo(&transactions, id, NULL, 0, &journal, err);
+	r = qmr_apply_undo_one(&transactions, id, NULL, 0, &journal, err);
 	qmr_transactions_close(&transactions);
 	if (r == 0)
 		r = qmr_apply_add_changed(&journal, changed, err);
@@ -131,7 +130,7 @@ static int unvaccinate(const struct qmr_transactions *transactions, struct searc
 	while ((r = qmr_transactions_each(transactions, look, search, err)) == 0 && search->id) {
 		QMR_CLEANUP(qmr_journal_done) struct qmr_journal journal = {0};
 
-		r = undo(transactions, search->id, search->incident, search->boot, &journal, err);
+		r = qmr_apply_undo_one(transactions, search->id, search->incident, search->boot, &journal, err);
 		if (r < 0)
 			return r;
 		qmr_notice("the vaccination of transaction %" PRIu64 " is undone", search->id);

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,6 +114,46 @@ static void take(struct vaccination *v, int plans_fd, const char *name)
 	}
 }
 
+/* A vaccination that nobody undid, of a plan that its owner withdrew. */
+struct withdrawn {
+	const json_t *ids;
+	uint64_t id; /* of the transaction, 0: none */
+	uint32_t boot;
+};
+
+static int is_withdrawn(const struct qmr_journal *journal, int is_undone, void *user, struct qmr_error *err)
+{
+	struct withdrawn *withdrawn = user;
+
+	if (is_undone || !journal->boot || !qmr_plan_lists(withdrawn->ids, journal->plan))
+		return 0;
+	withdrawn->id = journal->id;
+	withdrawn->boot = journal->boot;
+	return 1;
+}
+
+static int take_back(struct vaccination *v, const json_t *ids, struct qmr_error *err)
+{
+	struct withdrawn withdrawn = {.ids = ids};
+	int r;
+
+	while ((r = qmr_transactions_each(&v->transactions, is_withdrawn, &withdrawn, err)) > 0) {
+		QMR_CLEANUP(qmr_journal_done) struct qmr_journal journal = {0};
+		cleanup_json json_t *changed = json_array();
+
+		r = qmr_apply_undo_one(&v->transactions, withdrawn.id, NULL, withdrawn.boot, &journal, err);
+		if (r == 0)
+			r = qmr_apply_add_changed(&journal, changed, err);
+		if (r == 0)
+			r = qmr_apply_print(journal.id, journal.plan, changed, NULL, err);
+		if (r < 0)
+			return r;
+		qmr_notice("its owner withdrew a plan: the vaccination of transaction %" PRIu64 " is undone", withdrawn.id);
+		v->n_applied++;
+	}
+	return r;
+}
+
 static int take_all(struct vaccination *v, const char *folder, struct qmr_error *err)
 {
 	cleanup_close int plans_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -129,12 +170,13 @@ static int take_all(struct vaccination *v, const char *folder, struct qmr_error 
 	free(names);
 	if (v->n_applied)
 		return 0;
-	return qmr_error_set(err, v->worst ? v->worst : -ENOENT, "no plan was applied to this healthy machine");
+	return qmr_error_set(err, v->worst ? v->worst : -ENOENT, "no plan was applied to this healthy machine, and none taken back");
 }
 
 int qmr_apply_vaccinate(int root_fd, const struct qmr_apply_arguments *arguments, struct qmr_error *err)
 {
 	cleanup_json json_t *facts = NULL;
+	cleanup_json json_t *report = NULL;
 	cleanup_json json_t *superseded = json_array();
 	struct vaccination v = {.root_fd = root_fd, .policy = arguments->policy, .superseded = superseded};
 	uint64_t boot;
@@ -145,14 +187,17 @@ int qmr_apply_vaccinate(int root_fd, const struct qmr_apply_arguments *arguments
 	if (r == 0)
 		r = qmr_apply_load_incident(arguments->incident, &facts, err);
 	if (r == 0)
-		r = qmr_apply_time(arguments->report, &v.now_unix_s, err);
+		r = qmr_apply_load_report(arguments->report, &report, err);
 	if (r == 0)
 		r = qmr_apply_open(root_fd, 1, &v.transactions, err);
 	if (r < 0)
 		return r;
 	v.facts = facts;
 	v.boot = (uint32_t)boot;
-	r = take_all(&v, arguments->plans, err);
+	v.now_unix_s = qmr_apply_time(report);
+	r = take_back(&v, json_object_get(report, "withdrawn"), err);
+	if (r == 0)
+		r = take_all(&v, arguments->plans, err);
 	qmr_transactions_close(&v.transactions);
 	return r;
 }

@@ -29,11 +29,11 @@ qmr_apply_command qmr_apply_plan, qmr_apply_revert, qmr_apply_undo, qmr_apply_va
 /* incident.json, schema 1; a missing file is -EIO, not "nothing to do". The caller owns *ret_incident. */
 int qmr_apply_load_incident(const char *path, json_t **ret_incident, struct qmr_error *err) QMR_MUST_CHECK;
 
-/*
- * The time that ages of plans are judged by: of the run that fetched them, if its report (fetch.json; NULL: there is none) says that the clock
- * cannot be right, else the clock's. A missing report is -EIO.
- */
-int qmr_apply_time(const char *report, int64_t *ret_unix_s, struct qmr_error *err) QMR_MUST_CHECK;
+/* fetch.json of the run that fetched the plans; NULL for none. A missing file is -EIO. The caller owns *ret_report. */
+int qmr_apply_load_report(const char *path, json_t **ret_report, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* The time that ages of plans are judged by: that run's (docs/remediation.md, "Time"), without a report the clock's. */
+int64_t qmr_apply_time(const json_t *report);
 
 /* A positive decimal number, of which what says what it is; -EINVAL if it is none. */
 int qmr_apply_number(const char *text, const char *what, uint64_t *ret_number, struct qmr_error *err) QMR_MUST_CHECK;
@@ -57,6 +57,10 @@ int qmr_apply_print_repeated(const struct qmr_transactions *transactions, const 
 /* Makes the changes as one transaction, and prints it. */
 int qmr_apply_run(const struct qmr_transactions *transactions, const struct qmr_changes *changes, const struct qmr_transaction_cause *cause,
 		  const json_t *plan_json, const char *then, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Undoes a transaction by a new one, apply-undo.c. incident NULL: it is that of the transaction; boot: of a vaccination, else 0. */
+int qmr_apply_undo_one(const struct qmr_transactions *transactions, uint64_t id, const char *incident, uint32_t boot,
+		       struct qmr_journal *ret_journal, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Steps of what applies plans, apply-plan.c. */
 

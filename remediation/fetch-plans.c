@@ -191,6 +191,9 @@ static int write_all(struct candidates *candidates, int out_fd, const struct qmr
 			r = append(lists->not_matched,
 				   json_pack("{s:s, s:s}", "id", candidates->list[i].plan.id, "why", candidates->list[i].why),
 				   candidates->list[i].file->name, err);
+	for (size_t i = 0; r == 0 && i < candidates->n; i++)
+		if (candidates->list[i].plan.is_withdrawn)
+			r = append(lists->withdrawn, json_string(candidates->list[i].plan.id), candidates->list[i].file->name, err);
 	while (r == 0 && (candidate = next(candidates))) {
 		candidate->is_placed = 1;
 		r = json_array_size(lists->plans) == QMR_FETCH_MATCHES_MAX
@@ -225,6 +228,7 @@ int qmr_fetch_plans_write(const struct qmr_fetch_files *plans, const struct qmr_
 	}
 	if (r < 0) {
 		json_array_clear(lists->plans);
+		json_array_clear(lists->withdrawn);
 		if (qmr_fetch_plans_clear(out_fd, NULL) < 0)
 			return r; /* the first error is the one to report */
 	}

@@ -16,6 +16,7 @@
 /* Lists of fetch.json, see docs/remediation.md; borrowed. */
 struct qmr_fetch_lists {
 	json_t *plans, *not_matched, *refused;
+	json_t *withdrawn; /* ids */
 	json_t *hold; /* {"id", "title"} of a hold, owned by the caller; NULL: there is none */
 };
 

@@ -97,8 +97,8 @@ static int open_out(const char *path, struct run *run, struct qmr_error *err)
 	run->out_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (run->out_fd < 0)
 		return qmr_error_errno(err, -errno, "opening folder '%s'", path);
-	run->lists = (struct qmr_fetch_lists){.plans = json_array(), .not_matched = json_array()};
-	if (!run->lists.plans || !run->lists.not_matched)
+	run->lists = (struct qmr_fetch_lists){.plans = json_array(), .not_matched = json_array(), .withdrawn = json_array()};
+	if (!run->lists.plans || !run->lists.not_matched || !run->lists.withdrawn)
 		return qmr_error_set(err, -ENOMEM, "fetching: out of memory");
 	r = qmr_fetch_plans_clear(run->out_fd, err);
 	return r < 0 ? r : qmr_fetch_requests_clear(run->out_fd, err);
@@ -108,6 +108,7 @@ static void close_run(struct run *run)
 {
 	json_decref(run->lists.plans);
 	json_decref(run->lists.not_matched);
+	json_decref(run->lists.withdrawn);
 	json_decref(run->lists.hold);
 	qmr_fetch_update_done(&run->update);
 	qmr_tuf_client_done(&run->client);
@@ -308,12 +309,12 @@ static int save_report(const struct run *run, const char *url, int code, const c
 			  version_of(&trusted->timestamp), "snapshot",
 			  version_of(&trusted->snapshot), "targets", version_of(&trusted->targets));
 	cleanup_json json_t *report = json_pack(
-		"{s:i, s:o, s:s, s:o, s:o, s:o, s:O, s:s?, s:O, s:O, s:O}", "schema", 1, "url",
+		"{s:i, s:o, s:s, s:o, s:o, s:o, s:O, s:s?, s:O, s:O, s:O, s:O}", "schema", 1, "url",
 		qmr_fetch_text(run->winner ? run->winner->url : url), "result", result_name(code),
 		"error", error ? qmr_fetch_text(error) : json_null(), "sources", list_tried(run),
 		"time", report_time(&run->time), "versions", versions, "floor",
 		*run->floor ? run->floor : NULL, "plans", run->lists.plans, "not_matched",
-		run->lists.not_matched, "refused_plans",
+		run->lists.not_matched, "withdrawn", run->lists.withdrawn, "refused_plans",
 		run->update.refused ? run->update.refused : empty);
 
 	if (!report || (run->lists.hold && json_object_set(report, "hold", run->lists.hold) < 0))

@@ -64,11 +64,11 @@ class Root:
         for number, plan in enumerate(plans, 1):
             self.put("plans/%02d-%s.json" % (number, plan["id"]), json.dumps(plan))
 
-    def vaccinate(self, *plans, boot=7):
+    def vaccinate(self, *plans, boot=7, more=()):
         if plans:
             self.offer(*plans)
         return self.run("remediation-apply", "vaccinate", "--root", self.root, "--plans", self.folder + "/plans", "--incident",
-                        self.folder + "/facts.json", "--boot", str(boot), "--config", self.folder + "/qmr.conf")
+                        self.folder + "/facts.json", "--boot", str(boot), "--config", self.folder + "/qmr.conf", *more)
 
     def unvaccinate(self, boot, incident="incident.json"):
         return self.run("remediation-apply", "unvaccinate", "--root", self.root, "--incident", self.folder + "/" + incident, "--boot", str(boot))
@@ -209,6 +209,21 @@ def taken_back():
     r.done()
 
 
+def withdrawn():
+    r = Root()
+    before = faults.state(r.root)
+    r.vaccinate(plan("p1", actions=[REMOVE]), plan("p2", match={"incident-kind": "none"}, actions=[BLOCK]))
+    r.offer()
+    for name, ids, code, left in (("another one", ["p0"], 3, (False, True)), ("one of two", ["p1"], 0, (True, True)), ("both", ["p1", "p2"], 0, (True, False)),
+                                  ("and once more", ["p1", "p2"], 3, (True, False))):
+        r.put("fetch.json", json.dumps({"schema": 1, "withdrawn": ids}))
+        r.vaccinate(boot=9, more=("--report", r.folder + "/fetch.json"))
+        check("withdrawn: " + name, r.code == code and (r.has("opt/v/291.bin"), r.has(CONF)) == left, (r.code, r.errors))
+    check("withdrawn: all is as it was", faults.state(r.root) == before, set(faults.state(r.root).items()) ^ set(before.items()))
+    check("withdrawn: of no incident", r.unvaccinate(1).code == 3, (r.code, r.lines))
+    r.done()
+
+
 def arguments():
     r = Root()
     for name, options in (("boot 0", ["--boot", "0"]), ("boot of words", ["--boot", "seven"]), ("a boot too large", ["--boot", "99999999999"])):
@@ -264,11 +279,11 @@ PROGRAMS = {
 }
 
 
-def timer(mode="automatic", policy="vaccinate = yes\n", url="https://example.org/tuf", status=STATUS, plans=("p1",), fetch=0, apply=0):
+def timer(mode="automatic", policy="vaccinate = yes\n", url="https://example.org/tuf", status=STATUS, plans=("p1",), withdrawn=(), fetch=0, apply=0):
     """One run of the timer: output, exit code, calls without qmrctl's and crash-collect's."""
     folder = tempfile.mkdtemp(prefix="qmr-vaccinate-")
     files = {"qmr.conf": "[policy]\nmode = %s\n%s[repository]\nurl = %s\n" % (mode, policy, url), "status": json.dumps(status), "fetch-code": str(fetch),
-             "apply-code": str(apply), "fetch.json": json.dumps({"schema": 1, "plans": [{"id": plan} for plan in plans]})}
+             "apply-code": str(apply), "fetch.json": json.dumps({"schema": 1, "plans": [{"id": plan} for plan in plans], "withdrawn": withdrawn})}
     os.mkdir(folder + "/var")
     for name, text in files.items():
         with open(folder + "/" + name, "w") as f:
@@ -299,6 +314,8 @@ def when():
         check("when: mode %s says what it would try" % mode, code == 0 and len(calls) == 1 and "plan 'p1' would be tried" in output, (calls, output))
     output, code, calls = timer(plans=())
     check("when: no plan", code == 0 and len(calls) == 1, (calls, output))
+    output, code, calls = timer(plans=(), withdrawn=("p0",))
+    check("when: a plan was withdrawn", code == 0 and len(calls) == 2, (calls, output))
     output, code, calls = timer(fetch=5)
     check("when: no network", code == 1 and len(calls) == 1, (calls, output))
     output, code, calls = timer(apply=3)
@@ -309,6 +326,6 @@ def when():
     check("when: one failed", code == 1 and "exit code 1" in output, output)
 
 
-for case in (when, applies_once, who_matches, what_of_them, taken_back, arguments, cuts):
+for case in (when, applies_once, who_matches, what_of_them, taken_back, withdrawn, arguments, cuts):
     case()
 sys.exit(status)

@@ -36,7 +36,7 @@ struct outcome {
 static struct outcome run(const char *const plans[], const struct qmr_config *config)
 {
 	json_t *incident = json_pack("{s:s, s:{s:s}}", "kind", "panic", "machine", "os_id", "debian");
-	struct outcome outcome = {{json_array(), json_array(), json_array(), NULL}, ""};
+	struct outcome outcome = {{.plans = json_array(), .not_matched = json_array(), .refused = json_array(), .withdrawn = json_array()}, ""};
 	struct qmr_fetch_files files = {0};
 	const json_t *entry;
 	size_t i;
@@ -72,6 +72,7 @@ static void done(struct outcome *outcome)
 {
 	json_decref(outcome->lists.plans);
 	json_decref(outcome->lists.not_matched);
+	json_decref(outcome->lists.withdrawn);
 	json_decref(outcome->lists.refused);
 	json_decref(outcome->lists.hold);
 }
@@ -136,6 +137,8 @@ static void what_is_not_passed_on_says_why(void **unused)
 	assert_non_null(strstr(why(&outcome, "no"), "do not match"));
 	assert_non_null(strstr(why(&outcome, "unknown"), "does not say"));
 	assert_non_null(strstr(why(&outcome, "gone"), "withdrawn"));
+	assert_int_equal(json_array_size(outcome.lists.withdrawn), 1);
+	assert_string_equal(json_string_value(json_array_get(outcome.lists.withdrawn, 0)), "gone");
 	assert_non_null(strstr(why(&outcome, "old"), "supersedes"));
 	assert_non_null(strstr(qmr_json_string(json_array_get(outcome.lists.refused, 0), "why"), "odd: unknown selector"));
 	done(&outcome);
