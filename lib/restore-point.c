@@ -210,17 +210,15 @@ static int compare_descending(const void *a, const void *b)
 static int list_ids(int root_fd, uint64_t ids[IDS_MAX], struct qmr_error *err)
 {
 	int fd = qmr_file_open_in_root(root_fd, QMR_RESTORE_POINTS, O_RDONLY | O_DIRECTORY, 0, err);
-	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_closedir DIR *dir = qmr_file_take_dir(fd);
 	struct dirent *entry;
 	size_t n = 0;
 
 	if (fd < 0)
 		return fd;
-	if (!dir) {
-		close(fd);
+	if (!dir)
 		return qmr_error_set(err, -ENOMEM, "reading '%s': out of memory",
 				     QMR_RESTORE_POINTS);
-	}
 	while (n < IDS_MAX && (entry = readdir(dir))) {
 		const char *name = entry->d_name;
 		size_t length = strlen(name);

@@ -3,7 +3,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,22 +23,7 @@ static int is_plan_file(const char *name)
 
 int qmr_fetch_plans_clear(int out_fd, struct qmr_error *err)
 {
-	int fd = openat(out_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_closedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *entry;
-
-	if (!dir) {
-		int r = qmr_error_errno(err, -errno, "reading the folder for plans");
-
-		if (fd >= 0)
-			close(fd);
-		return r;
-	}
-	while ((entry = readdir(dir)))
-		if (is_plan_file(entry->d_name) && unlinkat(out_fd, entry->d_name, 0) < 0)
-			return qmr_error_errno(err, -errno, "removing the earlier plan '%s'",
-					       entry->d_name);
-	return 0;
+	return qmr_file_remove_some(out_fd, ".", is_plan_file, "earlier plans", err);
 }
 
 /* One plan of the repository. */
