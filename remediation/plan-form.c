@@ -17,11 +17,6 @@ static int is_of(const char *text, const char *characters, size_t max)
 	return n >= 1 && n <= max && strspn(text, characters) == n;
 }
 
-int qmr_form_is_id(const char *text)
-{
-	return text[0] != '.' && is_of(text, UPPER LOWER DIGITS "._-", 63);
-}
-
 int qmr_form_is_path(const char *text)
 {
 	static const char *const kernel_paths[] = {"/proc", "/sys", "/dev", "/run"};

@@ -4,7 +4,6 @@
 
 /* Forms of the texts in a plan, docs/remediation.md and docs/plan.schema.json. Each is 1 if text has the form. */
 
-int qmr_form_is_id(const char *text);
 int qmr_form_is_path(const char *text);
 int qmr_form_is_sha256(const char *text);
 int qmr_form_is_module(const char *text);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "form.h"
 #include "json.h"
 #include "plan-form.h"
 #include "plan-match.h"

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "form.h"
+
+#include <string.h>
+
+#define ID_BYTES_MAX 63
+
+int qmr_form_is_id(const char *text)
+{
+	const size_t n = strlen(text);
+
+	return n >= 1 && n <= ID_BYTES_MAX && text[0] != '.' &&
+	       strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
+}

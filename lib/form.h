@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef QMR_FORM_H
+#define QMR_FORM_H
+
+/*
+ * Whether text has the form of a plan's id: 1 to 63 of A-Za-z0-9._-, not beginning with a dot (docs/remediation.md). A request's id has it too,
+ * and does not begin with '-' (docs/requests.md).
+ */
+int qmr_form_is_id(const char *text);
+
+#endif
