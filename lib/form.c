@@ -12,3 +12,8 @@ int qmr_form_is_id(const char *text)
 	return n >= 1 && n <= ID_BYTES_MAX && text[0] != '.' &&
 	       strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
 }
+
+int qmr_form_is_sha256(const char *text)
+{
+	return strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
+}

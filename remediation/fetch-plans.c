@@ -10,6 +10,7 @@
 #include "fetch-update.h"
 #include "file.h"
 #include "hash.h"
+#include "json.h"
 
 #define HOLD_BYTES (sizeof(QMR_FETCH_HOLD) - 1)
 
@@ -97,7 +98,7 @@ static void judge(struct candidate *candidate, const struct qmr_match_subject *s
  */
 static int is_superseding(const struct candidate *by, const struct candidate *other)
 {
-	return by != other && qmr_plan_lists(by->plan.supersedes, other->plan.id) &&
+	return by != other && qmr_json_list_has(by->plan.supersedes, other->plan.id) &&
 	       (by->match == QMR_MATCH_YES || (by->is_undecided && by->why));
 }
 
@@ -122,8 +123,8 @@ static void judge_all(struct candidates *candidates, const struct qmr_match_subj
 static int is_before(const struct candidate *first, const struct candidate *second)
 {
 	return first != second && !first->why && !first->is_placed &&
-	       (qmr_plan_lists(first->plan.supersedes, second->plan.id) ||
-		qmr_plan_lists(second->plan.requires, first->plan.id));
+	       (qmr_json_list_has(first->plan.supersedes, second->plan.id) ||
+		qmr_json_list_has(second->plan.requires, first->plan.id));
 }
 
 /* The first that nothing else has to precede; where plans go round in a circle, the first. */

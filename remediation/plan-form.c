@@ -39,11 +39,6 @@ int qmr_form_is_path(const char *text)
 	return 1;
 }
 
-int qmr_form_is_sha256(const char *text)
-{
-	return strlen(text) == 64 && is_of(text, DIGITS "abcdef", 64);
-}
-
 int qmr_form_is_module(const char *text)
 {
 	return is_of(text, UPPER LOWER DIGITS "_-", QMR_MODULE_NAME - 1);

@@ -138,7 +138,7 @@ static int check_package(const struct check *check, const char *package, struct 
 	const struct dirent *entry;
 	int r = 0;
 
-	if (check->changes->n == 0 || (check->plan && qmr_plan_lists(check->plan->named_packages, package)))
+	if (check->changes->n == 0 || (check->plan && qmr_json_list_has(check->plan->named_packages, package)))
 		return 0;
 	dir = qmr_file_open_dir_in_root(check->root_fd, INFO);
 	if (!dir)
