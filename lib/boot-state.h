@@ -208,7 +208,7 @@ struct qmr_run qmr_state_run(const struct qmr_state *state);
 /* failures + crashes of that run: boots that evidence says have failed. */
 int qmr_state_failures(const struct qmr_state *state);
 
-/* The words of docs/boot-state.md, "invalid" outside the range. */
+/* The words of docs/boot-state.md for the enums above, each "invalid" outside its range. */
 const char *qmr_outcome_name(unsigned int outcome);
 const char *qmr_phase_name(unsigned int phase);
 const char *qmr_evidence_name(unsigned int evidence);
