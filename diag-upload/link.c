@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "cleanup.h"
-#include "culprit.h"
 #include "file.h"
+#include "form.h"
 #include "module-file.h"
 #include "notes.h"
 
@@ -36,7 +36,7 @@ static void read_option_line(struct options *options, const char *line, size_t l
 		return;
 	memcpy(name, line + skip, n);
 	name[n] = '\0';
-	if (!qmr_module_name_is_equal(name, options->module))
+	if (!qmr_form_is_same_module(name, options->module))
 		return;
 	if (options->n_files < 16 && strlen(path) < sizeof(options->files[0]))
 		snprintf(options->files[options->n_files++], sizeof(options->files[0]), "%s", path);

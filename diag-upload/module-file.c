@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
-#include "culprit.h"
 #include "file.h"
+#include "form.h"
 
 #define MODULES_DEP_MAX (16U << 20)
 #define MODULE_BYTES_MAX (64U << 20)
@@ -50,7 +50,7 @@ static int is_file_of(const char *path, size_t length, const char *module)
 	if (!ko || (strcmp(ko, ".ko") && strcmp(ko, ".ko.xz") && strcmp(ko, ".ko.zst") && strcmp(ko, ".ko.gz")))
 		return 0;
 	stem[ko - stem] = '\0';
-	return qmr_module_name_is_equal(stem, module);
+	return qmr_form_is_same_module(stem, module);
 }
 
 /* "path: dependencies", relative to the folder (modules.dep(5)). */

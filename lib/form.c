@@ -17,3 +17,11 @@ int qmr_form_is_sha256(const char *text)
 {
 	return strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
 }
+
+int qmr_form_is_same_module(const char *a, const char *b)
+{
+	for (; *a && *b; a++, b++)
+		if ((*a == '-' ? '_' : *a) != (*b == '-' ? '_' : *b))
+			return 0;
+	return *a == *b;
+}

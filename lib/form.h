@@ -13,4 +13,7 @@ int qmr_form_is_id(const char *text);
 /* Whether text is 64 lower-case hexadecimal digits. */
 int qmr_form_is_sha256(const char *text);
 
+/* Whether two module names are the same to the kernel and modprobe(8), for which '-' and '_' are. */
+int qmr_form_is_same_module(const char *a, const char *b);
+
 #endif

@@ -53,11 +53,3 @@ int qmr_form_is_label(const char *text)
 {
 	return is_of(text, UPPER LOWER DIGITS "._-", 63);
 }
-
-int qmr_form_is_same_module(const char *a, const char *b)
-{
-	for (; *a && *b; a++, b++)
-		if ((*a == '-' ? '_' : *a) != (*b == '-' ? '_' : *b))
-			return 0;
-	return *a == *b;
-}

@@ -19,7 +19,4 @@ int qmr_form_is_package(const char *text);
 /* A group of machines, as in [fleet] label: 1 to 63 of A-Za-z0-9._- */
 int qmr_form_is_label(const char *text);
 
-/* Whether two module names are the same to the kernel, for which '-' and '_' are. */
-int qmr_form_is_same_module(const char *a, const char *b);
-
 #endif

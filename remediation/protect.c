@@ -8,8 +8,8 @@
 
 #include "cleanup.h"
 #include "file.h"
+#include "form.h"
 #include "json.h"
-#include "plan-form.h"
 
 #define INFO "/var/lib/dpkg/info"
 #define LIST_BYTES_MAX (16u << 20)
