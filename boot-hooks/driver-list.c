@@ -2,7 +2,6 @@
 #include "driver-list.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,11 +54,8 @@ static size_t find_better(const struct qmr_driver_list *list, const char *device
 
 static size_t look_at_bus(const struct qmr_driver_list *list, int bus_fd, const char *devices, size_t best)
 {
-	int fd = openat(bus_fd, devices, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_closedir DIR *dir = qmr_file_open_dir(bus_fd, devices);
 
-	if (fd >= 0 && !dir)
-		close(fd);
 	for (struct dirent *entry; dir && best && (entry = readdir(dir));) {
 		char path[NAME_MAX + sizeof("/modalias")];
 		cleanup_free char *device = NULL;
@@ -68,7 +64,7 @@ static size_t look_at_bus(const struct qmr_driver_list *list, int bus_fd, const 
 		if (entry->d_name[0] == '.')
 			continue;
 		snprintf(path, sizeof(path), "%s/modalias", entry->d_name);
-		if (qmr_file_read(fd, path, 4096, &device, &size, NULL) < 0)
+		if (qmr_file_read(dirfd(dir), path, 4096, &device, &size, NULL) < 0)
 			continue; /* not every device has one */
 		device[strcspn(device, "\n")] = '\0';
 		best = find_better(list, device, best);

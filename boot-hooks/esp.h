@@ -33,14 +33,18 @@ struct qmr_machine_known {
 };
 
 /*
- * Finds the mount on top at path in the text of /proc/self/mountinfo (proc(5)) or fstab (fstab(5)). Lines that are malformed
- * or longer than the fields of struct qmr_mount are passed over. -ENOENT if there is none.
+ * Finds the mount on top at path in the text of /proc/self/mountinfo (proc(5)). Lines that are malformed or longer than the fields of struct
+ * qmr_mount are passed over. -ENOENT if there is none.
  */
 int qmr_mountinfo_find(const char *text, const char *path, struct qmr_mount *ret_mount) QMR_MUST_CHECK;
+
+/* The same in the text of fstab (fstab(5)). */
 int qmr_fstab_find(const char *text, const char *path, struct qmr_mount *ret_mount) QMR_MUST_CHECK;
 
 /* The same for the mount that the absolute path lies on: the longest mount point that it begins with, by whole components. */
 int qmr_mountinfo_find_holding(const char *text, const char *path, struct qmr_mount *ret_mount) QMR_MUST_CHECK;
+
+/* The same in the text of fstab. */
 int qmr_fstab_find_holding(const char *text, const char *path, struct qmr_mount *ret_mount) QMR_MUST_CHECK;
 
 /*

@@ -62,11 +62,15 @@ int qmr_guard_request(const struct qmr_guard *guard, struct qmr_state *state, en
 int qmr_guard_request_test(const struct qmr_guard *guard, struct qmr_state *state, enum qmr_slot slot, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * The entry that has systemd-boot start recovery once (lib/loader-once.h), on the partition that qmr_state_get_place() names. examine: 0 if that
- * would work; -EOPNOTSUPP or another error with the reason. clear: how many files were removed, used entries included.
+ * The entry that has systemd-boot start recovery once (lib/loader-once.h), on the partition that qmr_state_get_place() names. 0 if setting it
+ * would work; -EOPNOTSUPP or another error with the reason.
  */
 int qmr_guard_once_examine(const struct qmr_guard *guard, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Writes that entry durably. */
 int qmr_guard_once_set(struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Removes it durably: how many files were removed, used entries included. */
 int qmr_guard_once_clear(struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Logs what came of removing it, where nobody is told otherwise. */

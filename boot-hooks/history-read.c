@@ -22,34 +22,27 @@ static int find_word(const json_t *line, const char *key, const char *(*name)(un
 	return -EBADMSG;
 }
 
-static int get_number(const json_t *line, const char *key, uint64_t max, uint64_t *ret)
-{
-	const json_t *value = json_object_get(line, key);
-
-	if (!json_is_integer(value) || json_integer_value(value) < 0 || (uint64_t)json_integer_value(value) > max)
-		return -EBADMSG;
-	*ret = (uint64_t)json_integer_value(value);
-	return 0;
-}
-
 static int parse_line(const char *text, size_t size, const uint8_t root[16], struct qmr_attempt *ret)
 {
-	uint64_t schema, number, started, flags, uptime, kernel;
+	json_int_t schema, number, started, flags, uptime, kernel;
 	cleanup_json json_t *line = NULL;
 	struct qmr_attempt a;
 	const char *id;
 	uint8_t of[16];
 
-	if (qmr_json_parse("history", text, size, &line, NULL) < 0 || get_number(line, "schema", 1, &schema) < 0 || schema != 1)
+	if (qmr_json_parse("history", text, size, &line, NULL) < 0 ||
+	    qmr_json_get_integer(line, "schema", 1, 1, &schema) < 0)
 		return -EBADMSG;
 	id = qmr_json_string(line, "root");
 	if (!id || qmr_uuid_parse(id, of) < 0 || memcmp(of, root, 16))
 		return -EBADMSG;
-	if (get_number(line, "number", UINT32_MAX, &number) < 0 || get_number(line, "started_unix_s", INT64_MAX, &started) < 0 ||
-	    get_number(line, "flags", UINT8_MAX, &flags) < 0 || get_number(line, "uptime_s", UINT32_MAX, &uptime) < 0 ||
-	    get_number(line, "kernel_crc32", UINT32_MAX, &kernel) < 0)
+	if (qmr_json_get_integer(line, "number", 0, UINT32_MAX, &number) < 0 ||
+	    qmr_json_get_integer(line, "started_unix_s", 0, INT64_MAX, &started) < 0 ||
+	    qmr_json_get_integer(line, "flags", 0, UINT8_MAX, &flags) < 0 ||
+	    qmr_json_get_integer(line, "uptime_s", 0, UINT32_MAX, &uptime) < 0 ||
+	    qmr_json_get_integer(line, "kernel_crc32", 0, UINT32_MAX, &kernel) < 0)
 		return -EBADMSG;
-	a = (struct qmr_attempt){.started_unix_s = started, .number = (uint32_t)number, .flags = (uint8_t)flags,
+	a = (struct qmr_attempt){.started_unix_s = (uint64_t)started, .number = (uint32_t)number, .flags = (uint8_t)flags,
 				 .uptime_s = (uint32_t)uptime, .kernel_crc32 = (uint32_t)kernel};
 	if (find_word(line, "outcome", qmr_outcome_name, QMR_UNKNOWN + 1, &a.outcome) < 0 ||
 	    find_word(line, "phase", qmr_phase_name, QMR_PHASE_SHUTDOWN + 1, &a.phase) < 0 ||

@@ -20,20 +20,10 @@
 /* systemd-system-update-generator(8) puts the default target aside for a whole boot. */
 #define UPDATE_TARGET "run/systemd/generator.early/default.target"
 
-static DIR *open_folder(int root_fd, const char *path)
-{
-	int fd = openat(root_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-
-	if (!dir && fd >= 0)
-		close(fd);
-	return dir;
-}
-
 /* Calls is_match for each name of a folder until one matches. */
 static int any(int root_fd, const char *path, int (*is_match)(int dirfd, const char *name))
 {
-	cleanup_closedir DIR *dir = open_folder(root_fd, path);
+	cleanup_closedir DIR *dir = qmr_file_open_dir(root_fd, path);
 	struct dirent *entry;
 
 	for (int i = 0; dir && i < NAMES_MAX && (entry = readdir(dir)); i++)

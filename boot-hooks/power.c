@@ -2,7 +2,6 @@
 #include "power.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,16 +55,13 @@ static void add_device(int class_fd, const char *device, struct power *power)
 
 int qmr_power_is_enough(int class_fd, int percent, struct qmr_error *ret_why)
 {
-	int fd = class_fd < 0 ? -1 : openat(class_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_closedir DIR *dir = class_fd < 0 ? NULL : qmr_file_open_dir(class_fd, ".");
 	struct power power = {0};
 	struct dirent *entry;
 
-	if (fd >= 0 && !dir)
-		close(fd);
 	while (dir && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.')
-			add_device(fd, entry->d_name, &power);
+			add_device(class_fd, entry->d_name, &power);
 	if (power.is_on_mains || !power.batteries || power.lowest >= percent)
 		return 1;
 	if (power.lowest < 0)

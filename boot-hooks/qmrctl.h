@@ -53,6 +53,7 @@ struct qmrctl_step {
 int qmrctl_run_steps(struct qmrctl *ctl, const char *what, const struct qmrctl_step *steps, size_t n_steps,
 		     struct qmr_error *err) QMR_MUST_CHECK;
 
+/* Puts a step's one line into said, cut at the end if it does not fit. */
 void qmrctl_say(struct qmrctl *ctl, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Runs a program to its end; any other exit code than 0 is an error. Its standard output is dropped. */
@@ -64,18 +65,40 @@ int qmrctl_same_file(const char *a, const char *b);
 /* 0 if there is no such regular file. */
 uint64_t qmrctl_file_bytes(const char *path);
 
-/* The commands. Each prints its own result; err is logged by the caller. */
+/* The commands of qmrctl(8). Each prints its own result; err is logged by the caller. */
+
+/* Sets everything up; what is as it should be is not touched. */
 int qmrctl_install(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Makes the boot entries of a running machine; -EINVAL with --no-variables. */
 int qmrctl_register(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Takes everything away again, incidents and restore points only with --purge. */
 int qmrctl_uninstall(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Records a switch to recovery, or a test of an image, and reboots unless --next was given. */
 int qmrctl_recover(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
-int qmrctl_cancel(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK; /* -ENODATA: no switch was pending */
-int qmrctl_defer(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;   /* -ENODATA: no restart is waited for */
+
+/* Takes a switch or a test back. -ENODATA: none was pending. */
+int qmrctl_cancel(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Puts a restart off that somebody is told of. -ENODATA: none is waited for. */
+int qmrctl_defer(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Records this boot as healthy, and starts the units that follow a healthy boot. */
 int qmrctl_healthy(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Prints what is installed, recorded and pending; what cannot be read is named there, and is no error. */
 int qmrctl_status(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Prints the attempts of the boot state and those that healthy boots wrote down. */
 int qmrctl_history(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Writes the mode down, and makes anew what depends on it where recovery is installed. */
 int qmrctl_mode(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
-int qmrctl_check(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK; /* -EBADMSG: findings were printed */
+
+/* Looks at everything that install sets up, and changes nothing. -EBADMSG: findings were printed. */
+int qmrctl_check(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* qmrctl-test.c: what is known of the last test of a recovery image. */
 enum qmrctl_test_result { QMRCTL_TEST_NONE, QMRCTL_TEST_WAITING, QMRCTL_TEST_NO_ANSWER, QMRCTL_TEST_OK, QMRCTL_TEST_FAILED };
@@ -84,6 +107,7 @@ struct qmrctl_test {
 	int64_t unix_s; /* when it was, or was asked for; 0: not known */
 	char text[320]; /* what failed */
 };
+/* The word of status --json. */
 const char *qmrctl_test_name(enum qmrctl_test_result result);
 /* state: as loaded; an empty one where it could not be. What cannot be read is no test. */
 void qmrctl_test_load(const struct qmr_state *state, enum qmr_slot slot, struct qmrctl_test *ret_test);
@@ -94,30 +118,60 @@ void qmrctl_test_forget(const struct qmr_state *state);
 
 /* qmrctl-status.c: json (NULL: out of memory) to standard output. */
 int qmrctl_print_json(const json_t *json, struct qmr_error *err) QMR_MUST_CHECK;
-json_t *qmrctl_error_json(const struct qmr_error *error); /* null where there is none */
+/* The error's text (new reference), JSON's null where there is none; NULL: out of memory. */
+json_t *qmrctl_error_json(const struct qmr_error *error);
 /* For people. Control characters become '?': what is printed of a variable, an image or a file steers no terminal. */
 void qmrctl_clean(char *text);
+/* Local time, "2026-01-02 03:04:05"; "?" where there is none. */
 void qmrctl_format_time(int64_t unix_s, char ret_text[32]);
 
 /* qmrctl-history.c: one line. */
 void qmrctl_print_attempt(const struct qmr_attempt *attempt);
 
-/* Steps that several commands share. */
+/* Steps that several commands share; one whose work is done already says so and writes nothing. */
+
+/* The configuration is well-formed, and the files that it names are there and what they should be. */
 int qmrctl_step_config(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Finds ctl->machine: root and EFI system partition. -EOPNOTSUPP, without --force: a root that recovery cannot reach. */
 int qmrctl_step_machine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* State folder and watched paths lie on the root. --force lets the latter be elsewhere, not the former. */
 int qmrctl_step_paths(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Has every initramfs carry boot-guard. */
 int qmrctl_step_initramfs(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Builds the first recovery image, for the kernel that runs (--no-variables: the newest), and puts it on the ESP durably. */
 int qmrctl_step_image(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * The second one, with a kernel that this machine was healthy on, or a copy of the first. Where there is no room for it, it is removed, which is no
+ * error.
+ */
 int qmrctl_step_second_image(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Keeps recovery from being what systemd-boot starts every day. */
 int qmrctl_step_loader(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Makes the firmware's boot entries; with --no-variables leaves that to the first boot. */
 int qmrctl_step_register(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Says which watchdog guards what; one that a program of this system holds is left to it by a drop-in of the configuration. */
 int qmrctl_step_watchdog(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Enables the units, and has systemd-pstore leave crash records alone. */
 int qmrctl_step_units(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Gives the entries of this system boot counters, or takes them off, as the mode wants it. */
 int qmrctl_step_tries(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Adds panic= to the kernel command line, or takes it off, as the mode wants it. */
 int qmrctl_step_panic(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 
-/* qmrctl-initramfs.c: 0 if every initramfs carries boot-guard as it should; the message says which does not, and why. */
+/* qmrctl-initramfs.c: 0 if every initramfs, *ret_images of them, carries boot-guard as it should; the message says which does not, and why. */
 int qmrctl_initramfs_examine(int *ret_images, struct qmr_error *err) QMR_MUST_CHECK;
+/* Has initramfs-tools make all of them anew; -EOPNOTSUPP where it is not installed. */
 int qmrctl_initramfs_update(struct qmr_error *err) QMR_MUST_CHECK;
 /* 1 if the file is a copy of one of them, 0 if of none. */
 int qmrctl_initramfs_is_copy(const char *path);
@@ -128,6 +182,7 @@ struct qmrctl_image {
 	int64_t modified_unix_s;
 	char kernel[QMRCTL_RELEASE]; /* empty if the file does not say */
 };
+/* Where the slot's image is, or would be, below the ESP that the machine step found; -ENAMETOOLONG. */
 int qmrctl_image_path(const struct qmrctl *ctl, enum qmr_slot slot, char ret_path[PATH_MAX], struct qmr_error *err) QMR_MUST_CHECK;
 /* -ENOENT if there is none. What it says of its kernel is looked at, no more. */
 int qmrctl_image_examine(const struct qmrctl *ctl, enum qmr_slot slot, struct qmrctl_image *ret_image, struct qmr_error *err) QMR_MUST_CHECK;
@@ -160,6 +215,7 @@ int qmrctl_second_require_room(const struct qmrctl *ctl, uint64_t bytes, struct 
 
 /* qmrctl-loader.c: 0 if recovery is not what systemd-boot boots every day, or if it is not used. */
 int qmrctl_loader_examine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+/* 1 if its program, loader.conf or a folder of entries is on the ESP or the extended boot loader partition. */
 int qmrctl_loader_is_used(const struct qmrctl *ctl);
 int qmrctl_loader_is_systemd_boot(const struct qmrctl *ctl); /* 1 if its program is on the ESP */
 /* All entries of the ESP (place 0) and the extended boot loader partition (place 1). */
@@ -170,24 +226,36 @@ struct qmrctl_tries {
 	int count;        /* of each entry of this system's, 0: none */
 	int is_file_ours; /* /etc/kernel/tries is, or will be */
 };
+/* What the mode, [loader] tries and kernel-install's own file ask for. */
 struct qmrctl_tries qmrctl_tries_wanted(const struct qmrctl *ctl);
+/*
+ * 0 if the counters are as wanted. -ENOENT: entries of this system have none; -EEXIST: a default that does not look at them, or counters that are
+ * still there and should not be.
+ */
 int qmrctl_tries_examine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 /* Takes away what is no longer wanted and was ours: how many entries. The mode of ctl->config decides, here and below. */
 int qmrctl_tries_take_back(const struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 
-/* qmrctl-panic.c: panic= on the kernel command line. is_ours: ours is on one of them, or the step will put it there. */
+/* qmrctl-panic.c: panic= on the kernel command line. 1 if ours is on one of them, or the step will put it there. */
 int qmrctl_panic_is_ours(const struct qmrctl *ctl);
+/* 0 if it is as the mode and [policy] panic_timeout want it, -ENOENT with one file where it is not. */
 int qmrctl_panic_examine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+/* Takes ours off again where the mode does not want it: from how many files. */
 int qmrctl_panic_take_back(const struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* qmrctl-machine.c: machine.conf says what the machine step found. */
 int qmrctl_step_machine_conf(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+/* 0 if the file is as the step would write it, -ESTALE if it is missing or another. */
 int qmrctl_machine_conf_examine(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 int qmrctl_machine_conf_remove(struct qmr_error *err) QMR_MUST_CHECK; /* a missing one is fine */
 
-/* qmrctl-keys.c: -EPERM, without --force, if a TPM keeps a disk's key bound to what is changed. Both, or one of them. */
+/* qmrctl-keys.c: -EPERM, without --force, if a TPM keeps a disk's key bound to what install changes: boot entries, initramfs, command line. */
 int qmrctl_step_keys(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* The same of what register changes: boot entries. */
 int qmrctl_step_keys_entries(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* The same of what mode changes: initramfs and command line. */
 int qmrctl_step_keys_initramfs(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* The keys that install, mode or register change something for, and how many are bound to other registers; a list of the first ones. */
@@ -195,6 +263,7 @@ void qmrctl_keys_find(size_t *ret_n, size_t *ret_others, char *ret_list, size_t 
 
 /* qmrctl-units.c: 0 if all units are enabled; the message names one that is not. */
 int qmrctl_units_examine(struct qmr_error *err) QMR_MUST_CHECK;
+/* Disables them, and gives crash records back to systemd-pstore. */
 int qmrctl_units_disable(struct qmr_error *err) QMR_MUST_CHECK;
 
 #endif

@@ -157,19 +157,16 @@ static int append_names(struct archive *archive, int fd, const struct outgoing *
 
 static int append_folder(struct archive *archive, int incident_fd, const struct outgoing *out, struct qmr_error *err)
 {
-	int fd = openat(incident_fd, out->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	cleanup_free char **names = calloc(FILES_MAX, sizeof(*names));
+	cleanup_closedir DIR *dir = qmr_file_open_dir(incident_fd, out->folder);
+	cleanup_free char **names = NULL;
 	struct dirent *entry;
 	size_t n = 0;
 
-	if (fd < 0)
+	if (!dir)
 		return errno == ENOENT ? 0 : qmr_error_errno(err, -errno, "opening folder '%s'", out->folder);
-	if (!dir || !names) {
-		if (!dir)
-			close(fd);
+	names = calloc(FILES_MAX, sizeof(*names));
+	if (!names)
 		return qmr_error_set(err, -ENOMEM, "packing folder '%s': out of memory", out->folder);
-	}
 	while (n < FILES_MAX && (entry = readdir(dir))) {
 		size_t length = strlen(entry->d_name), end = strlen(out->suffix);
 

@@ -29,6 +29,7 @@ struct qmr_changes {
 	int truncated;
 };
 
+/* Frees what they own and zeroes them; zeroed ones are fine. */
 void qmr_changes_done(struct qmr_changes *changes);
 
 /*

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "form.h"
+
 #define SAME_CRASH_S 600 /* an oops and its panic; firmware may need minutes to store the first */
 
 const char *qmr_basis_name(enum qmr_basis basis)
@@ -11,14 +13,6 @@ const char *qmr_basis_name(enum qmr_basis basis)
 	static const char *const names[] = {"none", "taint", "trace", "ip"};
 
 	return (unsigned int)basis < 4 ? names[basis] : "none";
-}
-
-int qmr_module_name_is_equal(const char *a, const char *b)
-{
-	for (; *a && *b; a++, b++)
-		if (*a != *b && !((*a == '-' || *a == '_') && (*b == '-' || *b == '_')))
-			return 0;
-	return *a == *b;
 }
 
 static void set(struct qmr_culprit *culprit, enum qmr_basis basis, const char *module, const char *function)
@@ -84,7 +78,7 @@ static unsigned int count_crashes(const struct qmr_crash *crashes, size_t n, con
 		int seen = 0;
 
 		qmr_culprit_of_oops(&crashes[i].oops, &culprit);
-		if (culprit.basis == QMR_BASIS_NONE || !qmr_module_name_is_equal(culprit.module, module))
+		if (culprit.basis == QMR_BASIS_NONE || !qmr_form_is_same_module(culprit.module, module))
 			continue;
 		for (size_t j = 0; j < i; j++)
 			seen |= qmr_crash_is_same(&crashes[i], &crashes[j]);

@@ -34,9 +34,7 @@ void qmr_culprit_find(const struct qmr_crash *crashes, size_t n, struct qmr_culp
 /* One crash may be dumped twice, as an oops and as the panic it became. */
 int qmr_crash_is_same(const struct qmr_crash *a, const struct qmr_crash *b);
 
-/* Module names are equal with '-' for '_' (modprobe(8)). */
-int qmr_module_name_is_equal(const char *a, const char *b);
-
+/* The word of incident.json. */
 const char *qmr_basis_name(enum qmr_basis basis);
 
 #endif

@@ -103,8 +103,7 @@ static void add_record(struct reading *reading, const struct source *source, str
 
 static int has_records(int fd)
 {
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_closedir DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	cleanup_closedir DIR *dir = qmr_file_open_dir(fd, ".");
 	struct dirent *entry;
 
 	while (dir && (entry = readdir(dir))) {
@@ -170,10 +169,7 @@ static void read_entry(struct reading *reading, const struct source *source, int
 	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
 	if (S_ISDIR(st.st_mode) && depth > 0) {
-		int child = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-
-		if (child >= 0)
-			read_folder(reading, source, child, depth - 1);
+		read_folder(reading, source, openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW), depth - 1);
 		return;
 	}
 	if (source->is_copy && !strcmp(name, JOINED_NAME)) {
@@ -187,17 +183,13 @@ static void read_entry(struct reading *reading, const struct source *source, int
 		add_record(reading, source, &record);
 }
 
-/* Takes over fd. */
+/* Takes over fd; below 0: nothing is read. */
 static void read_folder(struct reading *reading, const struct source *source, int fd, int depth)
 {
-	cleanup_closedir DIR *dir = fdopendir(fd);
+	cleanup_closedir DIR *dir = qmr_file_take_dir(fd);
 	struct dirent *entry;
 
-	if (!dir) {
-		close(fd);
-		return;
-	}
-	while (!reading->full && (entry = readdir(dir))) {
+	while (dir && !reading->full && (entry = readdir(dir))) {
 		if (entry->d_name[0] == '.')
 			continue;
 		if (++reading->entries > ENTRIES_MAX) {

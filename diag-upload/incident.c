@@ -93,16 +93,12 @@ const char *qmr_incident_kind(const struct qmr_incident *incident)
 /* The boot state holds a checksum of the release only; the names are the folders of the root's modules. */
 static int find_kernel_by_crc(int root_fd, uint32_t crc, char ret_kernel[64])
 {
-	int fd = qmr_file_open_in_root(root_fd, "/usr/lib/modules", O_RDONLY | O_DIRECTORY, 0, NULL);
-	cleanup_closedir DIR *dir = NULL;
+	cleanup_closedir DIR *dir = qmr_file_open_dir_in_root(root_fd, "/usr/lib/modules");
 	struct dirent *entry;
 	int n = 0;
 
-	if (fd < 0)
-		fd = qmr_file_open_in_root(root_fd, "/lib/modules", O_RDONLY | O_DIRECTORY, 0, NULL);
-	dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir && fd >= 0)
-		close(fd);
+	if (!dir)
+		dir = qmr_file_open_dir_in_root(root_fd, "/lib/modules");
 	while (dir && (entry = readdir(dir)) && n++ < 1000) {
 		size_t length = strlen(entry->d_name);
 

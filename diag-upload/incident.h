@@ -34,6 +34,7 @@ struct qmr_incident {
 	int recent_changes_truncated;
 };
 
+/* Frees what it owns and zeroes it; a zeroed one is fine. */
 void qmr_incident_done(struct qmr_incident *incident);
 
 /* Time before which a crash belongs to something earlier, by the boot state's attempts; 0: not known. */

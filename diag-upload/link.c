@@ -2,14 +2,13 @@
 #include "link.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
-#include "culprit.h"
 #include "file.h"
+#include "form.h"
 #include "module-file.h"
 #include "notes.h"
 
@@ -37,7 +36,7 @@ static void read_option_line(struct options *options, const char *line, size_t l
 		return;
 	memcpy(name, line + skip, n);
 	name[n] = '\0';
-	if (!qmr_module_name_is_equal(name, options->module))
+	if (!qmr_form_is_same_module(name, options->module))
 		return;
 	if (options->n_files < 16 && strlen(path) < sizeof(options->files[0]))
 		snprintf(options->files[options->n_files++], sizeof(options->files[0]), "%s", path);
@@ -74,13 +73,10 @@ static void read_options(struct options *options, int root_fd)
 	static const char *const folders[] = {"/etc/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"};
 
 	for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++) {
-		int fd = qmr_file_open_in_root(root_fd, folders[i], O_RDONLY | O_DIRECTORY, 0, NULL);
-		cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+		cleanup_closedir DIR *dir = qmr_file_open_dir_in_root(root_fd, folders[i]);
 		struct dirent *entry;
 		int n = 0;
 
-		if (fd >= 0 && !dir)
-			close(fd);
 		while (dir && (entry = readdir(dir)) && n++ < 1000)
 			read_option_file(options, dirfd(dir), folders[i], entry->d_name);
 	}

@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
-#include "culprit.h"
 #include "file.h"
+#include "form.h"
 
 #define MODULES_DEP_MAX (16U << 20)
 #define MODULE_BYTES_MAX (64U << 20)
@@ -50,7 +50,7 @@ static int is_file_of(const char *path, size_t length, const char *module)
 	if (!ko || (strcmp(ko, ".ko") && strcmp(ko, ".ko.xz") && strcmp(ko, ".ko.zst") && strcmp(ko, ".ko.gz")))
 		return 0;
 	stem[ko - stem] = '\0';
-	return qmr_module_name_is_equal(stem, module);
+	return qmr_form_is_same_module(stem, module);
 }
 
 /* "path: dependencies", relative to the folder (modules.dep(5)). */
@@ -80,19 +80,15 @@ static int find_in_dep(int fd, const char *folder, const char *module, char ret_
 	return -ENOENT;
 }
 
-/* Takes over fd. */
+/* Takes over fd; below 0: nothing is found. */
 static int find_in_folder(int fd, const char *folder, const char *module, int depth, unsigned int *entries,
 			  char ret_path[QMR_MODULE_PATH])
 {
-	cleanup_closedir DIR *dir = fdopendir(fd);
+	cleanup_closedir DIR *dir = qmr_file_take_dir(fd);
 	struct dirent *entry;
 	char path[QMR_MODULE_PATH];
 
-	if (!dir) {
-		close(fd);
-		return -ENOENT;
-	}
-	while ((entry = readdir(dir)) && ++*entries < WALK_ENTRIES) {
+	while (dir && (entry = readdir(dir)) && ++*entries < WALK_ENTRIES) {
 		struct stat st;
 		int child;
 
@@ -106,7 +102,7 @@ static int find_in_folder(int fd, const char *folder, const char *module, int de
 		if (!S_ISDIR(st.st_mode) || depth == 0)
 			continue;
 		child = openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (child >= 0 && find_in_folder(child, path, module, depth - 1, entries, ret_path) == 0)
+		if (find_in_folder(child, path, module, depth - 1, entries, ret_path) == 0)
 			return 0;
 	}
 	return -ENOENT;

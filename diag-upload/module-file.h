@@ -18,10 +18,12 @@ int qmr_module_file_find(int root_fd, const char *kernel, const char *module, ch
 
 /*
  * The version that a module states (MODULE_VERSION(): "version=" in its .modinfo). -ENOENT if it states none, or a longer one; -EINVAL if it is
- * not a 64-bit ELF file, a compressed one for instance. _load reads it inside the root, _find has the bytes.
+ * not a 64-bit ELF file, a compressed one for instance. Reads path inside the root; other errors are those of reading.
  */
 int qmr_module_version_load(int root_fd, const char *path, char ret_version[QMR_MODULE_VERSION],
 			    struct qmr_error *err) QMR_MUST_CHECK;
+
+/* The same of a file's bytes. */
 int qmr_module_version_find(const char *data, size_t size, char ret_version[QMR_MODULE_VERSION]) QMR_MUST_CHECK;
 
 /* Text that paths are looked for in; release with _done. */
@@ -36,6 +38,8 @@ struct qmr_module_text {
  */
 int qmr_module_text_load(int root_fd, const char *path, struct qmr_module_text *ret_text,
 			 struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Frees the text and zeroes it; a zeroed one is fine. */
 void qmr_module_text_done(struct qmr_module_text *text);
 
 /*

@@ -37,7 +37,10 @@ struct qmr_records {
 	size_t bytes;
 };
 
+/* Frees what a record owns and zeroes it; a zeroed one is fine. */
 void qmr_record_done(struct qmr_record *record);
+
+/* The same of all records, and the list. */
 void qmr_records_done(struct qmr_records *records);
 
 /*
@@ -80,6 +83,7 @@ struct qmr_dumps {
 	size_t n;
 };
 
+/* Frees the texts and the list and zeroes it; a zeroed one is fine. */
 void qmr_dumps_done(struct qmr_dumps *dumps);
 
 /*

@@ -145,16 +145,6 @@ static int is_regular(int fd, const char *name)
 	return fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
 }
 
-static DIR *open_list(int fd)
-{
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-
-	if (!dir && copy >= 0)
-		close(copy);
-	return dir;
-}
-
 static int copy_part(struct saving *saving, const struct part *part, struct qmr_error *err)
 {
 	cleanup_close int from = open_sub_folder(saving->from_fd, part->folder, err);
@@ -166,7 +156,7 @@ static int copy_part(struct saving *saving, const struct part *part, struct qmr_
 	if (from < 0)
 		return from == -ENOENT ? 0 : from;
 	to = make_folder(saving->to_fd, part->folder, err);
-	dir = open_list(from);
+	dir = qmr_file_open_dir(from, ".");
 	if (to < 0 || !dir)
 		return to < 0 ? to : qmr_error_errno(err, -errno, "reading folder '%s'", part->folder);
 	while ((entry = readdir(dir))) {
@@ -189,7 +179,7 @@ static int copy_part(struct saving *saving, const struct part *part, struct qmr_
 /* incident.json is not among them: it is written last. */
 static int copy_top(struct saving *saving, struct qmr_error *err)
 {
-	cleanup_closedir DIR *dir = open_list(saving->from_fd);
+	cleanup_closedir DIR *dir = qmr_file_open_dir(saving->from_fd, ".");
 	struct dirent *entry;
 
 	if (!dir)
@@ -248,7 +238,7 @@ static void record_key(const char *name, const char *sha256, char ret_key[384])
 static json_t *hash_records(int to_fd, struct qmr_error *err)
 {
 	cleanup_close int fd = open_sub_folder(to_fd, "records", err);
-	cleanup_closedir DIR *dir = fd < 0 ? NULL : open_list(fd);
+	cleanup_closedir DIR *dir = fd < 0 ? NULL : qmr_file_open_dir(fd, ".");
 	json_t *hashes = json_object();
 	struct dirent *entry;
 
@@ -285,7 +275,7 @@ static int is_saved(int pstore_fd, const char *name, const json_t *hashes, struc
 
 static int unlink_saved(int pstore_fd, const json_t *hashes, unsigned int *ret_kept, struct qmr_error *err)
 {
-	cleanup_closedir DIR *dir = open_list(pstore_fd);
+	cleanup_closedir DIR *dir = qmr_file_open_dir(pstore_fd, ".");
 	struct dirent *entry;
 	int removed = 0;
 

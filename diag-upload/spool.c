@@ -63,16 +63,12 @@ static int compare_entries(const void *a_, const void *b_)
 /* Fills list, oldest first; returns how many. Other files are not ours. */
 static int list_bundles(int spool_fd, struct entry list[LISTED_MAX], struct qmr_error *err)
 {
-	int copy = openat(spool_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_closedir DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	cleanup_closedir DIR *dir = qmr_file_open_dir(spool_fd, ".");
 	struct dirent *found;
 	size_t n = 0;
 
-	if (!dir) {
-		if (copy >= 0)
-			close(copy);
+	if (!dir)
 		return qmr_error_errno(err, -errno, "reading the spool");
-	}
 	while (n < LISTED_MAX && (found = readdir(dir))) {
 		struct stat st;
 

@@ -26,8 +26,10 @@ int qmr_spool_open(const char *path, struct qmr_error *err) QMR_MUST_CHECK;
  */
 int qmr_spool_put(int spool_fd, const char *id, const void *data, size_t size, struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Called for each bundle, oldest first. A negative return ends the walk and is returned. */
+/* Called for each bundle; may remove it. A negative return ends the walk and is returned. */
 typedef int qmr_spool_fn(void *user, int spool_fd, const char *name, struct qmr_error *err);
+
+/* Calls fn for each bundle that is there now, oldest first. Returns what the last call did, or a negative errno. */
 int qmr_spool_walk(int spool_fd, qmr_spool_fn *fn, void *user, struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Removes a bundle durably; a missing one is fine. */

@@ -166,14 +166,12 @@ static int open_config(const struct tree *tree, int dir_fd, const char *name, co
 /* Adds what lies below dir_fd, which is taken over, as path. A link is followed: the image gets the file. */
 static int add_config_tree(struct tree *tree, int dir_fd, const char *path, int depth, struct qmr_error *err)
 {
-	cleanup_closedir DIR *dir = fdopendir(dir_fd);
+	cleanup_closedir DIR *dir = qmr_file_take_dir(dir_fd);
 	struct dirent *entry;
 	int r = 0;
 
-	if (!dir) {
-		close(dir_fd);
+	if (!dir)
 		return qmr_error_set(err, -ENOMEM, "reading '/%s': out of memory", path);
-	}
 	while (r == 0 && (errno = 0, entry = readdir(dir))) {
 		cleanup_close int fd = -1;
 		char below[PATH_MAX];

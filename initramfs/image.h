@@ -39,16 +39,24 @@ void qmr_image_done(struct qmr_image *image);
 const struct qmr_image_entry *qmr_image_find(const struct qmr_image *image, const char *path);
 
 /*
- * Each adds one entry and returns 0; an entry that is there already stays as it is. Strings are copied.
- * -EINVAL for a path that is empty or has a component "..", -ENAMETOOLONG, -ENOMEM.
+ * Adds a folder; as with all of these, an entry that is there already stays as it is, strings are copied, and a path that is empty or has a
+ * component ".." is -EINVAL. -ENAMETOOLONG, -ENOMEM.
  */
 int qmr_image_add_dir(struct qmr_image *image, const char *path, mode_t mode, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Adds a regular file whose content is copied from source, a path inside the root, when the image is written. */
 int qmr_image_add_file(struct qmr_image *image, const char *path, mode_t mode, const char *source,
 		       struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Adds a regular file with a copy of data. */
 int qmr_image_add_data(struct qmr_image *image, const char *path, mode_t mode, const void *data, size_t size,
 		       struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Adds a symbolic link. */
 int qmr_image_add_link(struct qmr_image *image, const char *path, const char *target,
 		       struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Adds a device node; its type is in mode. */
 int qmr_image_add_device(struct qmr_image *image, const char *path, mode_t mode, uint32_t major, uint32_t minor,
 			 struct qmr_error *err) QMR_MUST_CHECK;
 

@@ -36,18 +36,15 @@ static int is_release(const char *name)
 
 int qmr_kernel_find_newest(int root_fd, char ret_release[QMR_RELEASE_BYTES], struct qmr_error *err)
 {
-	cleanup_closedir DIR *dir = NULL;
+	int fd = qmr_file_open_in_root(root_fd, "/usr/lib/modules", O_RDONLY | O_DIRECTORY, 0, err);
+	cleanup_closedir DIR *dir = qmr_file_take_dir(fd);
 	char newest[QMR_RELEASE_BYTES] = "", path[PATH_MAX];
 	struct dirent *entry;
-	int fd = qmr_file_open_in_root(root_fd, "/usr/lib/modules", O_RDONLY | O_DIRECTORY, 0, err);
 
 	if (fd < 0)
 		return fd;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
+	if (!dir)
 		return qmr_error_set(err, -ENOMEM, "listing kernels: out of memory");
-	}
 	while ((entry = readdir(dir))) {
 		cleanup_close int kernel = -1;
 

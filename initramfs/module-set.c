@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "cleanup.h"
+#include "file.h"
 #include "module-table.h"
 
 #define MODULES_MAX 32768
@@ -147,14 +148,12 @@ static int add_module(struct qmr_module_set *set, const char *path, struct qmr_e
 /* Takes over dir_fd. */
 static int walk(struct qmr_module_set *set, int dir_fd, const char *path, int depth, struct qmr_error *err)
 {
-	cleanup_closedir DIR *dir = fdopendir(dir_fd);
+	cleanup_closedir DIR *dir = qmr_file_take_dir(dir_fd);
 	struct dirent *entry;
 	int r = 0;
 
-	if (!dir) {
-		close(dir_fd);
+	if (!dir)
 		return out_of_memory(err);
-	}
 	while (r == 0 && (errno = 0, entry = readdir(dir))) {
 		char below[PATH_MAX];
 		int fd;

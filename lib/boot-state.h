@@ -215,7 +215,7 @@ int qmr_state_failures(const struct qmr_state *state);
  */
 uint32_t qmr_state_last_good_boot(const struct qmr_state *state);
 
-/* The words of docs/boot-state.md, "invalid" outside the range. */
+/* The words of docs/boot-state.md for the enums above, each "invalid" outside its range. */
 const char *qmr_outcome_name(unsigned int outcome);
 const char *qmr_phase_name(unsigned int phase);
 const char *qmr_evidence_name(unsigned int evidence);

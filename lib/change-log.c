@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "form.h"
 #include "json.h"
 
 /* 1,000 entries, each with a path of 4,095 bytes that JSON may write with six for one. */
@@ -43,11 +44,6 @@ static int is_package(const char *text)
 	return *text && *text != '.' && strlen(text) < 256 && text[strspn(text, allowed)] == '\0';
 }
 
-static int is_hash(const char *text)
-{
-	return strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
-}
-
 static int is_word(const char *text)
 {
 	return *text && strlen(text) < 32 && strspn(text, "abcdefghijklmnopqrstuvwxyz-") == strlen(text);
@@ -59,7 +55,7 @@ static const struct {
 	int (*is_good)(const char *text); /* NULL: any text */
 } strings[] = {
 	{"path", 1, is_absolute}, {"package", 1, is_package},    {"change", 1, is_word},
-	{"old_sha256", 0, is_hash}, {"new_sha256", 0, is_hash}, {"from", 0, NULL},
+	{"old_sha256", 0, qmr_form_is_sha256}, {"new_sha256", 0, qmr_form_is_sha256}, {"from", 0, NULL},
 	{"to", 0, NULL},	  {"build", 0, NULL},	       {"time", 0, NULL},
 };
 

@@ -31,10 +31,11 @@ const struct qmr_logged_kind *qmr_logged_kind(const json_t *entry);
 int qmr_change_log_check(const json_t *log, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Loads and checks changes.json of the open folder. -ENOENT: there is none. qmr_change_log_is_damage() tells a log that
- * is of no use from a disk that could not be read. The caller owns *ret_log.
+ * Loads and checks changes.json of the open folder. -ENOENT: there is none. The caller owns *ret_log.
  */
 int qmr_change_log_load(int folder_fd, json_t **ret_log, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Whether r, an error of loading, says that there is no log of use, rather than that the disk could not be read. */
 int qmr_change_log_is_damage(int r);
 
 /* The same for changes-state.json, of which schema, healthy_boots and boot are checked. */

@@ -116,7 +116,7 @@ int qmr_config_load(const char *path, struct qmr_config *ret_config, struct qmr_
 /* 1 if a [repository] url begins so ("https:", "media:"). */
 int qmr_config_has_source(const struct qmr_config *config, const char *begin);
 
-/* The word used in files and logs. */
+/* The words used in files and logs, each "invalid" outside its range. */
 const char *qmr_mode_name(int mode);
 const char *qmr_final_name(int final);
 

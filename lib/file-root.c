@@ -54,12 +54,7 @@ static int open_folder(int root_fd, const char *path, int create, struct qmr_err
 
 DIR *qmr_file_open_dir_in_root(int root_fd, const char *path)
 {
-	int fd = qmr_file_open_in_root(root_fd, path, O_RDONLY | O_DIRECTORY, 0, NULL);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-
-	if (!dir && fd >= 0)
-		(void)close(fd);
-	return dir;
+	return qmr_file_take_dir(qmr_file_open_in_root(root_fd, path, O_RDONLY | O_DIRECTORY, 0, NULL));
 }
 
 int qmr_file_open_parent_in_root(int root_fd, const char *path, int create, char ret_name[256],

@@ -203,17 +203,43 @@ int qmr_file_copy_fd(int in_fd, int out_fd, uint64_t max, const char *name, stru
 	}
 }
 
+DIR *qmr_file_take_dir(int fd)
+{
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+
+	if (!dir)
+		qmr_cleanup_close(&fd);
+	return dir;
+}
+
+DIR *qmr_file_open_dir(int dirfd, const char *path)
+{
+	return qmr_file_take_dir(openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+int qmr_file_remove_some(int dir_fd, const char *path, int (*is_ours)(const char *name), const char *what,
+			 struct qmr_error *err)
+{
+	cleanup_closedir DIR *dir = qmr_file_open_dir(dir_fd, path);
+	struct dirent *entry;
+
+	if (!dir)
+		return qmr_error_errno(err, -errno, "reading the folder of %s", what);
+	while ((entry = readdir(dir)))
+		if (is_ours(entry->d_name) && unlinkat(dirfd(dir), entry->d_name, 0) < 0 && errno != ENOENT)
+			return qmr_error_errno(err, -errno, "removing %s: '%s'", what, entry->d_name);
+	return 0;
+}
+
 static int remove_tree_at(int dirfd, const char *name, dev_t device, int depth, struct qmr_error *err);
 
 static int empty_folder(int fd, const char *name, dev_t device, int depth, struct qmr_error *err)
 {
-	cleanup_closedir DIR *dir = fdopendir(fd);
+	cleanup_closedir DIR *dir = qmr_file_take_dir(fd);
 	struct dirent *entry;
 
-	if (!dir) {
-		close(fd);
+	if (!dir)
 		return qmr_error_errno(err, -errno, "reading folder '%s'", name);
-	}
 	while ((entry = readdir(dir))) {
 		int r;
 

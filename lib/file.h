@@ -58,6 +58,25 @@ int qmr_file_copy_fd(int in_fd, int out_fd, uint64_t max, const char *name, stru
 /* fsync of a directory by path. */
 int qmr_file_sync_dir(int dirfd, const char *path, struct qmr_error *err) QMR_MUST_CHECK;
 
+/*
+ * Folders for readdir(3). NULL with errno set if it fails; the caller closes what it gets. The listing has an offset of its own: with "." as
+ * path it leaves that of dirfd alone.
+ */
+DIR *qmr_file_open_dir(int dirfd, const char *path);
+
+/* The same inside the root, as qmr_file_open_in_root(). */
+DIR *qmr_file_open_dir_in_root(int root_fd, const char *path);
+
+/* The same of an open folder; fd (below 0: NULL, errno is left alone) is taken over, and closed if it fails. */
+DIR *qmr_file_take_dir(int fd);
+
+/*
+ * Removes the files of a folder whose names is_ours() takes; the folder stays. -ENOENT if it is missing; a folder among them is an error. Not
+ * synced. what ("earlier plans") is for messages.
+ */
+int qmr_file_remove_some(int dirfd, const char *path, int (*is_ours)(const char *name), const char *what,
+			 struct qmr_error *err) QMR_MUST_CHECK;
+
 /* Removes a tree; does not follow links or cross file systems. A missing path is fine. */
 int qmr_file_remove_tree(int dirfd, const char *path, struct qmr_error *err) QMR_MUST_CHECK;
 
@@ -66,9 +85,6 @@ int qmr_file_remove_tree(int dirfd, const char *path, struct qmr_error *err) QMR
  * RESOLVE_NO_MAGICLINKS). flags as open(2); O_CLOEXEC is added. path may begin with '/'. Returns the descriptor.
  */
 int qmr_file_open_in_root(int root_fd, const char *path, int flags, mode_t mode, struct qmr_error *err) QMR_MUST_CHECK;
-
-/* A directory inside the root, for readdir(3); NULL if that fails. The caller closes it. */
-DIR *qmr_file_open_dir_in_root(int root_fd, const char *path);
 
 /*
  * Opens the parent directory of path inside the root (O_PATH is not set: it can be fsynced) and copies the last

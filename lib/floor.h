@@ -18,6 +18,7 @@ struct qmr_floor {
 
 #define QMR_FLOOR_TEXT 80 /* with NUL */
 
+/* Whether anything is remembered. */
 int qmr_floor_is_set(const struct qmr_floor *floor);
 
 /* "0123456789abcdef:0123456789abcdef:2:41:40:12" */

@@ -31,7 +31,7 @@ static int expand_pattern(const struct expansion *e, const char *done, const cha
 			  struct qmr_error *err)
 {
 	int fd = qmr_file_open_in_root(e->root_fd, *done ? done : "/", O_RDONLY | O_DIRECTORY, 0, err);
-	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_closedir DIR *dir = qmr_file_take_dir(fd);
 	cleanup_free char *path = malloc(PATH_BYTES);
 	struct dirent *entry;
 
@@ -39,11 +39,8 @@ static int expand_pattern(const struct expansion *e, const char *done, const cha
 		return 0;
 	if (fd < 0)
 		return fd;
-	if (!dir || !path) {
-		if (!dir)
-			close(fd);
+	if (!dir || !path)
 		return qmr_error_set(err, -ENOMEM, "reading folder '%s': out of memory", done);
-	}
 	while (errno = 0, (entry = readdir(dir))) {
 		int r;
 

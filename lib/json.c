@@ -47,3 +47,24 @@ const char *qmr_json_string(const json_t *object, const char *key)
 {
 	return json_string_value(json_object_get(object, key));
 }
+
+int qmr_json_get_integer(const json_t *object, const char *key, json_int_t min, json_int_t max, json_int_t *ret)
+{
+	const json_t *value = json_object_get(object, key);
+
+	if (!json_is_integer(value) || json_integer_value(value) < min || json_integer_value(value) > max)
+		return -EBADMSG;
+	*ret = json_integer_value(value);
+	return 0;
+}
+
+int qmr_json_list_has(const json_t *list, const char *text)
+{
+	const json_t *entry;
+	size_t i;
+
+	json_array_foreach (list, i, entry)
+		if (json_is_string(entry) && !strcmp(json_string_value(entry), text))
+			return 1;
+	return 0;
+}

@@ -29,4 +29,10 @@ int qmr_json_save(int dirfd, const char *path, const json_t *json, mode_t mode, 
 /* Borrowed string of an object's key, NULL where missing or not a string. object may be NULL. */
 const char *qmr_json_string(const json_t *object, const char *key);
 
+/* The whole number from min to max at an object's key; -EBADMSG where it is missing, another type or out of range. */
+int qmr_json_get_integer(const json_t *object, const char *key, json_int_t min, json_int_t max, json_int_t *ret) QMR_MUST_CHECK;
+
+/* Whether a list, NULL allowed, holds the string text. */
+int qmr_json_list_has(const json_t *list, const char *text);
+
 #endif

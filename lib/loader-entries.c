@@ -360,17 +360,11 @@ static int add_folder(struct qmr_loader_menu *menu, int top, const char *path, i
 		      int (*add_file)(struct qmr_loader_menu *, int, int, const char *, int, struct qmr_error *),
 		      struct qmr_error *err)
 {
-	int fd = qmr_file_open_in_root(top, path, O_RDONLY | O_DIRECTORY, 0, NULL);
-	cleanup_closedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	cleanup_closedir DIR *dir = qmr_file_open_dir_in_root(top, path);
 	struct dirent *entry;
 	int r = 0;
 
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
-		return 0;
-	}
-	while (r == 0 && (entry = readdir(dir)))
+	while (dir && r == 0 && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.')
 			r = add_file(menu, top, dirfd(dir), entry->d_name, place, err);
 	return r;

@@ -156,13 +156,10 @@ static int open_entries(int top, struct qmr_error *err)
 /* Finds a file of ours; systemd-boot, or FAT, may have written its name in capitals. */
 static int find(int fd, char ret_name[QMR_LOADER_FILE])
 {
-	int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_closedir DIR *dir = again >= 0 ? fdopendir(again) : NULL;
+	cleanup_closedir DIR *dir = qmr_file_open_dir(fd, ".");
 	struct qmr_loader_name name;
 	struct dirent *entry;
 
-	if (!dir && again >= 0)
-		close(again);
 	while (dir && (entry = readdir(dir))) {
 		int is_ours = !strcasecmp(entry->d_name, UNFINISHED) ||
 			      (qmr_loader_name_parse(entry->d_name, ".conf", &name) == 0 && name.stem == (int)strlen(STEM) &&

@@ -1,6 +1,6 @@
 # What two parts need. Depends on no part.
 LIB_SRCS += $(addprefix lib/,boot-state.c boot-state-efi.c boot-state-file.c boot-state-json.c boot-state-store.c change-log.c child.c \
-	config.c console.c crc32.c error.c esp-mount.c file.c file-fat.c file-root.c floor.c floor-report.c glob.c hash.c json.c loader-efi.c loader-entries.c loader-once.c loader-tries.c \
+	config.c console.c crc32.c error.c esp-mount.c file.c file-fat.c file-root.c floor.c floor-report.c form.c glob.c hash.c json.c loader-efi.c loader-entries.c loader-once.c loader-tries.c \
 	log.c network.c records.c request.c restore-point.c retry.c secret.c uki-section.c url.c uuid.c watch.c watchdog.c)
 
 UNIT_TESTS += test-lib test-boot-state test-boot-state-store test-config test-floor-report test-loader-once test-loader-tries test-records test-retry test-watchdog

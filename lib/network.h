@@ -28,6 +28,7 @@ struct qmr_network {
 int qmr_network_load(const struct qmr_config *config, const char *root, struct qmr_network *ret_network,
 		     struct qmr_error *err) QMR_MUST_CHECK;
 
+/* Frees what is owned, secrets wiped, and zeroes it; a zeroed one is fine. */
 void qmr_network_done(struct qmr_network *network);
 
 /* Sets CA, proxy and client certificate on curl; network is borrowed until curl is gone. 0 or -ENOMEM. */

@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "crc32.h"
+#include "file.h"
 
 #define NAMES_MAX 4096
 #define GROUPS_MAX 256
@@ -171,17 +172,13 @@ static int compare_newest_first(const void *a, const void *b)
  */
 void qmr_records_find_new(int dirfd, struct qmr_state *state, struct qmr_evidence *ret)
 {
-	int copy = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_closedir DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
+	cleanup_closedir DIR *dir = qmr_file_open_dir(dirfd, ".");
 	struct group groups[GROUPS_MAX];
 	uint64_t newest = 0;
 	int n, look_at;
 
-	if (!dir) {
-		if (copy >= 0)
-			close(copy);
+	if (!dir)
 		return;
-	}
 	n = read_groups(dir, groups);
 	qsort(groups, (size_t)n, sizeof(*groups), compare_newest_first);
 	look_at = n > QMR_STATE_RECORDS ? 1 : n;

@@ -4,9 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "form.h"
 #include "json.h"
 
-#define ID_BYTES_MAX 63
 #define TITLE_BYTES_MAX 200
 
 static const char *const mode_names[] = {"recover", "collect-only", "test"};
@@ -20,10 +20,8 @@ static int refuse(struct qmr_error *err, const char *name, const char *field, co
 static int is_id(const json_t *json)
 {
 	const char *id = json_string_value(json);
-	const size_t n = id ? strlen(id) : 0;
 
-	return n >= 1 && n <= ID_BYTES_MAX && id[0] != '.' && id[0] != '-' &&
-	       strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
+	return id && id[0] != '-' && qmr_form_is_id(id);
 }
 
 static int is_title(const json_t *json)

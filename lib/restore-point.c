@@ -8,6 +8,7 @@
 
 #include "cleanup.h"
 #include "file.h"
+#include "form.h"
 #include "json.h"
 
 #define MANIFEST_BYTES_MAX (64u << 20)
@@ -37,26 +38,14 @@ static int path_is_clean(const char *path)
 	return 1;
 }
 
-static int get_number(const json_t *entry, const char *key, json_int_t min, json_int_t max,
-		      json_int_t *ret)
-{
-	const json_t *value = json_object_get(entry, key);
-
-	if (!json_is_integer(value) || json_integer_value(value) < min ||
-	    json_integer_value(value) > max)
-		return -EBADMSG;
-	*ret = json_integer_value(value);
-	return 0;
-}
-
 static int parse_owner(const json_t *entry, size_t index, struct qmr_saved_file *file,
 		       struct qmr_error *err)
 {
 	json_int_t uid, gid;
 
-	if (get_number(entry, "uid", 0, UINT32_MAX - 1, &uid) < 0)
+	if (qmr_json_get_integer(entry, "uid", 0, UINT32_MAX - 1, &uid) < 0)
 		return bad(err, index, "uid: not a user id");
-	if (get_number(entry, "gid", 0, UINT32_MAX - 1, &gid) < 0)
+	if (qmr_json_get_integer(entry, "gid", 0, UINT32_MAX - 1, &gid) < 0)
 		return bad(err, index, "gid: not a group id");
 	file->uid = (uint32_t)uid;
 	file->gid = (uint32_t)gid;
@@ -69,13 +58,13 @@ static int parse_regular(const json_t *entry, size_t index, struct qmr_saved_fil
 	const char *sha256 = qmr_json_string(entry, "sha256");
 	json_int_t mode, size, mtime;
 
-	if (!sha256 || strlen(sha256) != 64 || strspn(sha256, "0123456789abcdef") != 64)
+	if (!sha256 || !qmr_form_is_sha256(sha256))
 		return bad(err, index, "sha256: not 64 lower-case hexadecimal digits");
-	if (get_number(entry, "mode", 0, 07777, &mode) < 0)
+	if (qmr_json_get_integer(entry, "mode", 0, 07777, &mode) < 0)
 		return bad(err, index, "mode: not permission bits");
-	if (get_number(entry, "size", 0, INT64_MAX, &size) < 0)
+	if (qmr_json_get_integer(entry, "size", 0, INT64_MAX, &size) < 0)
 		return bad(err, index, "size: not a size");
-	if (get_number(entry, "mtime_ns", INT64_MIN, INT64_MAX, &mtime) < 0)
+	if (qmr_json_get_integer(entry, "mtime_ns", INT64_MIN, INT64_MAX, &mtime) < 0)
 		return bad(err, index, "mtime_ns: not a time");
 	strcpy(file->sha256, sha256);
 	file->mode = (uint32_t)mode;
@@ -150,11 +139,11 @@ static int parse_manifest(const json_t *manifest, uint64_t id, struct qmr_restor
 	const char *kernel = qmr_json_string(manifest, "kernel");
 	json_int_t number;
 
-	if (get_number(manifest, "schema", 1, 1, &number) < 0)
+	if (qmr_json_get_integer(manifest, "schema", 1, 1, &number) < 0)
 		return qmr_error_set(err, -EBADMSG, "manifest.json: schema: not 1");
-	if (get_number(manifest, "id", 1, INT64_MAX, &number) < 0 || (uint64_t)number != id)
+	if (qmr_json_get_integer(manifest, "id", 1, INT64_MAX, &number) < 0 || (uint64_t)number != id)
 		return qmr_error_set(err, -EBADMSG, "manifest.json: id: not that of the folder");
-	if (get_number(manifest, "taken_unix_s", INT64_MIN, INT64_MAX, &number) < 0)
+	if (qmr_json_get_integer(manifest, "taken_unix_s", INT64_MIN, INT64_MAX, &number) < 0)
 		return qmr_error_set(err, -EBADMSG, "manifest.json: taken_unix_s: not a time");
 	point->id = id;
 	point->taken_unix_s = number;
@@ -210,17 +199,15 @@ static int compare_descending(const void *a, const void *b)
 static int list_ids(int root_fd, uint64_t ids[IDS_MAX], struct qmr_error *err)
 {
 	int fd = qmr_file_open_in_root(root_fd, QMR_RESTORE_POINTS, O_RDONLY | O_DIRECTORY, 0, err);
-	cleanup_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	cleanup_closedir DIR *dir = qmr_file_take_dir(fd);
 	struct dirent *entry;
 	size_t n = 0;
 
 	if (fd < 0)
 		return fd;
-	if (!dir) {
-		close(fd);
+	if (!dir)
 		return qmr_error_set(err, -ENOMEM, "reading '%s': out of memory",
 				     QMR_RESTORE_POINTS);
-	}
 	while (n < IDS_MAX && (entry = readdir(dir))) {
 		const char *name = entry->d_name;
 		size_t length = strlen(name);

@@ -24,6 +24,7 @@ struct qmr_retry {
  */
 uint64_t qmr_retry_seed(const char *salt);
 
+/* Begins with the first pause; seed: qmr_retry_seed(), or anything where it must not be random. Owns nothing. */
 void qmr_retry_begin(struct qmr_retry *retry, uint64_t seed);
 
 /*
@@ -32,6 +33,7 @@ void qmr_retry_begin(struct qmr_retry *retry, uint64_t seed);
  */
 int64_t qmr_retry_next_ms(struct qmr_retry *retry, int64_t after_s);
 
+/* Sleeps for all of it, signals or not. */
 void qmr_retry_sleep(int64_t ms);
 
 /*

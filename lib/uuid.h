@@ -17,6 +17,7 @@ void qmr_uuid_format(const uint8_t uuid[16], char ret_text[QMR_UUID_TEXT]);
 /* -EINVAL unless text is exactly one UUID, any case. */
 int qmr_uuid_parse(const char *text, uint8_t ret_uuid[16]) QMR_MUST_CHECK;
 
+/* Whether all bytes are 0. */
 int qmr_uuid_is_null(const uint8_t uuid[16]);
 
 #endif

@@ -129,16 +129,13 @@ static int walk_name(struct walk *walk, int parent_fd, const char *name, const c
 static int walk_folder(struct walk *walk, int fd, const char *path, int depth,
 		       struct qmr_error *err)
 {
-	cleanup_closedir DIR *dir = fdopendir(fd);
+	cleanup_closedir DIR *dir = qmr_file_take_dir(fd);
 	cleanup_free char *child = malloc(PATH_BYTES);
 	struct dirent *entry;
 	int r;
 
-	if (!dir || !child) {
-		if (!dir)
-			close(fd);
+	if (!dir || !child)
 		return qmr_error_set(err, -ENOMEM, "reading folder '%s': out of memory", path);
-	}
 	while ((errno = 0, entry = readdir(dir))) {
 		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
 			continue;

@@ -11,6 +11,8 @@ struct qmr_drivers;
 
 /* Opens the module index of the running kernel and listens for new devices. The caller frees with _free. */
 int qmr_drivers_new(struct qmr_drivers **ret_drivers, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* NULL is fine. */
 void qmr_drivers_free(struct qmr_drivers *drivers);
 
 /* Loads a module or what an alias stands for, with what it needs; one that is built in, loaded or unknown is fine. */

@@ -35,6 +35,7 @@ enum qmr_result {
 	QMR_RESULT_SKIPPED
 };
 
+/* The word of docs/incident.md. */
 const char *qmr_result_name(enum qmr_result result);
 
 /* That of an exit code of ours, or of a negative errno from lib/child.h. */

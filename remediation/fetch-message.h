@@ -34,6 +34,7 @@ struct qmr_fetch_files {
 int qmr_fetch_files_add(struct qmr_fetch_files *files, const char *name, const char *data,
 			size_t size, struct qmr_error *err) QMR_MUST_CHECK;
 
+/* Frees the files and the list and zeroes it; a zeroed one is fine. */
 void qmr_fetch_files_done(struct qmr_fetch_files *files);
 
 /*
@@ -48,11 +49,11 @@ int qmr_fetch_files_fetch(void *user, const char *name, size_t max_bytes, char *
  */
 const char *qmr_fetch_result_name(int code);
 
-/*
- * Writes a message of a file, or the result (code 0 or a negative errno). -EPIPE if nobody reads.
- */
+/* Writes the message of a file. -EPIPE if nobody reads. */
 int qmr_fetch_send_file(int fd, const char *name, const char *data, size_t size,
 			struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Writes the result: code 0 or a negative errno, and its text. -EPIPE if nobody reads. */
 int qmr_fetch_send_result(int fd, int code, const char *text, struct qmr_error *err) QMR_MUST_CHECK;
 
 /*

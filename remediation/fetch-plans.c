@@ -3,7 +3,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +10,7 @@
 #include "fetch-update.h"
 #include "file.h"
 #include "hash.h"
+#include "json.h"
 
 #define HOLD_BYTES (sizeof(QMR_FETCH_HOLD) - 1)
 
@@ -24,22 +24,7 @@ static int is_plan_file(const char *name)
 
 int qmr_fetch_plans_clear(int out_fd, struct qmr_error *err)
 {
-	int fd = openat(out_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_closedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *entry;
-
-	if (!dir) {
-		int r = qmr_error_errno(err, -errno, "reading the folder for plans");
-
-		if (fd >= 0)
-			close(fd);
-		return r;
-	}
-	while ((entry = readdir(dir)))
-		if (is_plan_file(entry->d_name) && unlinkat(out_fd, entry->d_name, 0) < 0)
-			return qmr_error_errno(err, -errno, "removing the earlier plan '%s'",
-					       entry->d_name);
-	return 0;
+	return qmr_file_remove_some(out_fd, ".", is_plan_file, "earlier plans", err);
 }
 
 /* One plan of the repository. */
@@ -113,7 +98,7 @@ static void judge(struct candidate *candidate, const struct qmr_match_subject *s
  */
 static int is_superseding(const struct candidate *by, const struct candidate *other)
 {
-	return by != other && qmr_plan_lists(by->plan.supersedes, other->plan.id) &&
+	return by != other && qmr_json_list_has(by->plan.supersedes, other->plan.id) &&
 	       (by->match == QMR_MATCH_YES || (by->is_undecided && by->why));
 }
 
@@ -138,8 +123,8 @@ static void judge_all(struct candidates *candidates, const struct qmr_match_subj
 static int is_before(const struct candidate *first, const struct candidate *second)
 {
 	return first != second && !first->why && !first->is_placed &&
-	       (qmr_plan_lists(first->plan.supersedes, second->plan.id) ||
-		qmr_plan_lists(second->plan.requires, first->plan.id));
+	       (qmr_json_list_has(first->plan.supersedes, second->plan.id) ||
+		qmr_json_list_has(second->plan.requires, first->plan.id));
 }
 
 /* The first that nothing else has to precede; where plans go round in a circle, the first. */

@@ -2,7 +2,6 @@
 #include "fetch-requests.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -11,25 +10,16 @@
 #include "file.h"
 #include "request.h"
 
+static int is_entry(const char *name)
+{
+	return strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
 int qmr_fetch_requests_clear(int out_fd, struct qmr_error *err)
 {
-	int fd = openat(out_fd, QMR_FETCH_REQUESTS, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	cleanup_closedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *entry;
+	int r = qmr_file_remove_some(out_fd, QMR_FETCH_REQUESTS, is_entry, "earlier requests", err);
 
-	if (fd < 0 && errno == ENOENT)
-		return 0;
-	if (!dir) {
-		int r = qmr_error_errno(err, -errno, "reading the folder for requests");
-
-		if (fd >= 0)
-			close(fd);
-		return r;
-	}
-	while ((entry = readdir(dir)))
-		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..") && unlinkat(fd, entry->d_name, 0) < 0)
-			return qmr_error_errno(err, -errno, "removing the earlier request '%s'", entry->d_name);
-	return 0;
+	return r == -ENOENT ? 0 : r;
 }
 
 static int write_request(const struct qmr_fetch_file *file, const struct qmr_request *request, size_t number, int out_fd,

@@ -34,6 +34,7 @@ int qmr_fetch_source_add(const char *url, const char *media,
 			 struct qmr_fetch_source sources[QMR_FETCH_SOURCES_MAX], size_t *n,
 			 struct qmr_error *err) QMR_MUST_CHECK;
 
+/* Closes the folders; the array is the caller's. */
 void qmr_fetch_sources_done(struct qmr_fetch_source *sources, size_t n);
 
 #endif

@@ -51,6 +51,7 @@ int qmr_fetch_transfer_open(const char *url, const struct qmr_fetch_network *net
 int qmr_fetch_transfer_get(void *user, const char *path, size_t max_bytes, char **ret_data,
 			   size_t *ret_size, struct qmr_error *err) QMR_MUST_CHECK;
 
+/* Ends the connections and frees the transfer; NULL is fine. */
 void qmr_fetch_transfer_close(struct qmr_fetch_transfer *transfer);
 
 #endif

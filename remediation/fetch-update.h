@@ -31,6 +31,7 @@ int qmr_fetch_update_run(struct qmr_tuf_client *client, const char *root, size_t
 			 int64_t now_unix_s, struct qmr_fetch_update *update,
 			 struct qmr_error *err) QMR_MUST_CHECK;
 
+/* Frees what the update owns; a zeroed one is fine. */
 void qmr_fetch_update_done(struct qmr_fetch_update *update);
 
 /* Appends {"target": name, "why": why} to list. */

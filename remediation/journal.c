@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "form.h"
 #include "json.h"
 
 #define PATH_BYTES_MAX 4000
@@ -153,28 +154,16 @@ json_t *qmr_journal_to_json(const struct qmr_journal *journal)
 			 "block_modules", modules_to_json(&journal->block), "old_block_modules", modules_to_json(&journal->old_block));
 }
 
-static int get_number(const json_t *object, const char *key, json_int_t min, json_int_t max,
-		      json_int_t *ret)
-{
-	const json_t *value = json_object_get(object, key);
-
-	if (!json_is_integer(value) || json_integer_value(value) < min ||
-	    json_integer_value(value) > max)
-		return -EBADMSG;
-	*ret = json_integer_value(value);
-	return 0;
-}
-
 static int parse_regular(const json_t *json, struct qmr_node *node, struct qmr_error *err)
 {
 	const char *sha256 = qmr_json_string(json, "sha256");
 	json_int_t mode, size, mtime;
 
-	if (!sha256 || strlen(sha256) != 64 || strspn(sha256, "0123456789abcdef") != 64)
+	if (!sha256 || !qmr_form_is_sha256(sha256))
 		return bad(err, "files: sha256 is not 64 lower-case hexadecimal digits");
-	if (get_number(json, "mode", 0, 07777, &mode) < 0 ||
-	    get_number(json, "size", 0, INT64_MAX, &size) < 0 ||
-	    get_number(json, "mtime_ns", INT64_MIN, INT64_MAX, &mtime) < 0)
+	if (qmr_json_get_integer(json, "mode", 0, 07777, &mode) < 0 ||
+	    qmr_json_get_integer(json, "size", 0, INT64_MAX, &size) < 0 ||
+	    qmr_json_get_integer(json, "mtime_ns", INT64_MIN, INT64_MAX, &mtime) < 0)
 		return bad(err, "files: mode, size or mtime_ns is missing or out of range");
 	node->type = QMR_NODE_FILE;
 	node->mode = (uint32_t)mode;
@@ -191,8 +180,8 @@ static int parse_node(const json_t *json, struct qmr_node *node, struct qmr_erro
 
 	if (json_is_null(json))
 		return 0;
-	if (get_number(json, "uid", 0, UINT32_MAX - 1, &uid) < 0 ||
-	    get_number(json, "gid", 0, UINT32_MAX - 1, &gid) < 0)
+	if (qmr_json_get_integer(json, "uid", 0, UINT32_MAX - 1, &uid) < 0 ||
+	    qmr_json_get_integer(json, "gid", 0, UINT32_MAX - 1, &gid) < 0)
 		return bad(err, "files: uid or gid is missing or out of range");
 	node->uid = (uint32_t)uid;
 	node->gid = (uint32_t)gid;
@@ -213,7 +202,7 @@ static int parse_file(const json_t *json, size_t index, struct qmr_journal_file 
 	json_int_t n;
 	int r;
 
-	if (get_number(json, "n", (json_int_t)index + 1, (json_int_t)index + 1, &n) < 0)
+	if (qmr_json_get_integer(json, "n", (json_int_t)index + 1, (json_int_t)index + 1, &n) < 0)
 		return bad(err, "files: n does not count from 1");
 	if (!qmr_journal_path_is_allowed(path))
 		return bad(err, "files: path is not one that a transaction may change");
@@ -246,9 +235,9 @@ static int parse_head(const json_t *json, struct qmr_journal *journal, struct qm
 	const char *state = qmr_json_string(json, "state");
 	json_int_t number;
 
-	if (get_number(json, "schema", 1, 1, &number) < 0)
+	if (qmr_json_get_integer(json, "schema", 1, 1, &number) < 0)
 		return bad(err, "schema: not 1");
-	if (get_number(json, "id", 1, INT64_MAX, &number) < 0)
+	if (qmr_json_get_integer(json, "id", 1, INT64_MAX, &number) < 0)
 		return bad(err, "id: not a positive number");
 	journal->id = (uint64_t)number;
 	if (!plan || !*plan || strlen(plan) >= sizeof(journal->plan))

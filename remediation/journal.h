@@ -63,16 +63,21 @@ int qmr_journal_load(int folder_fd, uint64_t id, struct qmr_journal *ret_journal
 int qmr_journal_save(int folder_fd, const struct qmr_journal *journal,
 		     struct qmr_error *err) QMR_MUST_CHECK;
 
+/* The word in journal.json, "invalid" outside the range. */
 const char *qmr_journal_state_name(int state);
 
 /* Whether path may be changed by a transaction: absolute, clean, outside /proc, /sys, /dev, /run
  * and /var/lib/qmr. */
 int qmr_journal_path_is_allowed(const char *path);
 
-/* -EINVAL unless name is a module's name; '-' becomes '_'. */
+/* Adds a module; one that is there is fine. '-' becomes '_'. -EINVAL: it is no module's name, or one too many. */
 int qmr_modules_add(struct qmr_modules *modules, const char *name,
 		    struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Takes a module out; one that is not there is fine. name has '_' for '-', here and below. */
 void qmr_modules_remove(struct qmr_modules *modules, const char *name);
+
+/* Whether a module is among them. */
 int qmr_modules_has(const struct qmr_modules *modules, const char *name);
 /* Whether both hold the same names, in whichever order. */
 int qmr_modules_equal(const struct qmr_modules *a, const struct qmr_modules *b);

@@ -30,8 +30,10 @@ struct qmr_passphrase {
 	int asked;   /* it came from the terminal: a wrong one is asked for again */
 };
 
-/* A new key pair. Release with _done, which wipes; a zeroed one is fine. */
+/* A new key pair. Release with _done. */
 int qmr_key_generate(struct qmr_key *ret_key, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Wipes and frees the private half, and zeroes the key; a zeroed one is fine. */
 void qmr_key_done(struct qmr_key *key);
 
 /*
@@ -80,16 +82,17 @@ int qmr_key_sign(const struct qmr_key *key, const void *data, size_t size,
 int qmr_key_verify(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES], const void *data,
 		   size_t size, const unsigned char signature[QMR_KEY_SIGNATURE_BYTES]);
 
-/* The public key object of root metadata (new reference), NULL without memory; and its id. */
+/* The public key object of root metadata (new reference), NULL without memory. */
 json_t *qmr_key_public_json(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES]);
+
+/* Its id: the SHA-256 of that object's canonical JSON. */
 int qmr_key_id(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES], char ret_id[QMR_KEY_ID],
 	       struct qmr_error *err) QMR_MUST_CHECK;
 
-/*
- * Lower-case hexadecimal; ret has 2 * size + 1 bytes. The reverse: 0, or -EINVAL unless it is
- * exactly size bytes.
- */
+/* Lower-case hexadecimal; ret has 2 * size + 1 bytes. */
 void qmr_hex_encode(const unsigned char *data, size_t size, char *ret);
+
+/* The reverse: -EINVAL unless hex is exactly size bytes. */
 int qmr_hex_decode(const char *hex, unsigned char *ret_data, size_t size) QMR_MUST_CHECK;
 
 /* The first line of a file that only its owner may read. */

@@ -17,11 +17,6 @@ static int is_of(const char *text, const char *characters, size_t max)
 	return n >= 1 && n <= max && strspn(text, characters) == n;
 }
 
-int qmr_form_is_id(const char *text)
-{
-	return text[0] != '.' && is_of(text, UPPER LOWER DIGITS "._-", 63);
-}
-
 int qmr_form_is_path(const char *text)
 {
 	static const char *const kernel_paths[] = {"/proc", "/sys", "/dev", "/run"};
@@ -44,11 +39,6 @@ int qmr_form_is_path(const char *text)
 	return 1;
 }
 
-int qmr_form_is_sha256(const char *text)
-{
-	return strlen(text) == 64 && is_of(text, DIGITS "abcdef", 64);
-}
-
 int qmr_form_is_module(const char *text)
 {
 	return is_of(text, UPPER LOWER DIGITS "_-", QMR_MODULE_NAME - 1);
@@ -62,12 +52,4 @@ int qmr_form_is_package(const char *text)
 int qmr_form_is_label(const char *text)
 {
 	return is_of(text, UPPER LOWER DIGITS "._-", 63);
-}
-
-int qmr_form_is_same_module(const char *a, const char *b)
-{
-	for (; *a && *b; a++, b++)
-		if ((*a == '-' ? '_' : *a) != (*b == '-' ? '_' : *b))
-			return 0;
-	return *a == *b;
 }

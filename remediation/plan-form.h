@@ -2,16 +2,21 @@
 #ifndef QMR_PLAN_FORM_H
 #define QMR_PLAN_FORM_H
 
-/* Forms of the texts in a plan, docs/remediation.md and docs/plan.schema.json. Each is 1 if text has the form. */
+/*
+ * Forms of the texts in a plan, docs/remediation.md and docs/plan.schema.json; ids and hashes are in lib/form.h. Each is 1 if text has the form,
+ * 0 if not.
+ */
 
-int qmr_form_is_id(const char *text);
+/* Absolute, at most 1,024 bytes, without empty, "." and ".." components, and not below /proc, /sys, /dev or /run. */
 int qmr_form_is_path(const char *text);
-int qmr_form_is_sha256(const char *text);
-int qmr_form_is_module(const char *text);
-int qmr_form_is_package(const char *text);
-int qmr_form_is_label(const char *text);
 
-/* Whether two module names are the same to the kernel, for which '-' and '_' are. */
-int qmr_form_is_same_module(const char *a, const char *b);
+/* A kernel module's name: letters, digits, '_' and '-', shorter than QMR_MODULE_NAME. */
+int qmr_form_is_module(const char *text);
+
+/* A Debian package's name: 1 to 127 of a-z0-9+.-, beginning with a letter or a digit. */
+int qmr_form_is_package(const char *text);
+
+/* A group of machines, as in [fleet] label: 1 to 63 of A-Za-z0-9._- */
+int qmr_form_is_label(const char *text);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "form.h"
 #include "hash.h"
 #include "json.h"
 #include "plan-form.h"

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "form.h"
 #include "json.h"
 #include "plan-form.h"
 #include "plan-match.h"
@@ -230,12 +231,12 @@ static int parse_top(const char *name, struct qmr_plan *plan, struct qmr_error *
 		if (r < 0)
 			return r;
 	}
-	if (qmr_plan_lists(plan->supersedes, plan->id))
+	if (qmr_json_list_has(plan->supersedes, plan->id))
 		return refuse(err, name, "supersedes", "the plan itself");
-	if (qmr_plan_lists(plan->requires, plan->id))
+	if (qmr_json_list_has(plan->requires, plan->id))
 		return refuse(err, name, "requires", "the plan itself");
 	for (size_t i = 0; i < json_array_size(plan->requires); i++)
-		if (qmr_plan_lists(plan->supersedes, json_string_value(json_array_get(plan->requires, i))))
+		if (qmr_json_list_has(plan->supersedes, json_string_value(json_array_get(plan->requires, i))))
 			return refuse(err, name, "requires", "a plan that it supersedes");
 	return 0;
 }
@@ -246,17 +247,6 @@ const char *qmr_then_name(int then)
 		[QMR_THEN_REBOOT] = "reboot", [QMR_THEN_SHUTDOWN] = "shutdown", [QMR_THEN_NEXT_RUNG] = "next-rung"};
 
 	return names[then];
-}
-
-int qmr_plan_lists(const json_t *list, const char *id)
-{
-	const json_t *entry;
-	size_t i;
-
-	json_array_foreach (list, i, entry)
-		if (!strcmp(json_string_value(entry), id))
-			return 1;
-	return 0;
 }
 
 int qmr_plan_parse(const char *name, const char *data, size_t size, struct qmr_plan *ret_plan, struct qmr_error *err)

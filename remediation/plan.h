@@ -51,9 +51,6 @@ void qmr_plan_done(struct qmr_plan *plan);
 /* The word in a plan. */
 const char *qmr_then_name(int then);
 
-/* Whether one of a plan's lists of ids, NULL allowed, holds id. */
-int qmr_plan_lists(const json_t *list, const char *id);
-
 /* Whether the plan was published so long ago as the machine's labels ask for ([fleet] minimum_age). */
 int qmr_plan_is_old_enough(const struct qmr_plan *plan, const struct qmr_config *config, int64_t now_unix_s);
 

@@ -3,14 +3,13 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cleanup.h"
 #include "file.h"
+#include "form.h"
 #include "json.h"
-#include "plan-form.h"
 
 #define INFO "/var/lib/dpkg/info"
 #define LIST_BYTES_MAX (16u << 20)
@@ -135,24 +134,18 @@ static int is_list_of(const char *file, const char *package)
 
 static int check_package(const struct check *check, const char *package, struct qmr_error *err)
 {
-	int fd = qmr_file_open_in_root(check->root_fd, INFO, O_RDONLY | O_DIRECTORY, 0, err);
-	cleanup_closedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	cleanup_closedir DIR *dir = NULL;
 	const struct dirent *entry;
 	int r = 0;
 
-	if (check->changes->n == 0 || (check->plan && qmr_plan_lists(check->plan->named_packages, package))) {
-		if (fd >= 0 && !dir)
-			close(fd);
+	if (check->changes->n == 0 || (check->plan && qmr_json_list_has(check->plan->named_packages, package)))
 		return 0;
-	}
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
+	dir = qmr_file_open_dir_in_root(check->root_fd, INFO);
+	if (!dir)
 		return qmr_error_set(err, -EBADMSG, "what belongs to the protected package '%s' cannot be read ('" INFO "')", package);
-	}
 	while (r == 0 && (errno = 0, entry = readdir(dir)))
 		if (is_list_of(entry->d_name, package))
-			r = check_list(check, package, fd, entry->d_name, err);
+			r = check_list(check, package, dirfd(dir), entry->d_name, err);
 	if (r == 0 && errno)
 		r = qmr_error_set(err, -EBADMSG, "what belongs to the protected package '%s' cannot be read ('" INFO "')", package);
 	return r;

@@ -20,9 +20,11 @@ struct qmr_key_ring {
 	size_t n_keys;
 };
 
-/* Opens the folder; path may be NULL: a ring without keys. Release with _done, which wipes. */
+/* Opens the folder; path may be NULL: a ring without keys. Release with _done. */
 int qmr_key_ring_open(const char *path, struct qmr_key_ring *ring,
 		      struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Wipes keys and passphrase and closes the folder. */
 void qmr_key_ring_done(struct qmr_key_ring *ring);
 
 /* Gives a key to the ring, which owns it from now on, also on failure. */

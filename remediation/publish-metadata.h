@@ -31,9 +31,10 @@ enum qmr_role {
 #define QMR_METADATA_KEYS_MAX 16 /* of one role */
 #define QMR_TARGET_PREFIX "plans/"
 
+/* The name in metadata and options. */
 const char *qmr_role_name(enum qmr_role role);
 
-/* -1: there is no such role. */
+/* The role of that name (enum qmr_role), -1: there is no such role. */
 int qmr_role_from_name(const char *name);
 
 /* A document without body or signatures (new reference), NULL without memory. */
@@ -59,8 +60,11 @@ int qmr_metadata_check_form(enum qmr_role role, const json_t *document, const ch
  */
 int qmr_target_name_is_valid(const char *name);
 
+/* Its version, 0 where it has none. */
 int64_t qmr_metadata_version(const json_t *document);
-int64_t qmr_metadata_expires(const json_t *document); /* Unix seconds */
+
+/* When it expires, in Unix seconds; 0, which is long ago, where that cannot be read. */
+int64_t qmr_metadata_expires(const json_t *document);
 
 /* The bytes that the file of this document has. The caller frees. */
 int qmr_metadata_text(const json_t *document, char **ret_text, size_t *ret_size,
@@ -98,15 +102,20 @@ int qmr_metadata_count(const json_t *root, enum qmr_role role, const json_t *doc
 int qmr_metadata_verify(const json_t *root, enum qmr_role role, const json_t *document,
 			const char *name, struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Roles as a root document has them. */
+/* How many signatures a role needs by this root document; 0 where that says nothing. */
 int qmr_root_threshold(const json_t *root, enum qmr_role role);
-const json_t *qmr_root_keyids(const json_t *root,
-			      enum qmr_role role); /* borrowed array of strings */
+
+/* The key ids of a role, an array of strings; borrowed. */
+const json_t *qmr_root_keyids(const json_t *root, enum qmr_role role);
+
+/* Whether the role has the key of that id. */
 int qmr_root_has_key(const json_t *root, enum qmr_role role, const char *keyid);
 
 /* Gives key to the role. Root documents are made and changed with these. */
 int qmr_root_add_key(json_t *root, enum qmr_role role, const struct qmr_key *key,
 		     struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Says how many signatures the role, which must be there, needs; the caller keeps it within its keys. */
 int qmr_root_set_threshold(json_t *root, enum qmr_role role, int threshold,
 			   struct qmr_error *err) QMR_MUST_CHECK;
 

@@ -41,6 +41,8 @@ extern const int qmr_publish_days[QMR_ROLE_COUNT];
  */
 int qmr_repository_open(const char *path, int lock, struct qmr_repository *ret,
 			struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Frees what it owns and closes the folder, which unlocks it. */
 void qmr_repository_close(struct qmr_repository *repository);
 
 /*
@@ -56,11 +58,10 @@ int qmr_repository_load(struct qmr_repository *repository, const char *trusted_r
 int qmr_repository_load_staged(struct qmr_repository *repository,
 			       struct qmr_error *err) QMR_MUST_CHECK;
 
-/*
- * The time at which metadata made now expires; whether document has less than a quarter of its days
- * left.
- */
+/* When metadata of the role that is made now expires, in Unix seconds. */
 int64_t qmr_repository_expiry(const struct qmr_repository *repository, enum qmr_role role);
+
+/* Whether now[role] has less than a quarter of its days left. */
 int qmr_repository_is_near_expiry(const struct qmr_repository *repository, enum qmr_role role);
 
 /*

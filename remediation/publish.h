@@ -9,7 +9,7 @@
 
 /*
  * The commands of qmr-publish. Each logs its own errors and returns an exit status
- * (docs/architecture.md).
+ * (docs/architecture.md); QMR_EXIT_NOTHING: nothing is published by it.
  */
 
 struct qmr_publish_arguments {
@@ -26,19 +26,46 @@ struct qmr_publish_arguments {
 	size_t n_names;
 };
 
+/* Makes keys and an empty repository. */
 int qmr_publish_init(const struct qmr_publish_arguments *arguments);
+
+/* Checks plans and publishes them, or stages that. */
 int qmr_publish_add(const struct qmr_publish_arguments *arguments);
+
+/* Publishes that plans are not to be applied any more, or stages that. */
 int qmr_publish_withdraw(const struct qmr_publish_arguments *arguments);
+
+/* Takes plans and holds out, or stages that. */
 int qmr_publish_remove(const struct qmr_publish_arguments *arguments);
+
+/* Replaces, adds or drops a key of a role, or changes its threshold. */
 int qmr_publish_rotate(const struct qmr_publish_arguments *arguments);
+
+/* Renews timestamp, snapshot when it is old, and the roles that are asked for; publishes what is staged and signed. */
 int qmr_publish_refresh(const struct qmr_publish_arguments *arguments);
+
+/* Adds a signature to a staged change, and publishes it if that was the last one. */
 int qmr_publish_sign(const struct qmr_publish_arguments *arguments);
+
+/* Writes the bytes of a staged change that are to be signed elsewhere; QMR_EXIT_OK, though nothing is published. */
 int qmr_publish_export(const struct qmr_publish_arguments *arguments);
+
+/* Adds a signature that was made elsewhere, and publishes the change if that was the last one. */
 int qmr_publish_import(const struct qmr_publish_arguments *arguments);
+
+/* Makes a key, or notes where one is; the repository is not looked at. */
 int qmr_publish_key(const struct qmr_publish_arguments *arguments);
+
+/* Prints what plans would do about incidents; changes nothing. */
 int qmr_publish_simulate(const struct qmr_publish_arguments *arguments);
+
+/* Prints what another state of the repository has that this one has not; QMR_EXIT_NOTHING: nothing. */
 int qmr_publish_diff(const struct qmr_publish_arguments *arguments);
+
+/* Prints plans, versions and what is staged; changes nothing. */
 int qmr_publish_list(const struct qmr_publish_arguments *arguments);
+
+/* Verifies everything as a client does; QMR_EXIT_REFUSED: problems were printed. Changes nothing. */
 int qmr_publish_check(const struct qmr_publish_arguments *arguments);
 
 /*
@@ -51,6 +78,10 @@ struct qmr_publish_session {
 	const char *to; /* borrowed; what is begun is signed elsewhere, and written there to be */
 };
 
+/*
+ * Opens and locks the repository and the keys that the arguments name, and loads what is published and what is staged. session is released by
+ * the caller after a failure too. -EBUSY: another one is at work; -EBADMSG: a client would refuse what is there.
+ */
 int qmr_publish_begin(const struct qmr_publish_arguments *arguments,
 		      struct qmr_publish_session *session, struct qmr_error *err) QMR_MUST_CHECK;
 
@@ -59,10 +90,12 @@ int qmr_publish_sign_targets(struct qmr_publish_session *session, struct qmr_err
 
 /*
  * Publishes, says what was done, and warns about what expires. roles: those whose change was asked
- * for.
+ * for; renew: as of qmr_repository_publish(), both bits (1 << role). Returns an exit status or a negative errno.
  */
 int qmr_publish_finish(struct qmr_publish_session *session, unsigned int roles, unsigned int renew,
 		       struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Closes the repository, wipes the keys. */
 void qmr_publish_done(struct qmr_publish_session *session);
 
 /*
@@ -95,12 +128,13 @@ int qmr_publish_read_plan(const struct qmr_repository *repository, const char *t
  */
 json_t *qmr_publish_changes(const struct qmr_repository *repository, enum qmr_role role);
 
-/*
- * What plans say of each other. set: an object; check takes it apart. -EBADMSG: they supersede or require each other in a circle. missing lists
- * {"id", "requires"} of plans that require one that is not in the set (new reference).
- */
+/* Adds to set, an object that is empty at first, what a plan says of others; takes references to its lists. */
 int qmr_publish_set_add(json_t *set, const json_t *plan, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* -EBADMSG: plans of the set supersede or require each other in a circle. Takes the set apart: call it last. */
 int qmr_publish_set_check(json_t *set, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* {"id", "requires"} of plans that require one that is not in the set (new reference). */
 json_t *qmr_publish_set_missing(const json_t *set);
 
 /* One line for each of these. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "file.h"
 #include "transaction.h"
 
 static void change_done(struct qmr_change *change)
@@ -97,21 +98,12 @@ static int compare_ids(const void *a, const void *b)
 int qmr_numbered_list(int fd, uint64_t **ret_ids, struct qmr_error *err)
 {
 	cleanup_free uint64_t *ids = NULL;
-	cleanup_closedir DIR *dir = NULL;
+	cleanup_closedir DIR *dir = qmr_file_open_dir(fd, ".");
 	struct dirent *entry;
 	size_t n = 0, room = 0;
-	int copy =
-		openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* with an offset of its own */
 
-	if (copy >= 0)
-		dir = fdopendir(copy);
-	if (!dir) {
-		int r = -errno;
-
-		if (copy >= 0)
-			close(copy);
-		return qmr_error_errno(err, r, "reading the folder");
-	}
+	if (!dir)
+		return qmr_error_errno(err, -errno, "reading the folder");
 	while ((errno = 0, entry = readdir(dir))) {
 		const char *name = entry->d_name;
 		size_t length = strlen(name);

@@ -32,6 +32,7 @@ struct qmr_changes {
 		unblock; /* additions to and removals from the boot state's block list */
 };
 
+/* Frees the changes and zeroes them; zeroed ones are fine. */
 void qmr_changes_done(struct qmr_changes *changes);
 
 /*
@@ -53,6 +54,8 @@ struct qmr_transactions {
  */
 int qmr_transactions_open(int root_fd, int create, struct qmr_transactions *ret_transactions,
 			  struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Closes the folder, which unlocks it; a closed one is fine. */
 void qmr_transactions_close(struct qmr_transactions *transactions);
 
 /*
@@ -101,9 +104,14 @@ int qmr_transaction_inverse(const struct qmr_transactions *transactions, uint64_
 			    struct qmr_changes *ret_changes, char ret_incident[64],
 			    struct qmr_error *err) QMR_MUST_CHECK;
 
-/* Steps of a prepared transaction, transaction-place.c. Each may be repeated. */
+/* transaction-place.c: puts what a prepared transaction holds in place, and stops at the first that fails. May be repeated. */
 int qmr_transaction_place(int root_fd, int folder_fd, const struct qmr_journal *journal,
 			  struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * Brings back what was before a prepared transaction, the last first. One that fails does not keep the others; the first error is returned. What
+ * is neither old nor new stays as it is, with a warning. May be repeated.
+ */
 int qmr_transaction_take_back(int root_fd, int folder_fd, const struct qmr_journal *journal,
 			      struct qmr_error *err) QMR_MUST_CHECK;
 

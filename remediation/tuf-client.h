@@ -116,6 +116,7 @@ int qmr_tuf_target_name_is_plain(const char *name);
  */
 int qmr_tuf_percent_encode(const char *text, const char *also, char *ret, size_t size);
 
+/* Frees the metadata that is trusted. */
 void qmr_tuf_client_done(struct qmr_tuf_client *client);
 
 #endif

@@ -17,10 +17,12 @@
 /*
  * what ("root", "targets") begins messages; all that does not hold is -EBADMSG. Keys: an object, at
  * most max, ids of known kinds right, unless any_key_ids; nothing is said of unknown kinds, which
- * sign nothing. Role: a threshold of 1 or more, a list of different key ids.
+ * sign nothing.
  */
 int qmr_tuf_keys_check(const char *what, const json_t *keys, size_t max, int any_key_ids,
 		       struct qmr_error *err) QMR_MUST_CHECK;
+
+/* A role: a threshold of 1 or more, a list of different key ids. what and errors as above; name is for messages. */
 int qmr_tuf_role_check(const char *what, const char *name, const json_t *role,
 		       struct qmr_error *err) QMR_MUST_CHECK;
 

@@ -24,6 +24,7 @@ struct qmr_tuf_key; /* opaque */
 int qmr_tuf_key_parse(const json_t *json, struct qmr_tuf_key **ret_key,
 		      struct qmr_error *err) QMR_MUST_CHECK;
 
+/* NULL is fine. */
 void qmr_tuf_key_free(struct qmr_tuf_key *key);
 
 /*

@@ -264,17 +264,6 @@ void qmr_tuf_metadata_done(struct qmr_tuf_metadata *metadata)
 	memset(metadata, 0, sizeof(*metadata));
 }
 
-static int is_member(const json_t *list, const char *text)
-{
-	const json_t *item;
-	size_t i;
-
-	json_array_foreach (list, i, item)
-		if (!strcmp(json_string_value(item), text))
-			return 1;
-	return 0;
-}
-
 /* Returns 1 and the key's fingerprint if the signature is one by a key of the role. */
 static int check_signature(const struct qmr_tuf_metadata *m, const json_t *signature,
 			   const json_t *keyids, const json_t *keys,
@@ -289,7 +278,7 @@ static int check_signature(const struct qmr_tuf_metadata *m, const json_t *signa
 	 * A key that cannot be used here signs nothing; whether the others are enough is what
 	 * counts.
 	 */
-	if (!is_member(keyids, keyid) || !json || qmr_tuf_key_parse(json, &key, NULL) < 0)
+	if (!qmr_json_list_has(keyids, keyid) || !json || qmr_tuf_key_parse(json, &key, NULL) < 0)
 		return 0;
 	good = qmr_tuf_key_verify(key, qmr_json_string(signature, "sig"), m->canonical,
 				  m->canonical_size);

@@ -53,6 +53,7 @@ struct qmr_tuf_trusted {
 int qmr_tuf_trusted_start(struct qmr_tuf_trusted *set, const char *root, size_t size,
 			  int64_t now_unix_s, struct qmr_error *err) QMR_MUST_CHECK;
 
+/* Frees the metadata of all roles; a zeroed set is fine. */
 void qmr_tuf_trusted_done(struct qmr_tuf_trusted *set);
 
 /* Section 5.3.4 to 5.3.7: the next root, signed by enough keys of the trusted one and of itself. */

@@ -6,7 +6,7 @@ set -eu
 build="gcc make pkg-config libc6-dev libefivar-dev libefiboot-dev libblkid-dev libcurl4-openssl-dev libssl-dev
 	libjansson-dev libkmod-dev libzstd-dev zlib1g-dev libinih-dev libseccomp-dev libcmocka-dev"
 cli="strace busybox-static dash groff-base python3 python3-jsonschema openssl e2fsprogs util-linux zstd kmod systemd-boot-efi"
-# tests/cli/qmr-publish.py: any Node.js will do, Debian's own npm is for Debian's own.
+# tests/cli/publish.py: any Node.js will do, Debian's own npm is for Debian's own.
 command -v node >/dev/null || cli="$cli nodejs"
 command -v npm >/dev/null || cli="$cli npm"
 net="python3-securesystemslib python3-nacl python3-cryptography nginx-light libnginx-mod-http-dav-ext openssl curl zstd python3 iproute2

@@ -4,7 +4,6 @@
 Usage: publish-plans.py [-B] BUILD_DIR"""
 import calendar
 import glob
-import importlib.util
 import json
 import os
 import shutil
@@ -14,10 +13,9 @@ import tempfile
 import time
 
 sys.dont_write_bytecode = True
-HERE = os.path.dirname(os.path.abspath(__file__))
-spec = importlib.util.spec_from_file_location("publish", HERE + "/qmr-publish.py")
-publish = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(publish)
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import publish  # noqa: E402
+
 check, run, unchanged, Owner = publish.check, publish.run, publish.unchanged, publish.Owner
 YES, NO = {"incident-kind": "panic"}, {"incident-kind": "hang"}
 PLAIN = {k: v for k, v in publish.PLAN.items() if k != "published"}
@@ -307,18 +305,5 @@ def test_diff():
     check("diff-verifies", run("diff", old, "--repository", owner.repository)[0] == 4)
 
 
-TESTS = [test_time, test_withdraw, test_relations, test_offline, test_keys, test_simulate, test_diff, publish.test_secrets]
-
 if __name__ == "__main__":
-    publish.WORK = tempfile.mkdtemp(prefix="qmr-publish-")
-    try:
-        for test in TESTS:
-            if os.environ.get("ONLY") and test.__name__ not in os.environ["ONLY"].split():
-                continue
-            try:
-                test()
-            except Exception as why:  # a test that breaks is a failure of that test alone
-                check(test.__name__, False, f"{type(why).__name__}: {why}")
-    finally:
-        shutil.rmtree(publish.WORK, ignore_errors=True)
-    sys.exit(1 if publish.failed else 0)
+    publish.main([test_time, test_withdraw, test_relations, test_offline, test_keys, test_simulate, test_diff, publish.test_secrets])

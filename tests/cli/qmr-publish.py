@@ -1,12 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""qmr-publish from the outside: what it publishes is read by somebody else's TUF client (tuf-js, tests/cli/tuf-client.js) over
-HTTP, signatures are made and read by the openssl program, and every change is cut at every system call.
-Usage: qmr-publish.py [-B] BUILD_DIR"""
-import functools
+"""qmr-publish from the outside: what it publishes is read by somebody else's TUF client, signatures are made and read by the openssl
+program. Usage: qmr-publish.py [-B] BUILD_DIR"""
 import glob
-import hashlib
-import http.server
 import json
 import os
 import pty
@@ -15,127 +11,13 @@ import select
 import shutil
 import subprocess
 import sys
-import tempfile
 import termios
 import threading
-import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import faults  # noqa: E402
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-PROGRAM = os.path.join(os.path.abspath(sys.argv[-1]), "qmr-publish")
-TUF_JS = "3.0.1"  # the newest that runs with the Node.js of Debian 12
-MODULES = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "qmr-tests", "npm",
-                       "tuf-js-" + TUF_JS)
-ROLES = ("root", "targets", "snapshot", "timestamp")
-PLAN = {"schema": 1, "id": "p1", "title": "a test", "match": {"all": [{"incident-kind": "panic"}]},
-        "actions": [{"type": "block-module", "module": "cs-agent"}],
-        "published": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}  # given, so that the same plan has the same bytes
-failed = False
-printed = []  # everything the program wrote
-
-
-def check(name, good, why=""):
-    global failed
-    print(f"ok {name}" if good else f"not ok {name}: {str(why)[:600]}", flush=True)
-    failed = failed or not good
-    return good
-
-
-def run(*arguments, **options):
-    """In a session of its own, so that there is no terminal to ask on."""
-    environment = dict(os.environ, LC_ALL="C", **options.pop("environment", {}))
-    done = subprocess.run([PROGRAM, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, start_new_session=True, env=environment, timeout=120)
-    printed.append(done.stdout)
-    return done.returncode, done.stdout
-
-
-def canonical(value):
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-class Owner:
-    """A folder with a repository r, keys k, and plans."""
-
-    def __init__(self, *init):
-        self.path = tempfile.mkdtemp(dir=WORK)
-        self.repository, self.keys = self.path + "/r", self.path + "/k"
-        self.status, self.output = run("init", "--repository", self.repository, "--keys", self.keys, *init)
-
-    def __call__(self, command, *arguments, keys=None, **options):
-        if command not in ("list", "check", "sign", "export", "import", "diff"):
-            arguments = ("--keys", keys or self.keys, *arguments)
-        return run(command, "--repository", self.repository, *arguments, **options)
-
-    def plan(self, name, **changes):
-        path = os.path.join(self.path, name)
-        with open(path, "w") as file:
-            json.dump(dict(PLAN, **{"id": name[:-5], **changes}), file)
-        return path
-
-    def key(self, role, number=0):
-        return sorted(glob.glob(f"{self.keys}/{role}-*.pem"), key=os.path.getmtime)[number]
-
-    def take_away(self, *roles):
-        """A folder with the keys of these roles, which KEYDIR does not have any more."""
-        folder = tempfile.mkdtemp(dir=self.path)
-        for role in roles:
-            for path in glob.glob(f"{self.keys}/{role}-*.pem"):
-                shutil.move(path, folder)
-        return folder
-
-    def document(self, name):
-        with open(f"{self.repository}/metadata/{name}.json") as file:
-            return json.load(file)
-
-    def is_valid(self):
-        return self("check")[0] == 0
-
-    def versions(self):
-        status, out = self("list", "--json")
-        return {r: v["version"] for r, v in json.loads(out)["roles"].items()} if status == 0 else out
-
-    def names(self):
-        return [p["name"] for p in json.loads(self("list", "--json")[1])["plans"]]
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-class Client:
-    """tuf-js with a state that it keeps, and a web server on the loopback interface."""
-
-    def __init__(self, owner, root="1.root.json"):
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=owner.repository))
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.state, self.targets = tempfile.mkdtemp(dir=WORK), tempfile.mkdtemp(dir=WORK)
-        shutil.copy(f"{owner.repository}/metadata/{root}", self.state + "/root.json")
-
-    def command(self, *names):
-        return ["node", HERE + "/tuf-client.js", MODULES, f"http://127.0.0.1:{self.server.server_port}", self.state, self.targets,
-                *names]
-
-    def __call__(self, *names):
-        done = subprocess.run(self.command(*names), stdout=subprocess.PIPE, text=True, timeout=120)
-        return json.loads(done.stdout)
-
-    def done(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
-def both_clients(name, owner, kept, *names):
-    """A machine that has followed from the start, and one that begins now."""
-    fresh = Client(owner)
-    answers = [kept(*names), fresh(*names)]
-    fresh.done()
-    check(f"tuf-js-accepts-{name}", all(a["ok"] for a in answers), answers)
-    return answers[0].get("found", {})
+from publish import HERE, PROGRAM, ROLES, WORK, Client, Owner, both_clients, canonical, check, keyid_of, main, prepare, printed, run, \
+    test_secrets, unchanged  # noqa: E402
 
 
 def resign(owner, name, key, **changes):
@@ -149,12 +31,6 @@ def resign(owner, name, key, **changes):
     document["signatures"] = [{"keyid": keyid_of(key), "sig": signature.hex()}]
     with open(f"{owner.repository}/metadata/{name}.json", "w") as file:
         json.dump(document, file)
-
-
-def keyid_of(key):
-    der = subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-outform", "DER"], stdout=subprocess.PIPE, check=True).stdout
-    return hashlib.sha256(canonical({"keytype": "ed25519", "scheme": "ed25519",
-                                     "keyval": {"public": der[-32:].hex()}})).hexdigest()
 
 
 def test_init():
@@ -407,12 +283,6 @@ def test_more_keys():
     client.done()
 
 
-def unchanged(name, owner, wanted, expected, *arguments, **options):
-    before = faults.state(owner.repository)
-    status, out = owner(*arguments, **options)
-    check(name, status == expected and wanted in out and faults.state(owner.repository) == before, (status, out))
-
-
 def test_refusals():
     owner = Owner()
     good = owner.plan("good.json")
@@ -564,230 +434,7 @@ def test_damage():
     client.done()
 
 
-def test_two_at_once():
-    owner = Owner()
-    plans = [owner.plan(f"p{i}.json") for i in range(6)]
-    children = [subprocess.Popen([PROGRAM, "add", "--repository", owner.repository, "--keys", owner.keys, p],
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for p in plans]
-    statuses = [c.wait(timeout=60) for c in children]
-    done = [f"plans/{os.path.basename(p)}" for p, s in zip(plans, statuses) if s == 0]
-    check("two-at-once", set(statuses) <= {0, 1} and done and sorted(owner.names()) == sorted(done) and owner.is_valid(),
-          (statuses, owner.names()))
-    holder = subprocess.Popen(["flock", owner.repository, "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    holder.stdin.write(b"x\n")
-    holder.stdin.flush()
-    holder.stdout.read(1)  # now it has the lock
-    unchanged("the-second-is-refused", owner, "another qmr-publish", 1, "refresh")
-    check("reading-goes-on", owner.is_valid() and owner("list")[0] == 0)
-    holder.communicate()
-
-
-def test_clients_during_changes():
-    """Clients refresh without a pause while everything is changed; not one refresh fails."""
-    owner = Owner()
-    client, stop = Client(owner), WORK + "/stop"
-    node = subprocess.Popen(client.command("--until", stop), stdout=subprocess.PIPE, text=True)
-
-    def rounds():
-        try:
-            with open(stop + ".rounds") as file:
-                return int(file.read())
-        except FileNotFoundError:
-            return -1
-
-    def let_clients_pass():
-        """A root that a client has read may be one change old, not two: it would be in the middle of a rotation for long."""
-        then = rounds()
-        while rounds() < then + 2 and node.poll() is None:
-            threading.Event().wait(0.02)
-
-    statuses = []
-    let_clients_pass()
-    for i in range(4):
-        statuses += [owner("add", owner.plan(f"p{i}.json"))[0], owner("refresh")[0]]
-    for role in ROLES:
-        let_clients_pass()
-        statuses.append(owner("rotate", role, *(("--replace", keyid_of(owner.key(role))) if role == "root" else ()))[0])
-        let_clients_pass()
-        statuses += [owner("remove", f"p{ROLES.index(role)}.json")[0], owner("refresh")[0]]
-    open(stop, "w").close()
-    answer = json.loads(node.communicate(timeout=120)[0])
-    check("clients-during-changes", answer["ok"] and answer["rounds"] > 10 and set(statuses) == {0}, (answer, statuses))
-    client.done()
-
-
-class Cut:
-    """One command, cut or failing at every system call; afterwards the repository is the old or the new one."""
-
-    def __init__(self, name, owner, *command, may_break=False, again=0):
-        self.name, self.may_break, self.again = name, may_break, again
-        self.owner = owner
-        self.command = [a.replace(owner.path, "{root}") for a in command]
-        self.old = self.look(owner.path)
-        copy = tempfile.mkdtemp(dir=WORK)
-        subprocess.run(["cp", "-a", owner.path + "/.", copy], check=True)
-        done = run(*[a.replace("{root}", copy) for a in self.command])
-        self.new = self.look(copy)
-        check(f"{name}-uncut", done[0] == 0 and self.new != self.old, done)
-
-    def look(self, root):
-        """Everything a client is told, but what differs from run to run: keys, signatures, times."""
-        status, out = run("check", "--repository", root + "/r", "--json")
-        answer = json.loads(out) if status in (0, 4) else {}
-        listed = json.loads(run("list", "--repository", root + "/r", "--json")[1]) if status == 0 else {}
-        return (status, {r: v["version"] for r, v in answer.get("roles", {}).items()},
-                [p["sha256"] for p in listed.get("plans", [])])
-
-    def judge(self, root, status, output, fault):
-        seen = self.look(root)
-        if status == 0 and "KILL" not in fault and seen != self.new:
-            return f"it says done, but {seen}"
-        if seen[0] == 4 and self.may_break:  # the window of a lost key: refresh ends it
-            done = run("refresh", "--repository", root + "/r", "--keys", root + "/k")
-            seen = self.look(root)
-            return None if seen[0] == 0 else f"refresh does not repair it: {done} {seen}"
-        if seen not in (self.old, self.new) and not self.is_between(seen):
-            return f"neither old nor new: {seen}"
-        done = run(*[a.replace("{root}", root) for a in self.command])
-        if self.may_break:  # or it is all staged, and the next run of the cron job completes it
-            run("refresh", "--repository", root + "/r", "--keys", root + "/k")
-        after = run("check", "--repository", root + "/r")
-        if done[0] not in (0, 3, self.again) or after[0] != 0:
-            return f"the next run: {done} {after}"
-        if "KILL" not in fault and status != 0 and not output.strip() and not fault.startswith("write:"):
-            return "it fails without a word"
-        return None
-
-    def is_between(self, seen):
-        """A rotation whose other documents are out, signed by old and new keys, and whose root is not."""
-        return (seen[0] == 0 and seen[1]["root"] == self.old[1]["root"] and
-                all(seen[1][r] in (self.old[1][r], self.new[1][r]) for r in ROLES) and seen[2] in (self.old[2], self.new[2]))
-
-    def run(self, with_errors):
-        faulty = faults.Faults(self.owner.path, [PROGRAM, *self.command], self.judge)
-        good = faulty.report(f"{self.name}-killed-at-any-call", faulty.kills(), 15)
-        if with_errors:
-            good = faulty.report(f"{self.name}-any-call-fails", faulty.errors(), 15) and good
-        faulty.done()
-        return good
-
-
-def test_durability():
-    """A power cut loses what was not synced, which a killed process does not show: so the order of the calls is looked at."""
-    if os.geteuid() != 0:  # the program lets nobody but root look into it
-        print("# test_durability: needs root, skipped", flush=True)
-        return
-    owner = Owner()
-    trace = WORK + "/trace"
-    subprocess.run(["strace", "-qq", "-y", "-o", trace, "-e", "trace=renameat,fsync,mkdirat", PROGRAM, "add", "--repository",
-                    owner.repository, "--keys", owner.keys, owner.plan("a.json")], check=True, stdout=subprocess.DEVNULL)
-    synced, unsynced, wrong, order = set(), set(), [], []
-    with open(trace) as lines:
-        for line in lines:
-            fsync = re.match(r"fsync\(\d+<(.*)>\) += 0", line)
-            rename = re.match(r'renameat\(\d+<(.*)>, "(.*)", \d+<.*>, "(.*)"\) += 0', line)
-            if fsync:
-                synced.add(fsync[1])
-                unsynced.discard(fsync[1])
-            elif rename:
-                old, new = (os.path.join(rename[1], n) for n in (rename[2], rename[3]))
-                if old not in synced:
-                    wrong.append(f"{new} was not synced")
-                if new.endswith("/timestamp.json") and unsynced:
-                    wrong.append(f"{unsynced} was not synced before {new}")
-                unsynced.add(os.path.dirname(new))
-                order.append(os.path.relpath(new, owner.repository))
-    check("synced-before-it-is-seen", not wrong and not unsynced and len(order) == 4, (wrong, unsynced, order))
-    check("order-of-writing", [re.sub("[0-9a-f]{64}", "H", o) for o in order] ==
-          ["targets/plans/H.a.json", "metadata/2.targets.json", "metadata/2.snapshot.json", "metadata/timestamp.json"], order)
-
-
-def test_cuts():
-    global failed
-    add = Owner()
-    add("add", add.plan("a.json"))
-    where = ("--repository", "{}/r", "--keys", "{}/k")
-
-    def at(owner):
-        return [w.format(owner.path) for w in where]
-
-    cuts = [(Cut("add", add, "add", *at(add), add.plan("b.json")), True)]
-    refresh = Owner()
-    cuts.append((Cut("refresh", refresh, "refresh", *at(refresh)), False))
-    rotate = Owner()
-    rotate("add", rotate.plan("a.json"))
-    cuts.append((Cut("rotate-targets", rotate, "rotate", "targets", *at(rotate)), True))
-    lost = Owner()
-    lost("add", lost.plan("a.json"))
-    lost.take_away("targets")
-    cuts.append((Cut("rotate-lost-targets", lost, "rotate", "targets", *at(lost), may_break=True, again=1), True))
-    signing = Owner("--targets-keys", "2", "--targets-threshold", "2")
-    second = signing.path + "/second.pem"
-    shutil.move(signing.key("targets"), second)
-    signing("add", signing.plan("a.json"))
-    cuts.append((Cut("sign", signing, "sign", "--role", "targets", "--key", second, *at(signing)), False))
-    for cut, with_errors in cuts:
-        failed = not cut.run(with_errors) or failed
-
-
-def test_init_cuts():
-    """init has no old state: what it leaves is a repository, or none, and another init with an empty folder makes one."""
-    global failed
-    template = tempfile.mkdtemp(dir=WORK)
-
-    def judge(root, status, output, fault):
-        if status == 0:
-            return None if run("check", "--repository", root + "/r")[0] == 0 else "it says done, but check does not"
-        if os.path.exists(root + "/r/metadata/timestamp.json"):
-            after = run("check", "--repository", root + "/r")
-            return None if after[0] == 0 else f"{after}"
-        done = run("init", "--repository", root + "/r", "--keys", root + "/k2")
-        after = run("check", "--repository", root + "/r")
-        return None if done[0] == 0 and after[0] == 0 else f"init again: {done} {after}"
-
-    faulty = faults.Faults(template, [PROGRAM, "init", "--repository", "{root}/r", "--keys", "{root}/k"], judge)
-    failed = not faulty.report("init-killed-at-any-call", faulty.kills(), 30) or failed
-    failed = not faulty.report("init-any-call-fails", faulty.errors(), 30) or failed
-    faulty.done()
-
-
-def test_secrets():
-    """Nothing of a private key was ever printed."""
-    lines = set()
-    for path in glob.glob(WORK + "/**/*.pem", recursive=True):
-        with open(path) as file:
-            lines.update(line.strip() for line in file if len(line) > 30 and "-----" not in line)
-    text = "".join(printed)
-    check("no-secret-was-printed", len(lines) > 3 and "PRIVATE KEY" not in text and not any(line in text for line in lines) and
-          "sesame" not in text)
-
-
-def prepare():
-    """tuf-js, in a folder of the test's own."""
-    if os.path.exists(MODULES + "/node_modules/tuf-js/package.json"):
-        return
-    print(f"installing tuf-js {TUF_JS} from npm into {MODULES}", flush=True)
-    os.makedirs(MODULES, exist_ok=True)
-    done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", "--prefix", MODULES,
-                           "tuf-js@" + TUF_JS], stdin=subprocess.DEVNULL, timeout=600)
-    if done.returncode:
-        check("tuf-js-is-there", False, f"npm install failed ({done.returncode}); what reads the repository with it fails too")
-
-
-TESTS = [test_init, test_usage, test_interop, test_lost_keys, test_staged, test_more_keys, test_refusals, test_passphrase, test_damage,
-         test_two_at_once, test_clients_during_changes, test_durability, test_cuts, test_init_cuts, test_secrets]
-
 if __name__ == "__main__":
-    WORK = tempfile.mkdtemp(prefix="qmr-publish-")
-    try:
-        prepare()
-        for test in TESTS:
-            if os.environ.get("ONLY") and test.__name__ not in os.environ["ONLY"].split():
-                continue
-            try:
-                test()
-            except Exception as why:  # a test that breaks is a failure of that test alone
-                check(test.__name__, False, f"{type(why).__name__}: {why}")
-    finally:
-        shutil.rmtree(WORK, ignore_errors=True)
-    sys.exit(1 if failed else 0)
+    prepare()
+    main([test_init, test_usage, test_interop, test_lost_keys, test_staged, test_more_keys, test_refusals, test_passphrase, test_damage,
+          test_secrets])

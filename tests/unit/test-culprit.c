@@ -15,6 +15,7 @@
 
 #include "culprit.h"
 #include "file.h"
+#include "form.h"
 #include "module-file.h"
 
 static struct qmr_oops *new_oops(void)
@@ -130,9 +131,9 @@ static void test_newest_of_the_strongest(void **state)
 
 static void test_names(void **state)
 {
-	assert_true(qmr_module_name_is_equal("a-b_c", "a_b-c"));
-	assert_false(qmr_module_name_is_equal("a", "ab"));
-	assert_false(qmr_module_name_is_equal("a.b", "a_b"));
+	assert_true(qmr_form_is_same_module("a-b_c", "a_b-c"));
+	assert_false(qmr_form_is_same_module("a", "ab"));
+	assert_false(qmr_form_is_same_module("a.b", "a_b"));
 }
 
 static char root[] = "/tmp/qmr-test-culprit-XXXXXX";

@@ -128,6 +128,54 @@ static void removing_does_not_follow_links(void **unused)
 	assert_int_equal(qmr_file_remove_tree(dir, "gone", NULL), 0);
 }
 
+static void folders_are_opened_without_following_links(void **unused)
+{
+	cleanup_closedir DIR *first = NULL, *second = NULL;
+	int fd;
+
+	assert_int_equal(qmr_file_mkdirs(dir, "folder", 0755, NULL), 0);
+	assert_int_equal(qmr_file_replace(dir, "folder/entry", "x", 1, 0600, NULL), 0);
+	assert_int_equal(symlinkat("folder", dir, "link"), 0);
+	first = qmr_file_open_dir(dir, "folder");
+	assert_non_null(first);
+	while (readdir(first))
+		;
+	second = qmr_file_open_dir(dirfd(first), ".");
+	assert_non_null(second);
+	assert_non_null(readdir(second)); /* from the beginning */
+	assert_null(qmr_file_open_dir(dir, "link"));
+	assert_int_equal(errno, ENOTDIR);
+	assert_null(qmr_file_open_dir(dir, "none"));
+	assert_int_equal(errno, ENOENT);
+	fd = openat(dir, "folder/entry", O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_null(qmr_file_take_dir(fd));
+	assert_int_equal(errno, ENOTDIR);
+	assert_int_equal(fcntl(fd, F_GETFD), -1); /* closed */
+}
+
+static int is_old(const char *name)
+{
+	return !strncmp(name, "old-", 4);
+}
+
+static void some_files_are_removed(void **unused)
+{
+	assert_int_equal(qmr_file_mkdirs(dir, "some", 0755, NULL), 0);
+	assert_int_equal(symlinkat("some", dir, "other"), 0);
+	assert_int_equal(qmr_file_replace(dir, "some/old-1", "x", 1, 0600, NULL), 0);
+	assert_int_equal(qmr_file_replace(dir, "some/new", "x", 1, 0600, NULL), 0);
+	assert_int_equal(symlinkat("new", dir, "some/old-link"), 0);
+	assert_int_equal(qmr_file_remove_some(dir, "other", is_old, "old files", NULL), -ENOTDIR);
+	assert_int_equal(qmr_file_remove_some(dir, "none", is_old, "old files", NULL), -ENOENT);
+	assert_int_equal(qmr_file_remove_some(dir, "some", is_old, "old files", NULL), 0);
+	assert_int_equal(faccessat(dir, "some/old-1", F_OK, 0), -1);
+	assert_int_equal(faccessat(dir, "some/old-link", F_OK, AT_SYMLINK_NOFOLLOW), -1);
+	assert_int_equal(faccessat(dir, "some/new", F_OK, 0), 0);
+	assert_int_equal(qmr_file_mkdirs(dir, "some/old-folder", 0755, NULL), 0);
+	assert_true(qmr_file_remove_some(dir, "some", is_old, "old files", NULL) < 0);
+}
+
 static void a_full_disk_is_an_error(void **unused)
 {
 	cleanup_close int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
@@ -242,7 +290,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		T(known_checksums), T(uuids), T(replacing_and_reading), T(paths_stay_inside_the_root),
-		T(removing_does_not_follow_links), T(a_full_disk_is_an_error), T(children_end), T(a_tail_is_kept),
+		T(removing_does_not_follow_links), T(folders_are_opened_without_following_links), T(some_files_are_removed),
+		T(a_full_disk_is_an_error), T(children_end), T(a_tail_is_kept),
 		T(the_whole_group_is_ended), T(json_is_strict),
 		T(messages_cannot_write_to_the_terminal),
 	};

@@ -143,9 +143,9 @@ static void what_goes_with_a_plan_is_read(void **unused)
 	assert_true(plan.has_published && plan.is_withdrawn && !plan.is_hold);
 	assert_int_equal(plan.published_unix_s, 1795165200);
 	assert_int_equal(plan.then, QMR_THEN_NEXT_RUNG);
-	assert_true(qmr_plan_lists(plan.supersedes, "b") && !qmr_plan_lists(plan.supersedes, "c"));
-	assert_true(qmr_plan_lists(plan.requires, "c") && qmr_plan_lists(plan.named_modules, "m"));
-	assert_false(qmr_plan_lists(plan.named_packages, "m"));
+	assert_true(qmr_json_list_has(plan.supersedes, "b") && !qmr_json_list_has(plan.supersedes, "c"));
+	assert_true(qmr_json_list_has(plan.requires, "c") && qmr_json_list_has(plan.named_modules, "m"));
+	assert_false(qmr_json_list_has(plan.named_packages, "m"));
 	qmr_plan_done(&plan);
 	plan = parse(HEAD "\"hold\":true}");
 	assert_true(plan.is_hold);

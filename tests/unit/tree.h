@@ -12,7 +12,7 @@ extern int root_fd;
 int make_folder(void **state);
 int remove_folder(void **state);
 
-/* Writes a file below it, and the folders on the way; failure fails the test. */
+/* Writes a file below it, and the folders on the way; failure fails the test. put(): text without its NUL. */
 void put_bytes(const char *path, const void *data, size_t size);
 void put(const char *path, const char *text);
 
