@@ -15,6 +15,7 @@ from figures import load, ratio, say, show, spread
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [TESTS + "/net"]
+import servers  # noqa: E402
 import tuf_repository  # noqa: E402
 import tuf_simulator  # noqa: E402
 
@@ -54,33 +55,9 @@ def make(folder):
     return repository.served["root"][0], list(places.values())[:WANTED]
 
 
-class Nginx:
-    def __init__(self, folder):
-        self.port, self.log = tuf_repository.free_port(), folder / "access.log"
-        (folder / "nginx.conf").write_text(f"""
-daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; user root;
-events {{ worker_connections 64; }}
-http {{
-  log_format bytes '$bytes_sent'; access_log {folder}/access.log bytes;
-  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  server {{ listen 127.0.0.1:{self.port}; root {folder}/store; }}
-}}
-""")
-        self.process = subprocess.Popen(["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)], stderr=subprocess.DEVNULL)
-        for _ in range(200):
-            try:
-                tuf_repository.socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise RuntimeError("nginx did not start: " + (folder / "error.log").read_text())
-
-    def requests(self):
-        return [int(line) for line in self.log.read_text().split()]
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(10)
+def asked(server):
+    """Bytes of each answer so far."""
+    return [int(line) for line in server.log.read_text().split()]
 
 
 def spent(command):
@@ -102,7 +79,7 @@ def run_client(name, build, server, work, root, names):
     for folder in (state, got):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-    url, before = "http://127.0.0.1:%d" % server.port, len(server.requests())
+    url, before = "http://127.0.0.1:%d" % server.port, len(asked(server))
     if name == "node":
         return spent(["node", "-e", "0"])[0]
     (work / "root.json").write_bytes(root)
@@ -120,7 +97,7 @@ def run_client(name, build, server, work, root, names):
     found = sorted(path.read_bytes() for path in got.iterdir())
     if found != sorted(n.encode() * 8 for n in names):
         raise RuntimeError("%s: %d of %d targets came" % (name, len(found), len(names)))
-    answers = server.requests()[before:]
+    answers = asked(server)[before:]
     return {**figures, "bytes": sum(answers), "requests": len(answers)}
 
 
@@ -133,7 +110,7 @@ def measure(build, rounds):
         work = pathlib.Path(name)
         (work / "store").mkdir()
         root, names = make(work / "store")
-        server, runs = Nginx(work), {client: [] for client in CLIENTS}
+        server, runs = servers.Nginx(work, log_format="$bytes_sent"), {client: [] for client in CLIENTS}
         try:
             for _ in range(rounds + 1):  # the first of each finds nothing in the host's memory, and is not counted
                 for client, found in runs.items():
