@@ -105,8 +105,8 @@ static int sync_parent(int dirfd, const char *path, struct qmr_error *err)
 	return qmr_file_sync_dir(dirfd, parent, err);
 }
 
-static int write_synced(int dirfd, const char *path, const void *data, size_t size, mode_t mode,
-			struct qmr_error *err)
+static int write_new(int dirfd, const char *path, const void *data, size_t size, mode_t mode, int is_synced,
+		     struct qmr_error *err)
 {
 	cleanup_close int fd = -1;
 	int r;
@@ -120,27 +120,39 @@ static int write_synced(int dirfd, const char *path, const void *data, size_t si
 	r = qmr_file_write_all(fd, path, data, size, err);
 	if (r == 0 && fchmod(fd, mode) < 0 && errno != EPERM) /* vfat has no modes */
 		r = qmr_error_errno(err, -errno, "setting the mode of '%s'", path);
-	if (r == 0 && fsync(fd) < 0)
+	if (r == 0 && is_synced && fsync(fd) < 0)
 		r = qmr_error_errno(err, -errno, "syncing '%s'", path);
 	return r;
 }
 
-int qmr_file_replace(int dirfd, const char *path, const void *data, size_t size, mode_t mode,
-		     struct qmr_error *err)
+static int replace(int dirfd, const char *path, const void *data, size_t size, mode_t mode, int is_synced,
+		   struct qmr_error *err)
 {
 	char temporary[4096];
 	int r;
 
 	if (snprintf(temporary, sizeof(temporary), "%s.qmr-new", path) >= (int)sizeof(temporary))
 		return qmr_error_set(err, -ENAMETOOLONG, "writing '%s': the path is too long", path);
-	r = write_synced(dirfd, temporary, data, size, mode, err);
+	r = write_new(dirfd, temporary, data, size, mode, is_synced, err);
 	if (r == 0 && renameat(dirfd, temporary, dirfd, path) < 0)
 		r = qmr_error_errno(err, -errno, "putting '%s' in place", path);
 	if (r < 0) {
 		(void)unlinkat(dirfd, temporary, 0); /* the error that matters is reported */
 		return r;
 	}
-	return sync_parent(dirfd, path, err);
+	return is_synced ? sync_parent(dirfd, path, err) : 0;
+}
+
+int qmr_file_replace(int dirfd, const char *path, const void *data, size_t size, mode_t mode,
+		     struct qmr_error *err)
+{
+	return replace(dirfd, path, data, size, mode, 1, err);
+}
+
+int qmr_file_replace_unsynced(int dirfd, const char *path, const void *data, size_t size, mode_t mode,
+			      struct qmr_error *err)
+{
+	return replace(dirfd, path, data, size, mode, 0, err);
 }
 
 int qmr_file_poke(const char *path, const char *text, struct qmr_error *err)

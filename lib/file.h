@@ -37,7 +37,14 @@ int qmr_file_replace(int dirfd, const char *path, const void *data, size_t size,
 		     struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * The same for FAT. A directory entry there holds place and size of the file, and rename only marks it to be written (fs/fat/namei_vfat.c),
+ * The same, atomic for whoever reads, but not durable: after a power cut the file may be missing, empty, the old one or any bytes. For what its
+ * reader verifies, and can get again.
+ */
+int qmr_file_replace_unsynced(int dirfd, const char *path, const void *data, size_t size, mode_t mode,
+			      struct qmr_error *err) QMR_MUST_CHECK;
+
+/*
+ * qmr_file_replace() for FAT. A directory entry there holds place and size of the file, and rename only marks it to be written (fs/fat/namei_vfat.c),
  * with the file, not with the directory: for half a minute the disk may still have the old place under this name, after the old
  * blocks were given back. So the old file is held open, which keeps its blocks, until the new entry is synced. path is absolute.
  */

@@ -25,7 +25,9 @@ test-boot-state_LIBS := cmocka jansson
 test-config_SRCS := tests/unit/test-config.c
 test-config_LIBS := cmocka inih
 
-FUZZERS += fuzz-boot-state fuzz-config fuzz-retry
+FUZZERS += fuzz-boot-state fuzz-config fuzz-request fuzz-retry
+fuzz-request_SRCS := tests/fuzz/fuzz-request.c tests/fuzz/main.c
+fuzz-request_LIBS := jansson
 fuzz-retry_SRCS := tests/fuzz/fuzz-retry.c tests/fuzz/main.c
 fuzz-config_SRCS := tests/fuzz/fuzz-config.c tests/fuzz/main.c
 fuzz-config_LIBS := inih

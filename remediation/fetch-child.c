@@ -25,7 +25,7 @@ static int work(pid_t parent, const struct qmr_fetch_job *job, struct qmr_error 
 		.floor = job->floor,
 	};
 	struct qmr_fetch_transfer *transfer = NULL;
-	struct qmr_fetch_update update = {.wants_requests = job->wants_requests};
+	struct qmr_fetch_update update = {.wants_requests = job->wants_requests, .names_only = 1};
 	int r = 0;
 
 	if (job->folder_fd < 0) {

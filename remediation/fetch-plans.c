@@ -74,6 +74,9 @@ static int parse_all(const struct qmr_fetch_files *files, struct candidates *can
 			r = qmr_fetch_refuse_plan(lists->refused, file->name, why.text, err);
 		else
 			candidates->n++;
+		/* What a plan does decides nothing here, and is most of it. */
+		candidate->plan.n_actions = 0;
+		(void)json_object_del(candidate->plan.json, "actions"); /* -1: a hold has none */
 	}
 	return r;
 }

@@ -12,13 +12,15 @@
 
 #define STORE_PATH_MAX 512
 
+/* has_versions: an older one must not come back. Snapshot's are those of targets and of all delegated roles. */
 static const struct {
 	const char *name;
 	enum qmr_tuf_role role;
+	int has_versions;
 } kept[] = {
-	{"timestamp.json", QMR_TUF_TIMESTAMP},
-	{"snapshot.json", QMR_TUF_SNAPSHOT},
-	{"targets.json", QMR_TUF_TARGETS},
+	{"timestamp.json", QMR_TUF_TIMESTAMP, 1},
+	{"snapshot.json", QMR_TUF_SNAPSHOT, 1},
+	{"targets.json", QMR_TUF_TARGETS, 0},
 };
 
 /* "3.root.json" */
@@ -120,9 +122,19 @@ void qmr_fetch_store_load(struct qmr_fetch_store *store)
 	read_folder(store, "", is_role, QMR_TUF_TARGETS);
 }
 
+/* Whether the next run is worse off if a power cut takes it. */
+static int must_last(const char *name)
+{
+	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
+		if (!strcmp(name, kept[i].name))
+			return kept[i].has_versions;
+	return is_root(name);
+}
+
 void qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const char *data,
 			  size_t size)
 {
+	const int is_durable = must_last(name);
 	struct qmr_error why = {0};
 	cleanup_close int fd = -1;
 	char base[256];
@@ -132,13 +144,12 @@ void qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const
 		return;
 	r = fd = qmr_file_open_parent_in_root(store->fd, name, 1, base, &why);
 	if (r >= 0)
-		r = qmr_file_replace(fd, base, data, size, 0644, &why);
+		r = (is_durable ? qmr_file_replace : qmr_file_replace_unsynced)(fd, base, data, size, 0644, &why);
 	if (r == 0 && is_root(name))
 		r = qmr_file_replace(store->fd, "root.json", data, size, 0644, &why);
 	if (r < 0)
-		qmr_warning(
-			"keeping metadata in '%s': %s; the next run will not know that it was seen",
-			store->path, why.text);
+		qmr_warning("keeping metadata in '%s': %s; the next run will %s", store->path, why.text,
+			    is_durable ? "not know that it was seen" : "fetch it again");
 }
 
 void qmr_fetch_store_forget(struct qmr_fetch_store *store)
@@ -148,7 +159,7 @@ void qmr_fetch_store_forget(struct qmr_fetch_store *store)
 	if (store->fd < 0)
 		return;
 	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
-		if (kept[i].role != QMR_TUF_TARGETS && unlinkat(store->fd, kept[i].name, 0) < 0 &&
+		if (kept[i].has_versions && unlinkat(store->fd, kept[i].name, 0) < 0 &&
 		    errno != ENOENT)
 			qmr_warning("deleting '%s/%s': %s; going on", store->path, kept[i].name,
 				    strerror(errno));

@@ -34,7 +34,9 @@ int qmr_fetch_store_fetch(void *user, const char *name, size_t max_bytes, char *
 			  size_t *ret_size, struct qmr_error *err);
 
 /*
- * Keeps a file under name, durably; a root also as root.json, the newest one. Warns if it cannot.
+ * Keeps a file under name: roots, timestamp and snapshot durably before this returns, a root also as root.json, the
+ * newest one; targets and delegated roles without syncing them, docs/remediation.md ("Metadata storage"). Warns if it
+ * cannot.
  */
 void qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const char *data,
 			  size_t size);

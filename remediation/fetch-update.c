@@ -132,7 +132,7 @@ static int find(struct qmr_tuf_client *client, const struct kind *kind, const ch
 }
 
 static int fetch_one(struct qmr_tuf_client *client, const struct kind *kind, const char *name, struct qmr_fetch_files *files,
-		     json_t *refused, struct qmr_error *err)
+		     const struct qmr_fetch_update *update, struct qmr_error *err)
 {
 	cleanup_free char *data = NULL;
 	const char *why;
@@ -142,13 +142,13 @@ static int fetch_one(struct qmr_tuf_client *client, const struct kind *kind, con
 	if (r < 0)
 		return r;
 	if (why)
-		return qmr_fetch_refuse_plan(refused, name, why, err);
+		return qmr_fetch_refuse_plan(update->refused, name, why, err);
 	r = qmr_tuf_client_fetch_target(client, name, &data, &size, err);
-	return r < 0 ? r : qmr_fetch_files_add(files, name, data, size, err);
+	return r < 0 ? r : qmr_fetch_files_add(files, name, data, update->names_only ? 0 : size, err);
 }
 
-static int fetch_all(struct qmr_tuf_client *client, const struct kind *kind, struct qmr_fetch_files *files, json_t *refused,
-		     struct qmr_error *err)
+static int fetch_all(struct qmr_tuf_client *client, const struct kind *kind, struct qmr_fetch_files *files,
+		     const struct qmr_fetch_update *update, struct qmr_error *err)
 {
 	cleanup_json json_t *all = json_object();
 	cleanup_free const char **names = NULL;
@@ -156,7 +156,7 @@ static int fetch_all(struct qmr_tuf_client *client, const struct kind *kind, str
 	int r = all ? list_names(client, kind, all, &names, &n, err) : qmr_error_set(err, -ENOMEM, "fetching: out of memory");
 
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = fetch_one(client, kind, names[i], files, refused, err);
+		r = fetch_one(client, kind, names[i], files, update, err);
 	return r;
 }
 
@@ -170,9 +170,9 @@ int qmr_fetch_update_run(struct qmr_tuf_client *client, const char *root, size_t
 		return qmr_error_set(err, -ENOMEM, "fetching: out of memory");
 	r = qmr_tuf_client_refresh(client, root, root_size, now_unix_s, err);
 	if (r == 0)
-		r = fetch_all(client, &plans, &update->plans, update->refused, err);
+		r = fetch_all(client, &plans, &update->plans, update, err);
 	if (r == 0 && update->wants_requests)
-		r = fetch_all(client, &requests, &update->requests, update->refused, err);
+		r = fetch_all(client, &requests, &update->requests, update, err);
 	return r;
 }
 

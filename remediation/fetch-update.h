@@ -15,6 +15,7 @@
 
 struct qmr_fetch_update {
 	int wants_requests; /* set by the caller: requests too */
+	int names_only;     /* the same: accepted() of the client has seen the data, which is not needed here and left empty */
 	/* Verified plans, name: that of the target, in the order of names; owned. */
 	struct qmr_fetch_files plans;
 	struct qmr_fetch_files requests; /* the same of requests (docs/requests.md); owned */

@@ -26,6 +26,10 @@ test-tuf-sandbox_LIBS := cmocka libseccomp
 UNIT_TESTS += test-fetch-folder
 test-fetch-folder_SRCS := tests/unit/test-fetch-folder.c remediation/fetch-folder.c remediation/fetch-source.c
 test-fetch-folder_LIBS := cmocka
+UNIT_TESTS += test-fetch-store
+test-fetch-store_SRCS := tests/unit/test-fetch-store.c remediation/fetch-store.c remediation/fetch-message.c $(TUF_SRCS)
+test-fetch-store_LIBS := cmocka jansson libcrypto
+test-fetch-store_LDFLAGS := -Wl,--wrap=fsync
 UNIT_TESTS += test-fetch-time
 test-fetch-time_SRCS := tests/unit/test-fetch-time.c remediation/fetch-time.c remediation/fetch-message.c $(TUF_SRCS)
 test-fetch-time_LIBS := cmocka jansson libcrypto

@@ -102,7 +102,8 @@ static int download(const char *name, const char *folder, struct qmr_error *err)
 	    qmr_tuf_file_check(name, &file, have, size, NULL) == 0)
 		return 0; /* it is there */
 	r = qmr_tuf_client_fetch_target(&run.client, name, &data, &size, err);
-	return r < 0 ? r : qmr_file_replace(fd, file_name, data, size, 0644, err);
+	/* Not synced: it is verified before it is taken for there. */
+	return r < 0 ? r : qmr_file_replace_unsynced(fd, file_name, data, size, 0644, err);
 }
 
 /* values: metadata URL, metadata folder, targets' folder, targets' URL */

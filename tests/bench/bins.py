@@ -15,6 +15,7 @@ from figures import load, ratio, say, show, spread
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [TESTS + "/net"]
+import servers  # noqa: E402
 import tuf_repository  # noqa: E402
 import tuf_simulator  # noqa: E402
 
@@ -22,9 +23,9 @@ TARGETS = 10000
 BITS = 8  # 256 bins, some 39 targets each
 WANTED = 20  # targets fetched in a run, each from a bin of its own
 MODULES = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "qmr-tests", "npm", "tuf-js-3.0.1")
-CLIENTS = {"ours": "tuf-client", "tuf-js": "tuf-js 3.0.1", "node": "node -e 0"}
-MEASURES = (("seconds", "time", "s"), ("processor", "processor time", "s"), ("mib", "most memory", "MiB"), ("bytes", "bytes received", "B"),
-            ("requests", "requests", ""))
+CLIENTS = {"ours": "tuf-client", "init": "tuf-client init", "tuf-js": "tuf-js 3.0.1", "node": "node -e 0"}
+MEASURES = (("seconds", "time", "s"), ("processor", "processor time", "s"), ("mib", "most memory", "MiB"), ("own", "its own at the end", "MiB"),
+            ("bytes", "bytes received", "B"), ("requests", "requests", ""))
 GOALS = (("seconds", "of tuf-js's time", 0.1),)
 MEMORY_MIB = 8
 
@@ -54,33 +55,9 @@ def make(folder):
     return repository.served["root"][0], list(places.values())[:WANTED]
 
 
-class Nginx:
-    def __init__(self, folder):
-        self.port, self.log = tuf_repository.free_port(), folder / "access.log"
-        (folder / "nginx.conf").write_text(f"""
-daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; user root;
-events {{ worker_connections 64; }}
-http {{
-  log_format bytes '$bytes_sent'; access_log {folder}/access.log bytes;
-  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  server {{ listen 127.0.0.1:{self.port}; root {folder}/store; }}
-}}
-""")
-        self.process = subprocess.Popen(["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)], stderr=subprocess.DEVNULL)
-        for _ in range(200):
-            try:
-                tuf_repository.socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise RuntimeError("nginx did not start: " + (folder / "error.log").read_text())
-
-    def requests(self):
-        return [int(line) for line in self.log.read_text().split()]
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(10)
+def asked(server):
+    """Bytes of each answer so far."""
+    return [int(line) for line in server.log.read_text().split()]
 
 
 def spent(command):
@@ -97,30 +74,48 @@ def spent(command):
     return {"seconds": seconds, "processor": float(user) + float(system), "mib": int(kib) / 1024}, done.stdout
 
 
-def run_client(name, build, server, work, root, names):
+class Resident:
+    """What a program has of memory, when it ends, that it wrote itself, and so cannot share: its resident memory holds code of libraries as well,
+    which is in the host's memory once, whoever uses it."""
+
+    def __init__(self, work):
+        self.path, library = work / "resident", work / "resident.so"
+        subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", library, os.path.dirname(os.path.abspath(__file__)) + "/resident.c"], check=True)
+        self.command = ["env", f"LD_PRELOAD={library}", f"QMR_RESIDENT={self.path}"]
+
+    def own_mib(self):
+        fields = dict(line.split(":", 1) for line in self.path.read_text().splitlines()[1:])
+        return int(fields["Private_Dirty"].split()[0]) / 1024
+
+
+def run_client(name, build, server, work, root, names, before=()):
+    """before: a command that runs the client."""
     state, got = work / "state", work / "got"
     for folder in (state, got):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-    url, before = "http://127.0.0.1:%d" % server.port, len(server.requests())
+    url, n_asked = "http://127.0.0.1:%d" % server.port, len(asked(server))
     if name == "node":
-        return spent(["node", "-e", "0"])[0]
+        return spent([*before, "node", "-e", "0"])[0]
     (work / "root.json").write_bytes(root)
+    client = build + "/tests/tuf-client"
+    init = [client, "--metadata-dir", state, "init", work / "root.json"]
+    if name == "init":
+        return spent([*before, *init])[0]
     if name == "ours":
-        client = build + "/tests/tuf-client"
-        subprocess.run([client, "--metadata-dir", state, "init", work / "root.json"], check=True)
-        figures, _ = spent([client, "--metadata-url", url + "/metadata", "--metadata-dir", state]
+        subprocess.run(init, check=True)
+        figures, _ = spent([*before, client, "--metadata-url", url + "/metadata", "--metadata-dir", state]
                            + [word for n in names for word in ("--target-name", n)]
                            + ["--target-dir", got, "--target-base-url", url + "/targets", "download"])
     else:
         shutil.copy(work / "root.json", state / "root.json")
-        figures, text = spent(["node", TESTS + "/cli/tuf-client.js", MODULES, url, state, got] + names)
+        figures, text = spent([*before, "node", TESTS + "/cli/tuf-client.js", MODULES, url, state, got] + names)
         if not json.loads(text.splitlines()[-1])["ok"]:
             raise RuntimeError("tuf-js: " + text[-2000:])
     found = sorted(path.read_bytes() for path in got.iterdir())
     if found != sorted(n.encode() * 8 for n in names):
         raise RuntimeError("%s: %d of %d targets came" % (name, len(found), len(names)))
-    answers = server.requests()[before:]
+    answers = asked(server)[n_asked:]
     return {**figures, "bytes": sum(answers), "requests": len(answers)}
 
 
@@ -133,16 +128,21 @@ def measure(build, rounds):
         work = pathlib.Path(name)
         (work / "store").mkdir()
         root, names = make(work / "store")
-        server, runs = Nginx(work), {client: [] for client in CLIENTS}
+        server, runs = servers.Nginx(work, log_format="$bytes_sent"), {client: [] for client in CLIENTS}
         try:
             for _ in range(rounds + 1):  # the first of each finds nothing in the host's memory, and is not counted
                 for client, found in runs.items():
                     found.append(run_client(client, build, server, work, root, names))
+            resident = Resident(work)
+            for client in ("ours", "init"):  # node has given back what it had by then
+                run_client(client, build, server, work, root, names, resident.command)
+                for run in runs[client]:
+                    run["own"] = resident.own_mib()
         finally:
             server.stop()
     values = {client: {key: spread([r[key] for r in found[1:]], 4) for key in found[0]} for client, found in runs.items()}
     return {"targets": TARGETS, "bins": 2 ** BITS, "fetched": len(names), "load": load(), "clients": values,
-            "ratios": {key: ratio(values["ours"][key], values["tuf-js"][key]) for key, *_ in MEASURES}}
+            "ratios": {key: ratio(values["ours"][key], values["tuf-js"][key]) for key, *_ in MEASURES if key in values["tuf-js"]}}
 
 
 def report(result):
@@ -152,7 +152,8 @@ def report(result):
         say("  %-14s %s" % (title, ", ".join("%s %s" % (name, show(values[key], unit, 3 if unit == "s" else 1 if unit == "MiB" else 0))
                                              for key, name, unit in MEASURES if key in values)))
     for key, name, _ in MEASURES:
-        say("  %-16s x %.3f" % (name, result["ratios"][key]))
+        if key in result["ratios"]:
+            say("  %-16s x %.3f" % (name, result["ratios"][key]))
     for key, title, goal in GOALS:
         say("  goal: at most x %.1f %s: %s" % (goal, title, "reached" if result["ratios"][key] <= goal else "not reached"))
     most = result["clients"]["ours"]["mib"]["max"]

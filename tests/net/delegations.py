@@ -488,14 +488,40 @@ def test_kept_role_that_expires(c):
     same("content", [b"content", b"more"], c.downloaded())
 
 
-def test_damaged_kept_role(c):
+# What a power cut leaves of a file that was not synced: the bytes that should be there, those of the version before, and another file's.
+TORN = {"missing": lambda new, old, other: None, "empty": lambda new, old, other: b"", "older": lambda new, old, other: old,
+        "zeroes": lambda new, old, other: bytes(len(new)), "cut": lambda new, old, other: new[:len(new) // 2],
+        "end is zeroes": lambda new, old, other: new[:100] + bytes(len(new) - 100), "other": lambda new, old, other: other,
+        "other, longer": lambda new, old, other: other[:len(new)].ljust(len(new), b" "), "larger": lambda new, old, other: new + bytes(6000000),
+        "not text": lambda new, old, other: bytes(range(256)) * 30}
+
+
+@cases(*[(f"{torn} {role}", torn, role) for role in ("targets", "role") for torn in TORN])
+def test_torn_kept_role(c, case):
+    """It is as if it had never been kept: fetched again, and the versions seen, which snapshot lists, still hold."""
+    _, torn, role = case
     delegated(c)
     publish(c, "role")
+    old = {"targets": c.repo.served["targets"][-1], "role": c.repo.served["role"][-1]}
+    c.repo.add_artifact("role", "b", b"more")
+    c.repo.publish_all("role")
     c.good(c.download("a"))
-    for junk in (b"", b"{", b"[]", c.repo.served["targets"][-1]):
-        (c.metadata / "role.json").write_bytes(junk)
-        c.good(c.download("a"))
-        same("kept", c.repo.served["role"][-1], c.kept("role"))
+    new, path = c.kept(role), c.metadata / f"{role}.json"
+
+    def tear():
+        data = TORN[torn](new, old[role], c.kept("snapshot"))
+        path.unlink() if data is None else path.write_bytes(data)
+    tear()
+    before = len(c.repo.requests)
+    c.good(c.download("b"))
+    same("fetched again", [role], [name for name, _ in c.repo.requests[before:] if name not in ("root", "timestamp")])
+    same("whole again", new, c.kept(role))
+    tear()
+    c.repo.signed["snapshot"]["meta"][role + ".json"]["version"] -= 1
+    c.repo.publish("snapshot", "timestamp")
+    before = len(c.repo.requests)
+    c.bad(c.download("a"), "rollback")
+    same("the older one was not asked for", [], [name for name, _ in c.repo.requests[before:] if name == role])
 
 
 def test_keys_of_a_role_are_those_of_its_delegator(c):

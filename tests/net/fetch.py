@@ -16,18 +16,18 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-from servers import Odd, free_port  # noqa: E402
+from servers import Odd, free_port, own_address  # noqa: E402
 from tuf_repository import ROLES, Repository, main, make_key, next_root, plan, same, start  # noqa: E402
 
 
 class Names:
-    """A name server for one name; counts what it was asked."""
+    """A name server for one name; counts what it was asked. Its port cannot be chosen, so its address is one of its own."""
 
-    def __init__(self, address, name):
-        self.asked = 0
+    def __init__(self, name):
+        self.asked, self.address = 0, own_address()
         question = b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\0"
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind((address, 53))
+        self.socket.bind((self.address, 53))
 
         def serve():
             while True:
@@ -58,7 +58,7 @@ def test_in_a_bare_root(c):
         return
     start(c)
     c.configure(f"https://repository.qmr.test:{c.server.port}/{c.folder.name}/r")
-    names = Names("127.53.53.53", "repository.qmr.test")
+    names = Names("repository.qmr.test")
     bare = c.folder / "bare"
     libraries = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
     for word in libraries.split():
@@ -67,7 +67,7 @@ def test_in_a_bare_root(c):
     for path in [program, c.folder / "qmr.conf", c.folder / "root.json", c.folder / "incident.json", c.shared / "ca.pem"]:
         copy_into(bare, path)
     (bare / "etc").mkdir()
-    (bare / "etc/resolv.conf").write_text("nameserver 127.53.53.53\n")
+    (bare / "etc/resolv.conf").write_text(f"nameserver {names.address}\n")
     (bare / "dev").mkdir()
     os.mknod(bare / "dev/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
     (bare / str(c.out).lstrip("/")).parent.mkdir(parents=True, exist_ok=True)

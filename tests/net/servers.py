@@ -1,20 +1,35 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Servers that misbehave, and proxies, for all scripts here."""
+"""Servers, those that misbehave, and proxies, for all scripts here."""
 import http.server
+import os
 import pathlib
 import pwd
 import select
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 
 
+_held = []
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port of 127.0.0.1 that nobody else is given while this process lives: it stays bound, but does not listen, so that a server which sets
+    SO_REUSEADDR, as all of these do, can listen on it, and connections are refused as long as none does."""
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    _held.append(holder)
+    return holder.getsockname()[1]
+
+
+def own_address():
+    """A loopback address that no other process's test uses, for a service whose port is fixed."""
+    pid = os.getpid()  # 22 bits
+    return f"127.{64 + (pid >> 16)}.{pid >> 8 & 255}.{pid & 255}"
 
 
 def wait_for(condition, seconds=10):
@@ -83,12 +98,16 @@ class Odd:
 
 
 class Program:
-    """A proxy that is a program of its own."""
+    """A server that is a program of its own."""
 
     def __init__(self, port, *argv):
         self.port = port
-        self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda: listens(port))
+        with tempfile.TemporaryFile("w+") as errors:
+            self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=errors)
+            wait_for(lambda: listens(port) or self.process.poll() is not None)
+            if self.process.returncode is not None:
+                errors.seek(0)
+                raise RuntimeError(f"{argv[0]} did not start: {errors.read()}")
 
     def stop(self):
         self.process.terminate()
@@ -166,25 +185,31 @@ class TlsProxy:
         self.listener.close()
 
 
-class ClientCertificateServer(Program):
-    """nginx that wants a certificate of the CA ca."""
+class Nginx(Program):
+    """Serves store, folder/store by default, over TLS if there is a certificate (a path without ".pem" and ".key"), to programs of all users. more: of
+    the server's block; log_format: of log, the file of what was asked for."""
 
-    def __init__(self, shared, ca):
+    def __init__(self, folder, certificate=None, store=None, more="", log_format="$uri $status"):
         port = free_port()
-        folder = shared / f"client-{port}"
-        folder.mkdir()
-        conf = folder / "nginx.conf"
-        conf.write_text(f"""
-daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1; user root;
+        self.store, self.log = store or folder / "store", folder / "access.log"
+        self.store.mkdir(exist_ok=True)
+        tls = f"ssl; ssl_certificate {certificate}.pem; ssl_certificate_key {certificate}.key" if certificate else ""
+        paths = " ".join(f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        (folder / "nginx.conf").write_text(f"""
+daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1; user root;
 events {{ worker_connections 64; }}
 http {{
-  access_log {folder}/access.log;
-  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  server {{
-    listen 127.0.0.1:{port} ssl; ssl_certificate {shared}/server.pem; ssl_certificate_key {shared}/server.key;
-    ssl_client_certificate {shared}/{ca}.pem; ssl_verify_client on; root {shared}/store;
-  }}
+  log_format asked '{log_format}'; access_log {self.log} asked; {paths}
+  server {{ listen 127.0.0.1:{port} {tls}; root {self.store}; {more} }}
 }}
 """)
-        super().__init__(port, "nginx", "-c", str(conf), "-p", str(folder))
+        super().__init__(port, "nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder))
+
+
+class ClientCertificateServer(Nginx):
+    """Wants a certificate of the CA ca."""
+
+    def __init__(self, shared, ca):
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="client-", dir=shared))
+        super().__init__(folder, shared / "server", shared / "store",
+                         f"ssl_client_certificate {shared}/{ca}.pem; ssl_verify_client on;")

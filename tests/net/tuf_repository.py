@@ -11,16 +11,14 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 
 import securesystemslib.formats
 import securesystemslib.keys
 
-from servers import free_port
+from servers import Nginx
 
 ROLES = ["root", "timestamp", "snapshot", "targets"]
 INCIDENT = {"schema": 1, "id": "5f0c1d2e-0000-4000-8000-00000000beef", "kind": "panic", "kernel": "6.1.0-40-amd64",
@@ -43,40 +41,6 @@ def make_server_certificate(folder, ca, name, san):
         "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.csr")
     run("openssl", "x509", "-req", "-in", folder / f"{name}.csr", "-CA", folder / f"{ca}.pem", "-CAkey",
         folder / f"{ca}.key", "-CAcreateserial", "-days", "2", "-extfile", ext, "-out", folder / f"{name}.pem")
-
-
-class Nginx:
-    def __init__(self, folder):
-        self.port = free_port()
-        self.log = folder / "access.log"
-        (folder / "store").mkdir()
-        conf = folder / "nginx.conf"
-        conf.write_text(f"""
-daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
-user root;
-events {{ worker_connections 64; }}
-http {{
-  log_format path '$uri $status'; access_log {folder}/access.log path;
-  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  server {{
-    listen 127.0.0.1:{self.port} ssl; ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.key;
-    root {folder}/store;
-  }}
-}}
-""")
-        self.process = subprocess.Popen(["nginx", "-c", str(conf), "-p", str(folder)], stderr=subprocess.DEVNULL)
-        for _ in range(100):
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise RuntimeError("nginx did not start: " + (folder / "error.log").read_text())
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(10)
 
 
 def make_key(kind="ed25519"):
@@ -296,7 +260,7 @@ def main(kind, tests):
         make_ca(shared, "other")
         make_server_certificate(shared, "ca", "server", "IP:127.0.0.1,DNS:localhost,DNS:repository.qmr.test")
         make_server_certificate(shared, "ca", "elsewhere", "DNS:elsewhere.example")
-        server = Nginx(shared)
+        server = Nginx(shared, shared / "server")
         for name, test in sorted(tests.items()):
             if not name.startswith("test_") or (args.names and name[5:] not in args.names):
                 continue

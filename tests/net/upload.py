@@ -18,7 +18,7 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-from servers import HttpProxy, free_port  # noqa: E402
+from servers import HttpProxy, Nginx, free_port  # noqa: E402
 
 ID = "5f0c1d2e-0000-4000-8000-00000000beef"
 NAME = ID + ".tar.zst.cms"
@@ -49,40 +49,11 @@ def make_recipient(folder, name, *key):
         "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem")
 
 
-class Nginx:
+def nginx(folder, certificate):
     """Debian's nginx with DAV and TLS, as the README recommends it."""
-
-    def __init__(self, folder, certificate, port):
-        self.store = folder / "store"
-        self.store.mkdir(exist_ok=True)
-        os.chmod(folder, 0o755)
-        conf = folder / "nginx.conf"
-        conf.write_text(f"""
-daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
-user root;
-events {{ worker_connections 64; }}
-http {{
-  access_log {folder}/access.log; client_body_temp_path {folder}/body; proxy_temp_path {folder}/p;
-  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  server {{
-    listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}.pem; ssl_certificate_key {certificate}.key;
-    root {self.store}; client_max_body_size 200m;
-    location / {{ dav_methods PUT; create_full_put_path off; limit_except PUT {{ deny all; }} }}
-  }}
-}}
-""")
-        self.process = subprocess.Popen(["nginx", "-c", str(conf), "-p", str(folder)], stderr=subprocess.DEVNULL)
-        for _ in range(100):
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise RuntimeError("nginx did not start: " + (folder / "error.log").read_text())
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(10)
+    os.chmod(folder, 0o755)
+    return Nginx(folder, certificate, more="client_max_body_size 200m; "
+                 "location / { dav_methods PUT; create_full_put_path off; limit_except PUT { deny all; } }")
 
 
 class Odd:
@@ -192,11 +163,10 @@ def check_unpacked(out):
 
 
 def with_nginx(m, **kwargs):
-    port = free_port()
     folder = m.folder / "nginx"
     folder.mkdir()
-    server = Nginx(folder, m.keys / "server", port)
-    m.configure(f"https://127.0.0.1:{port}/", **kwargs)
+    server = nginx(folder, m.keys / "server")
+    m.configure(f"https://127.0.0.1:{server.port}/", **kwargs)
     return server
 
 
