@@ -120,8 +120,8 @@ void qmr_fetch_store_load(struct qmr_fetch_store *store)
 	read_folder(store, "", is_role, QMR_TUF_TARGETS);
 }
 
-void qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const char *data,
-			  size_t size)
+int qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const char *data,
+			 size_t size, struct qmr_error *err)
 {
 	struct qmr_error why = {0};
 	cleanup_close int fd = -1;
@@ -129,16 +129,14 @@ void qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const
 	int r;
 
 	if (store->fd < 0)
-		return;
+		return 0;
 	r = fd = qmr_file_open_parent_in_root(store->fd, name, 1, base, &why);
 	if (r >= 0)
 		r = qmr_file_replace(fd, base, data, size, 0644, &why);
 	if (r == 0 && is_root(name))
 		r = qmr_file_replace(store->fd, "root.json", data, size, 0644, &why);
-	if (r < 0)
-		qmr_warning(
-			"keeping metadata in '%s': %s; the next run will not know that it was seen",
-			store->path, why.text);
+	return r < 0 ? qmr_error_set(err, r, "keeping metadata in '%s': %s", store->path, why.text)
+		     : 0;
 }
 
 void qmr_fetch_store_forget(struct qmr_fetch_store *store)

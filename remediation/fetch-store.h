@@ -34,10 +34,11 @@ int qmr_fetch_store_fetch(void *user, const char *name, size_t max_bytes, char *
 			  size_t *ret_size, struct qmr_error *err);
 
 /*
- * Keeps a file under name, durably; a root also as root.json, the newest one. Warns if it cannot.
+ * Keeps a file under name, durably; a root also as root.json, the newest one. A folder that cannot
+ * be used is no error: _open has warned.
  */
-void qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const char *data,
-			  size_t size);
+int qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const char *data,
+			 size_t size, struct qmr_error *err);
 
 /* Deletes timestamp and snapshot, durably. Warns if it cannot. */
 void qmr_fetch_store_forget(struct qmr_fetch_store *store);
