@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import sys
+import time
 
 import securesystemslib.keys
 from cryptography.hazmat.primitives import serialization
@@ -199,6 +200,41 @@ def test_times(c, expires):
         return
     c.repo.signed["timestamp"]["expires"] = utc()
     c.stays("expires")
+
+
+def test_time_of_the_start(c):
+    """All expires while the run waits for an answer; what counts is when it began."""
+    end = time.time() + 5
+
+    def wait():
+        time.sleep(max(0, end + 1 - time.time()))
+        return 404
+
+    for role in TOP:
+        c.repo.signed[role]["expires"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
+    c.repo.publish("root", "targets", "snapshot", "timestamp")
+    c.repo.bodies["metadata/3.root.json"] = wait
+    c.good(c.init(c.repo.served["root"][-1]))
+    c.good(c.refresh())
+    same("kept", 4, len(c.trusted()))
+    c.bad(c.refresh(), "expired")
+
+
+@cases("snapshot, with its hash", "targets, with its hash", "snapshot", "targets")
+def test_same_version_other_bytes(c, case):
+    """A hash says which one is meant; without it the one that is kept is as good."""
+    role, _, hashed = case.partition(",")
+    c.repo.with_hashes = bool(hashed)
+    c.repo.publish_all()
+    c.start()
+    kept = c.kept(role)
+    c.repo.signed[role]["x"] = 1
+    c.repo.served[role][-1] = c.repo.sign(role)
+    above = "snapshot" if role == "targets" else "timestamp"
+    c.repo.signed[above]["meta"][role + ".json"] = c.repo.about(role)
+    c.repo.publish(*(["snapshot", "timestamp"] if role == "targets" else ["timestamp"]))
+    c.good(c.refresh())
+    same("kept", c.repo.served[role][-1] if hashed else kept, c.kept(role))
 
 
 def test_roots_in_between(c):
