@@ -10,8 +10,12 @@
 int qmr_json_parse(const char *name, const char *data, size_t size, json_t **ret_json, struct qmr_error *err)
 {
 	json_error_t why;
-	json_t *json = json_loadb(data, size, JSON_REJECT_DUPLICATES, &why);
+	json_t *json;
 
+	/* jansson passes over one that follows a number. */
+	if (memchr(data, '\0', size))
+		return qmr_error_set(err, -EINVAL, "'%s' is not valid JSON: it holds a NUL byte", name);
+	json = json_loadb(data, size, JSON_REJECT_DUPLICATES, &why);
 	if (!json)
 		return qmr_error_set(err, -EINVAL, "'%s' is not valid JSON: line %d: %s", name, why.line, why.text);
 	if (!json_is_object(json)) {

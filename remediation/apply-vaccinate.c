@@ -61,21 +61,10 @@ static int keep_actions(struct qmr_plan *plan, struct qmr_error *err)
 	return n ? 0 : qmr_error_set(err, -ENOENT, "plan '%s' has no action for a healthy machine", plan->id);
 }
 
-static int is_superseded(const struct vaccination *v, const char *id)
-{
-	const json_t *entry;
-	size_t i;
-
-	json_array_foreach (v->superseded, i, entry)
-		if (!strcmp(json_string_value(entry), id))
-			return 1;
-	return 0;
-}
-
 static int vaccinate(struct vaccination *v, struct qmr_plan *plan, struct qmr_error *err)
 {
 	const struct qmr_transaction_cause cause = {.plan = plan->id, .boot = v->boot, .wants_change = 1};
-	int superseded = is_superseded(v, plan->id);
+	int superseded = qmr_json_list_has(v->superseded, plan->id);
 	int r = superseded ? 0 : qmr_apply_check_applicable(v->root_fd, v->policy, plan, v->facts, v->now_unix_s, err);
 
 	if (r < 0)
@@ -125,7 +114,7 @@ static int is_withdrawn(const struct qmr_journal *journal, int is_undone, void *
 {
 	struct withdrawn *withdrawn = user;
 
-	if (is_undone || !journal->boot || !qmr_plan_lists(withdrawn->ids, journal->plan))
+	if (is_undone || !journal->boot || !qmr_json_list_has(withdrawn->ids, journal->plan))
 		return 0;
 	withdrawn->id = journal->id;
 	withdrawn->boot = journal->boot;

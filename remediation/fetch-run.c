@@ -13,6 +13,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "fetch-message.h"
+#include "log.h"
 #include "retry.h"
 
 #define GRACE_MS 10000 /* beyond the child's own deadline, to verify and pass on what it has */
@@ -167,9 +168,10 @@ static int replay_accepted(void *user, const char *path, const char *kept_as, co
 			   size_t size, struct qmr_error *err)
 {
 	struct replay *replay = user;
+	struct qmr_error why = {0};
 
-	if (kept_as)
-		qmr_fetch_store_keep(replay->store, kept_as, data, size);
+	if (kept_as && qmr_fetch_store_keep(replay->store, kept_as, data, size, &why) < 0)
+		qmr_warning("%s; the next run will not know that it was seen", why.text);
 	return 0;
 }
 

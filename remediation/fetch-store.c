@@ -131,8 +131,8 @@ static int must_last(const char *name)
 	return is_root(name);
 }
 
-void qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const char *data,
-			  size_t size)
+int qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const char *data,
+			 size_t size, struct qmr_error *err)
 {
 	const int is_durable = must_last(name);
 	struct qmr_error why = {0};
@@ -141,15 +141,14 @@ void qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const
 	int r;
 
 	if (store->fd < 0)
-		return;
+		return 0;
 	r = fd = qmr_file_open_parent_in_root(store->fd, name, 1, base, &why);
 	if (r >= 0)
 		r = (is_durable ? qmr_file_replace : qmr_file_replace_unsynced)(fd, base, data, size, 0644, &why);
 	if (r == 0 && is_root(name))
 		r = qmr_file_replace(store->fd, "root.json", data, size, 0644, &why);
-	if (r < 0)
-		qmr_warning("keeping metadata in '%s': %s; the next run will %s", store->path, why.text,
-			    is_durable ? "not know that it was seen" : "fetch it again");
+	return r < 0 ? qmr_error_set(err, r, "keeping metadata in '%s': %s", store->path, why.text)
+		     : 0;
 }
 
 void qmr_fetch_store_forget(struct qmr_fetch_store *store)

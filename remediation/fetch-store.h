@@ -35,11 +35,11 @@ int qmr_fetch_store_fetch(void *user, const char *name, size_t max_bytes, char *
 
 /*
  * Keeps a file under name: roots, timestamp and snapshot durably before this returns, a root also as root.json, the
- * newest one; targets and delegated roles without syncing them, docs/remediation.md ("Metadata storage"). Warns if it
- * cannot.
+ * newest one; targets and delegated roles without syncing them, docs/remediation.md ("Metadata storage"). A folder
+ * that cannot be used is no error: _open has warned.
  */
-void qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const char *data,
-			  size_t size);
+int qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const char *data,
+			 size_t size, struct qmr_error *err);
 
 /* Deletes timestamp and snapshot, durably. Warns if it cannot. */
 void qmr_fetch_store_forget(struct qmr_fetch_store *store);

@@ -88,7 +88,7 @@ static int set_common(CURL *curl, const struct qmr_fetch_network *network, int f
 	const char *protocols = flags & QMR_FETCH_FOR_TESTS ? "http,https" : "https";
 	CURLcode r = curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, protocols);
 
-	r |= curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "https");
+	r |= curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, protocols);
 	r |= curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
 	r |= curl_easy_setopt(curl, CURLOPT_MAXREDIRS, REDIRECTS_MAX);
 	r |= curl_easy_setopt(curl, CURLOPT_HTTP_VERSION,

@@ -247,7 +247,7 @@ static int parse_head(const json_t *json, struct qmr_journal *journal, struct qm
 		return bad(err, "incident: too long");
 	strcpy(journal->incident, incident ? incident : "");
 	number = 0;
-	if (json_object_get(json, "boot") && get_number(json, "boot", 1, UINT32_MAX, &number) < 0)
+	if (json_object_get(json, "boot") && qmr_json_get_integer(json, "boot", 1, UINT32_MAX, &number) < 0)
 		return bad(err, "boot: not the number of a boot");
 	journal->boot = (uint32_t)number;
 	for (journal->state = 0; journal->state <= QMR_JOURNAL_UNDONE; journal->state++)

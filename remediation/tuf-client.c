@@ -291,6 +291,12 @@ int qmr_tuf_client_refresh(struct qmr_tuf_client *client, const char *root, size
 static const char unreserved[] =
 	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
 
+/*
+ * Section 3.3: what else stands for itself in a path, which servers that decode nothing count on.
+ * Not '+', of which some make a space.
+ */
+static const char also_in_urls[] = "/!$&'()*,;=:@";
+
 int qmr_tuf_percent_encode(const char *text, const char *also, char *ret, size_t size)
 {
 	size_t used = 0;
@@ -527,7 +533,8 @@ static int target_path(const struct qmr_tuf_client *client, const char *name,
 	if (!qmr_tuf_target_name_is_plain(name))
 		return qmr_error_set(err, -EBADMSG,
 				     "targets: '%.128s' is no name to fetch a file by", name);
-	(void)qmr_tuf_percent_encode(name, "/", encoded, sizeof(encoded)); /* there is room */
+	/* There is room. */
+	(void)qmr_tuf_percent_encode(name, also_in_urls, encoded, sizeof(encoded));
 	base = strrchr(encoded, '/');
 	base = base ? base + 1 : encoded;
 	if (qmr_tuf_root_is_consistent(&client->trusted.root)) {

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <openssl/bio.h>
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -142,10 +143,16 @@ int qmr_tuf_key_is_known(const json_t *json)
 static int take_fingerprint(struct qmr_tuf_key *key)
 {
 	unsigned char *der = NULL;
-	int size = i2d_PUBKEY(key->pkey, &der);
-	int ok = size > 0 &&
-		 EVP_Digest(der, (size_t)size, key->fingerprint, NULL, EVP_sha256(), NULL) == 1;
+	int size, ok = 1;
 
+	/* A point may be written in three forms, and OpenSSL would write it as it was read. */
+	if (EVP_PKEY_get_base_id(key->pkey) == EVP_PKEY_EC)
+		ok = EVP_PKEY_set_utf8_string_param(
+			     key->pkey, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT,
+			     OSSL_PKEY_EC_POINT_CONVERSION_FORMAT_UNCOMPRESSED) == 1;
+	size = ok ? i2d_PUBKEY(key->pkey, &der) : -1;
+	ok = size > 0 &&
+	     EVP_Digest(der, (size_t)size, key->fingerprint, NULL, EVP_sha256(), NULL) == 1;
 	OPENSSL_free(der);
 	return ok ? 0 : -ENOMEM;
 }

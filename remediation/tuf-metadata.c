@@ -198,8 +198,9 @@ static int check_content(struct qmr_tuf_metadata *m, int any_key_ids, struct qmr
 		return refuse(err, m->role, "its type is '%.32s'", type ? type : "missing");
 	if (!is_spec_version(qmr_json_string(m->content, "spec_version")))
 		return refuse(err, m->role, "its 'spec_version' is not 1.N or 1.N.N");
-	if (!is_positive(version))
-		return refuse(err, m->role, "its version is not 1 or more");
+	/* The highest number would leave no room for the next root's. */
+	if (!is_positive(version) || json_integer_value(version) == INT64_MAX)
+		return refuse(err, m->role, "its version is not 1 or more, or has no next");
 	m->version = json_integer_value(version);
 	if (!expires || parse_expires(expires, &m->expires_unix_s) < 0)
 		return refuse(err, m->role, "'expires' is not a time in UTC");

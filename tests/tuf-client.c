@@ -39,9 +39,7 @@ static int get(void *user, const char *path, size_t max_bytes, char **ret_data, 
 
 static int keep(void *user, const char *path, const char *kept_as, const char *data, size_t size, struct qmr_error *err)
 {
-	if (kept_as)
-		qmr_fetch_store_keep(&run.store, kept_as, data, size);
-	return 0;
+	return kept_as ? qmr_fetch_store_keep(&run.store, kept_as, data, size, err) : 0;
 }
 
 static int forget(void *user, struct qmr_error *err)
@@ -96,11 +94,9 @@ static int download(const char *name, const char *folder, struct qmr_error *err)
 		r = qmr_sha256(name, strlen(name), file_name, err);
 	if (r == 0)
 		r = qmr_tuf_client_find_target(&run.client, name, &file, err);
-	if (r < 0)
-		return r;
-	if (qmr_file_read(fd, file_name, (size_t)file.length, &have, &size, NULL) == 0 &&
-	    qmr_tuf_file_check(name, &file, have, size, NULL) == 0)
-		return 0; /* it is there */
+	if (r < 0 || (qmr_file_read(fd, file_name, (size_t)file.length, &have, &size, NULL) == 0 &&
+		      qmr_tuf_file_check(name, &file, have, size, NULL) == 0))
+		return r; /* 0: it is there */
 	r = qmr_tuf_client_fetch_target(&run.client, name, &data, &size, err);
 	/* Not synced: it is verified before it is taken for there. */
 	return r < 0 ? r : qmr_file_replace_unsynced(fd, file_name, data, size, 0644, err);
@@ -110,8 +106,7 @@ static int download(const char *name, const char *folder, struct qmr_error *err)
 static int run_online(const char *const values[4], const char *const names[], struct qmr_error *err)
 {
 	int64_t deadline_ms = qmr_clock_ms() + RUN_MS;
-	static char no_ca[] = "";
-	const struct qmr_network servers = {.ca = no_ca};
+	const struct qmr_network servers = {.ca = (char[]){""}};
 	const struct qmr_fetch_network network = {.servers = &servers, .stall_s = STALL_S};
 	int r = qmr_fetch_transfer_open(values[0], &network, deadline_ms, QMR_FETCH_FOR_TESTS, &run.metadata, err);
 
@@ -136,7 +131,7 @@ int main(int argc, char *argv[])
 		{"target-base-url", 1, NULL, 3}, {"target-name", 1, NULL, 4}, {"any-key-ids", 0, &any_key_ids, 1}, {0}};
 	const char **names = calloc((size_t)argc + 1, sizeof(*names)), *values[4] = {0}, *command;
 	struct qmr_error err = {0};
-	int c, r, n = 0;
+	int c, n = 0, r = qmr_error_set(&err, -EINVAL, "see docs/remediation.md, \"Conformance\"");
 
 	while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1)
 		if (c == '?' || !names)
@@ -144,7 +139,6 @@ int main(int argc, char *argv[])
 		else if (optarg)
 			*(c == 4 ? &names[n++] : &values[c]) = optarg;
 	command = optind < argc ? argv[optind] : "";
-	r = qmr_error_set(&err, -EINVAL, "see docs/remediation.md, \"Conformance\"");
 	if (!strcmp(command, "init") && optind + 2 == argc && values[1])
 		r = init(values[1], argv[optind + 1], &err);
 	else if (!strcmp(command, "refresh") && values[0] && values[1])

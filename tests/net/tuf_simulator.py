@@ -41,6 +41,10 @@ def utc(days=30, now=None):
     return (now + datetime.timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+class Raw(bytes):
+    """A whole answer, with its status line and headers; the connection is closed after it."""
+
+
 class Simulator:
     """signed[role] is what is signed by publish(); served[role] is the list of files that publish() made, by version."""
 
@@ -52,7 +56,7 @@ class Simulator:
         self.requests = []
         self.target_requests = []
         self.with_hashes = False
-        self.bodies = {}  # path: bytes, status or function
+        self.bodies = {}  # path: bytes, Raw, status or function
         self.signed = {role: {"_type": role, "spec_version": "1.0.31", "version": 1, "expires": utc()} for role in TOP}
         self.signed["root"].update(consistent_snapshot=True, keys={}, roles={r: {"keyids": [], "threshold": 1} for r in TOP})
         self.signed["timestamp"]["meta"] = {"snapshot.json": {"version": 1}}
@@ -146,7 +150,7 @@ class Simulator:
             self.signers[name] = self.signers[prefix]
         return names
 
-    # --- what the server answers: bytes, or a status
+    # --- what the server answers: bytes, Raw, or a status
 
     def answer(self, path):
         if path in self.bodies:
@@ -193,6 +197,9 @@ class Server:
                 if isinstance(answer, int):
                     self.send_error(answer)
                     return
+                if isinstance(answer, Raw):
+                    self.wfile.write(answer)
+                    return
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
@@ -218,7 +225,7 @@ class Client:
     """The program under test with its folders, and a repository of its own."""
 
     def __init__(self, program, server, name, folder):
-        self.program, self.name = program, name
+        self.program, self.name = [program], name
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder))
         self.metadata, self.targets = self.folder / "metadata", self.folder / "targets"
         self.metadata.mkdir()
@@ -230,7 +237,7 @@ class Client:
     def run(self, *arguments, days=0):
         fake = ["faketime", "-f", f"+{days}d"] if days else []
         env = {**os.environ, "ASAN_OPTIONS": "verify_asan_link_order=0"} if days else None  # faketime is loaded before it
-        done = subprocess.run([*fake, self.program, *arguments], capture_output=True, text=True, timeout=60, env=env)
+        done = subprocess.run([*fake, *self.program, *arguments], capture_output=True, text=True, timeout=60, env=env)
         self.text = done.stderr
         return done.returncode
 
@@ -256,6 +263,16 @@ class Client:
         same(f"exit ({self.text[-300:]!r})", 1, result)
         for word in words:
             same(f"'{word}' in {self.text!r}", True, word in self.text)
+
+    def stays(self, *words):
+        """The run fails, the timestamp stays that of before, and a good next repository is taken."""
+        before = self.kept("timestamp")
+        self.bad(self.refresh(), *words)
+        same("kept", before, self.kept("timestamp"))
+        self.repo.bodies = {}
+        self.repo.publish("root", "targets", "snapshot", "timestamp")
+        self.good(self.refresh())
+        same("then", [self.repo.served[role][-1] for role in TOP], [self.kept(role) for role in TOP])
 
     def start(self):
         self.good(self.init())

@@ -58,7 +58,7 @@ static void keeps(const char *name, const char *what_is_synced)
 	size_t size;
 
 	*synced = '\0';
-	qmr_fetch_store_keep(&store, name, "{\"a\": 1}", 8);
+	assert_int_equal(qmr_fetch_store_keep(&store, name, "{\"a\": 1}", 8, NULL), 0);
 	assert_string_equal(what_is_synced, synced);
 	assert_int_equal(0, qmr_fetch_store_fetch(&store, name, 8, &data, &size, NULL));
 	assert_int_equal(8, size);
@@ -103,14 +103,14 @@ static void what_a_cut_leaves(void **unused)
 
 	keeps("a.json", "");
 	assert_int_equal(0, renameat(store.fd, "a.json", store.fd, "a.json.qmr-new"));
-	qmr_fetch_store_keep(&store, "empty.json", "", 0);
+	assert_int_equal(qmr_fetch_store_keep(&store, "empty.json", "", 0, NULL), 0);
 	assert_int_equal(0, mkdirat(store.fd, "folder.json", 0755));
 	keeps("b.json", "");
 	qmr_fetch_store_load(&store);
 	assert_int_equal(-ENOENT, qmr_fetch_files_fetch(&store.files, "a.json", 8, &data, &size, NULL));
 	assert_int_equal(0, qmr_fetch_files_fetch(&store.files, "b.json", 8, &data, &size, NULL));
 	free(data);
-	qmr_fetch_store_keep(&store, "folder.json", "x", 1); /* warns */
+	assert_true(qmr_fetch_store_keep(&store, "folder.json", "x", 1, NULL) < 0);
 	keeps("a.json", "");
 }
 
