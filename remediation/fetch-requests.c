@@ -8,7 +8,7 @@
 #include "cleanup.h"
 #include "fetch-update.h"
 #include "file.h"
-#include "request.h"
+#include "request-form.h"
 
 static int is_entry(const char *name)
 {
@@ -42,13 +42,10 @@ static int take(const struct qmr_fetch_file *file, const struct qmr_match_subjec
 		const struct qmr_fetch_lists *lists, struct qmr_error *err)
 {
 	QMR_CLEANUP(qmr_request_done) struct qmr_request request = {0};
-	const char *field, *why;
 	struct qmr_error refused = {0};
 	enum qmr_match match;
-	int r = qmr_request_parse(file->name, file->data, file->size, &request, &refused);
+	int r = qmr_request_load(file->name, file->data, file->size, &request, &refused);
 
-	if (r == 0 && qmr_match_check(request.match, &field, &why) < 0)
-		r = qmr_error_set(&refused, -EINVAL, "request '%s': %.64s: %s; the whole request is refused", file->name, field, why);
 	if (r == 0 && *n_written == QMR_FETCH_MATCHES_MAX)
 		r = qmr_error_set(&refused, -EINVAL, "99 requests before it match already");
 	if (r < 0)

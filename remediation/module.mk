@@ -1,6 +1,6 @@
 # Plans, transactions, restore points; see README.md.
 # A plan, and what it is held against.
-PLAN_SRCS := $(addprefix remediation/,dpkg-status.c plan.c plan-form.c plan-match.c plan-root.c utc.c version.c)
+PLAN_SRCS := $(addprefix remediation/,dpkg-status.c plan.c plan-form.c plan-match.c plan-root.c request-form.c utc.c version.c)
 
 include remediation/apply.mk remediation/fetch.mk remediation/publish.mk
 

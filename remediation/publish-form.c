@@ -130,6 +130,16 @@ int qmr_target_name_is_valid(const char *name)
 	       !strcmp(name + n - strlen(".json"), ".json");
 }
 
+static int is_target(const char *path)
+{
+	static const char *const folders[] = {QMR_PLAN_PREFIX, QMR_REQUEST_PREFIX};
+
+	for (size_t i = 0; i < 2; i++)
+		if (!strncmp(path, folders[i], strlen(folders[i])) && qmr_target_name_is_valid(path + strlen(folders[i])))
+			return 1;
+	return 0;
+}
+
 static int check_targets(const json_t *part, const char *name, struct qmr_error *err)
 {
 	json_t *targets = json_object_get(part, "targets"), *entry;
@@ -141,9 +151,8 @@ static int check_targets(const json_t *part, const char *name, struct qmr_error 
 		return refuse(err, name, "delegations",
 			      "qmr-publish makes none and cannot keep those of others");
 	json_object_foreach (targets, path, entry) {
-		if (strncmp(path, QMR_TARGET_PREFIX, strlen(QMR_TARGET_PREFIX)) ||
-		    !qmr_target_name_is_valid(path + strlen(QMR_TARGET_PREFIX)))
-			return refuse(err, name, "targets", "a name that is not plans/NAME.json");
+		if (!is_target(path))
+			return refuse(err, name, "targets", "a name that is not plans/NAME.json or requests/NAME.json");
 		if (!is_reference(entry))
 			return refuse(err, name, "targets", "an entry without length or SHA-256");
 	}

@@ -97,7 +97,7 @@ int qmr_metadata_text(const json_t *document, char **ret_text, size_t *ret_size,
 	if (size + 1 > QMR_METADATA_BYTES_MAX) {
 		free(text);
 		return qmr_error_set(err, -EFBIG,
-				     "metadata would be larger than 1 MiB: fewer plans are needed");
+				     "metadata would be larger than 1 MiB: fewer plans and requests are needed");
 	}
 	text[size] = '\n'; /* takes the place of the NUL */
 	*ret_text = text;

@@ -29,7 +29,8 @@ enum qmr_role {
 #define QMR_METADATA_VERSION_MAX                                                                   \
 	2000000000               /* far beyond use; keeps arithmetic away from overflow */
 #define QMR_METADATA_KEYS_MAX 16 /* of one role */
-#define QMR_TARGET_PREFIX "plans/"
+#define QMR_PLAN_PREFIX "plans/"
+#define QMR_REQUEST_PREFIX "requests/"
 
 /* The name in metadata and options. */
 const char *qmr_role_name(enum qmr_role role);
@@ -55,7 +56,7 @@ int qmr_metadata_check_form(enum qmr_role role, const json_t *document, const ch
 			    struct qmr_error *err) QMR_MUST_CHECK;
 
 /*
- * Whether NAME of plans/NAME is one: 6 to 180 of A-Za-z0-9._-, not beginning with a dot, ending in
+ * Whether NAME of plans/NAME or requests/NAME is one: 6 to 180 of A-Za-z0-9._-, not beginning with a dot, ending in
  * ".json".
  */
 int qmr_target_name_is_valid(const char *name);

@@ -7,6 +7,7 @@
 #include "cleanup.h"
 #include "file.h"
 #include "json.h"
+#include "publish-item.h"
 #include "publish.h"
 
 int qmr_publish_export_to(const struct qmr_repository *repository, enum qmr_role role, const char *path, struct qmr_error *err)
@@ -136,7 +137,7 @@ static int import(struct qmr_publish_session *session, enum qmr_role role, const
 		r = qmr_error_set(err, -ENODATA, "nothing is staged for role %s; --from FILE names what was exported",
 				  qmr_role_name(role));
 	if (r == 0 && role == QMR_ROLE_TARGETS)
-		r = qmr_publish_check_staged_plans(repository, err);
+		r = qmr_publish_check_staged(repository, err);
 	if (r == 0)
 		r = add_signature(repository, role, arguments, err);
 	if (r < 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* qmr-publish add, withdraw and remove. */
+/* qmr-publish add, withdraw and remove: of plans, and of requests, which have no time, no relations and no word for their withdrawal. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -7,15 +7,17 @@
 #include "cleanup.h"
 #include "file.h"
 #include "json.h"
-#include "plan.h"
+#include "log.h"
+#include "publish-item.h"
 #include "publish.h"
 
 struct addition {
 	char *data; /* owned */
 	size_t size;
-	char target[256]; /* plans/NAME */
+	char target[QMR_TARGET_BYTES];
 	char id[64];
-	json_t *plan; /* owned */
+	json_t *plan; /* owned; or the request */
+	int mode, grace_minutes; /* of a request */
 };
 
 /* What a plan's own time may be when it is published: it is about now, or it would make the plan older than it is. */
@@ -27,17 +29,10 @@ static json_t *targets_of(const json_t *document)
 	return json_object_get(json_object_get(document, "signed"), "targets");
 }
 
-static int refuse_plan(struct qmr_error *err)
-{
-	if (err)
-		err->code = -EBADMSG;
-	return -EBADMSG;
-}
-
 static int read_addition(const char *path, struct addition *ret, struct qmr_error *err)
 {
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-	struct qmr_plan plan = {0};
+	struct qmr_publish_item item = {0};
 	int r;
 
 	if (!qmr_target_name_is_valid(name))
@@ -45,16 +40,18 @@ static int read_addition(const char *path, struct addition *ret, struct qmr_erro
 			err, -EBADMSG,
 			"'%s': the file name is not 6 to 180 of A-Za-z0-9._- with .json at the end",
 			path);
-	snprintf(ret->target, sizeof(ret->target), "%s%s", QMR_TARGET_PREFIX, name);
 	r = qmr_file_read(AT_FDCWD, path, QMR_PLAN_BYTES_MAX, &ret->data, &ret->size, err);
 	if (r < 0)
 		return r;
-	r = qmr_plan_parse(path, ret->data, ret->size, &plan, err);
+	r = qmr_publish_item_parse(path, ret->data, ret->size, &item, err);
 	if (r < 0)
-		return r == -EINVAL ? refuse_plan(err) : r;
-	snprintf(ret->id, sizeof(ret->id), "%s", plan.id);
-	ret->plan = json_incref(plan.json);
-	qmr_plan_done(&plan);
+		return r;
+	snprintf(ret->target, sizeof(ret->target), "%s%s", item.is_request ? QMR_REQUEST_PREFIX : QMR_PLAN_PREFIX, name);
+	snprintf(ret->id, sizeof(ret->id), "%s", item.id);
+	ret->plan = json_incref(item.json);
+	ret->mode = item.request.mode;
+	ret->grace_minutes = item.request.grace_minutes;
+	qmr_publish_item_done(&item);
 	return 0;
 }
 
@@ -73,7 +70,7 @@ static int put_first(struct addition *addition, const char *text, struct qmr_err
 	const char *brace = memchr(addition->data, '{', addition->size);
 	size_t length = strlen(text), before = brace ? (size_t)(brace - addition->data) + 1 : 0;
 	char *data = brace ? malloc(addition->size + length + 1) : NULL;
-	struct qmr_plan plan = {0};
+	struct qmr_publish_item item = {0};
 	int r;
 
 	if (!data)
@@ -85,12 +82,12 @@ static int put_first(struct addition *addition, const char *text, struct qmr_err
 	addition->data = data;
 	addition->size += length;
 	data[addition->size] = '\0';
-	r = qmr_plan_parse(addition->target, data, addition->size, &plan, err);
+	r = qmr_publish_item_parse(addition->target, data, addition->size, &item, err);
 	if (r < 0)
-		return r == -EINVAL ? refuse_plan(err) : r;
+		return r;
 	json_decref(addition->plan);
-	addition->plan = json_incref(plan.json);
-	qmr_plan_done(&plan);
+	addition->plan = json_incref(item.json);
+	qmr_publish_item_done(&item);
 	return 0;
 }
 
@@ -113,14 +110,14 @@ static int settle_time(const struct qmr_repository *repository, struct addition 
 {
 	const json_t *entry = json_object_get(targets_of(repository->now[QMR_ROLE_TARGETS]), addition->target);
 	const char *given = qmr_json_string(addition->plan, "published");
-	struct qmr_plan before = {0};
+	struct qmr_publish_item before = {0};
 	char text[64], now[32];
 	int64_t unix_s;
 
-	if (entry && qmr_publish_read_plan(repository, addition->target, entry, &before, NULL) == 0) {
+	if (entry && qmr_publish_item_read(repository, addition->target, entry, &before, NULL) == 0) {
 		int is_same = given ? json_equal(before.json, addition->plan) : is_same_but_time(before.json, addition->plan);
 
-		qmr_plan_done(&before);
+		qmr_publish_item_done(&before);
 		if (is_same) {
 			/* What is published stays, with its time. */
 			free(addition->data);
@@ -140,7 +137,7 @@ static int settle_time(const struct qmr_repository *repository, struct addition 
 	return put_first(addition, text, err);
 }
 
-/* Machines remember by id which plans they tried. */
+/* Machines remember by id which plans they tried, and by itself which requests they followed. */
 static int check_id(const struct qmr_repository *repository, const struct addition *addition,
 		    struct qmr_error *err)
 {
@@ -148,20 +145,24 @@ static int check_id(const struct qmr_repository *repository, const struct additi
 	const char *target;
 
 	json_object_foreach (targets, target, entry) {
-		struct qmr_plan plan = {0};
+		struct qmr_publish_item item = {0};
 		int is_used, r;
 
-		if (!strcmp(target, addition->target))
+		if (qmr_publish_is_request(target) != qmr_publish_is_request(addition->target))
 			continue;
-		r = qmr_publish_read_plan(repository, target, entry, &plan, err);
+		r = qmr_publish_item_read(repository, target, entry, &item, err);
+		if (r < 0 && !strcmp(target, addition->target))
+			continue; /* it makes way */
 		if (r < 0)
 			return r;
-		is_used = !strcmp(plan.id, addition->id);
-		qmr_plan_done(&plan);
-		if (is_used)
-			return qmr_error_set(err, -EBADMSG,
-					     "'%s': id: '%s' is that of %s; remove that plan first",
-					     addition->target, addition->id, target);
+		is_used = !strcmp(item.id, addition->id);
+		if (is_used && item.is_request && !strcmp(target, addition->target) && !json_equal(item.json, addition->plan))
+			qmr_warning("'%s': id: '%s' is that of what it replaces; machines that followed that one do not follow this one",
+				    target, addition->id);
+		qmr_publish_item_done(&item);
+		if (is_used && strcmp(target, addition->target))
+			return qmr_error_set(err, -EBADMSG, "'%s': id: '%s' is that of %s; remove that %s first", addition->target,
+					     addition->id, target, qmr_publish_kind(target));
 	}
 	return 0;
 }
@@ -191,6 +192,11 @@ static int write_addition(const struct qmr_repository *repository, const struct 
 		addition->target, qmr_json_string(json_object_get(entry, "hashes"), "sha256"), path,
 		err);
 
+	/* Repositories that were made before there were requests have no folder for them. */
+	if (r == 0 && qmr_publish_is_request(addition->target))
+		r = qmr_file_mkdirs(repository->fd, "targets/requests", 0755, err);
+	if (r == 0 && qmr_publish_is_request(addition->target))
+		r = qmr_file_sync_dir(repository->fd, "targets", err);
 	return r < 0 ? r
 		     : qmr_file_replace(repository->fd, path, addition->data, addition->size, 0644,
 					err);
@@ -206,16 +212,18 @@ static int check_relations(const struct qmr_repository *repository, const struct
 	int r = set ? 0 : qmr_error_set(err, -ENOMEM, "looking at relations of plans: out of memory");
 
 	json_object_foreach (targets, target, entry) {
-		struct qmr_plan plan = {0};
+		struct qmr_publish_item item = {0};
 		size_t i = 0;
 
+		if (qmr_publish_is_request(target))
+			continue;
 		while (i < n && strcmp(additions[i].target, target))
 			i++;
 		if (r == 0 && i < n)
 			r = qmr_publish_set_add(set, additions[i].plan, err);
-		else if (r == 0 && (r = qmr_publish_read_plan(repository, target, entry, &plan, err)) == 0)
-			r = qmr_publish_set_add(set, plan.json, err);
-		qmr_plan_done(&plan);
+		else if (r == 0 && (r = qmr_publish_item_read(repository, target, entry, &item, err)) == 0)
+			r = qmr_publish_set_add(set, item.json, err);
+		qmr_publish_item_done(&item);
 	}
 	return r < 0 ? r : qmr_publish_set_check(set, err);
 }
@@ -228,14 +236,16 @@ static int add_all(struct qmr_repository *repository, struct addition *additions
 	for (size_t i = 0; r == 0 && i < n; i++)
 		for (size_t j = 0; r == 0 && j < i; j++)
 			if (!strcmp(additions[i].target, additions[j].target) ||
-			    !strcmp(additions[i].id, additions[j].id))
+			    (qmr_publish_is_request(additions[i].target) == qmr_publish_is_request(additions[j].target) &&
+			     !strcmp(additions[i].id, additions[j].id)))
 				r = qmr_error_set(err, -EBADMSG,
 						  "'%s': its name or id is given twice",
 						  additions[i].target);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = check_id(repository, &additions[i], err);
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = settle_time(repository, &additions[i], err);
+		if (!qmr_publish_is_request(additions[i].target))
+			r = settle_time(repository, &additions[i], err);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = name_addition(repository, &additions[i], err);
 	if (r == 0)
@@ -246,14 +256,28 @@ static int add_all(struct qmr_repository *repository, struct addition *additions
 	return r;
 }
 
+/* Whoever meant a plan has to see that machines will restart. */
+static void say_request(const struct addition *addition)
+{
+	if (!addition->data)
+		printf("%s: taken out; machines that have not restarted yet do not follow it\n", addition->target);
+	else
+		printf("%s: machines that match and look for requests restart into recovery (%s), %d min after people are told\n",
+		       addition->target, qmr_request_mode_name(addition->mode), addition->grace_minutes);
+}
+
 /* Signs before anything is written, so that a key that cannot be used leaves no trace. */
 static int finish_targets(struct qmr_publish_session *session, const struct addition *additions,
 			  size_t n, struct qmr_error *err)
 {
 	int r = qmr_publish_sign_targets(session, err);
 
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = write_addition(&session->repository, &additions[i], err);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		if (additions[i].data)
+			r = write_addition(&session->repository, &additions[i], err);
+		if (r == 0 && qmr_publish_is_request(additions[i].target))
+			say_request(&additions[i]);
+	}
 	return r < 0 ? r : qmr_publish_finish(session, 1u << QMR_ROLE_TARGETS, 0, err);
 }
 
@@ -275,42 +299,36 @@ int qmr_publish_add(const struct qmr_publish_arguments *arguments)
 		r = finish_targets(&session, additions, arguments->n_names, &err);
 	additions_done(additions, arguments->n_names);
 	if (r < 0)
-		r = qmr_publish_failed("adding plans", &session, &err);
+		r = qmr_publish_failed("adding", &session, &err);
 	qmr_publish_done(&session);
 	return r;
 }
 
-/* "plans/" and the file name of an operand. */
-static void target_of(const char *operand, char ret_target[300])
-{
-	const char *slash = strrchr(operand, '/');
-
-	snprintf(ret_target, 300, "%s%s", QMR_TARGET_PREFIX, slash ? slash + 1 : operand);
-}
-
 static int withdraw_one(struct qmr_repository *repository, const char *operand, struct addition *ret, struct qmr_error *err)
 {
-	struct qmr_plan plan = {0};
-	char target[300];
+	json_t *targets = targets_of(repository->next[QMR_ROLE_TARGETS]);
+	struct qmr_publish_item item = {0};
 	const json_t *entry;
-	int r;
+	int r = qmr_publish_find(targets, operand, ret->target, err);
 
-	target_of(operand, target);
-	entry = json_object_get(targets_of(repository->next[QMR_ROLE_TARGETS]), target);
-	if (!entry)
-		return qmr_error_set(err, -ENODATA, "there is no plan '%s'", target);
-	snprintf(ret->target, sizeof(ret->target), "%.255s", target);
-	r = qmr_publish_read_plan(repository, target, entry, &plan, err);
 	if (r < 0)
 		return r;
-	ret->plan = json_incref(plan.json);
-	if (plan.is_withdrawn)
-		r = qmr_error_set(err, -ENODATA, "'%s' is withdrawn already", target);
-	else if (plan.is_hold)
-		r = qmr_error_set(err, -EBADMSG, "'%s' is a hold, which ends when it is removed", target);
-	qmr_plan_done(&plan);
+	if (qmr_publish_is_request(ret->target)) {
+		(void)json_object_del(targets, ret->target); /* it is there; machines know a request that is not there as withdrawn */
+		return 0;
+	}
+	entry = json_object_get(targets, ret->target);
+	r = qmr_publish_item_read(repository, ret->target, entry, &item, err);
+	if (r < 0)
+		return r;
+	ret->plan = json_incref(item.json);
+	if (item.plan.is_withdrawn)
+		r = qmr_error_set(err, -ENODATA, "'%s' is withdrawn already", ret->target);
+	else if (item.plan.is_hold)
+		r = qmr_error_set(err, -EBADMSG, "'%s' is a hold, which ends when it is removed", ret->target);
+	qmr_publish_item_done(&item);
 	if (r == 0)
-		r = qmr_repository_read_target(repository, target, entry, &ret->data, &ret->size, err);
+		r = qmr_repository_read_target(repository, ret->target, entry, &ret->data, &ret->size, err);
 	if (r == 0)
 		r = put_first(ret, "\n  \"withdrawn\": true,", err);
 	return r < 0 ? r : name_addition(repository, ret, err);
@@ -333,7 +351,7 @@ int qmr_publish_withdraw(const struct qmr_publish_arguments *arguments)
 		r = finish_targets(&session, additions, arguments->n_names, &err);
 	additions_done(additions, arguments->n_names);
 	if (r < 0)
-		r = qmr_publish_failed("withdrawing plans", &session, &err);
+		r = qmr_publish_failed("withdrawing", &session, &err);
 	qmr_publish_done(&session);
 	return r;
 }
@@ -344,11 +362,12 @@ static int remove_all(const struct qmr_publish_arguments *arguments,
 	int r = qmr_repository_begin(repository, QMR_ROLE_TARGETS, err);
 
 	for (size_t i = 0; r == 0 && i < arguments->n_names; i++) {
-		char target[300];
+		json_t *targets = targets_of(repository->next[QMR_ROLE_TARGETS]);
+		char target[QMR_TARGET_BYTES];
 
-		target_of(arguments->names[i], target);
-		if (json_object_del(targets_of(repository->next[QMR_ROLE_TARGETS]), target) < 0)
-			r = qmr_error_set(err, -ENODATA, "there is no plan '%s'", target);
+		r = qmr_publish_find(targets, arguments->names[i], target, err);
+		if (r == 0)
+			(void)json_object_del(targets, target); /* it is there */
 	}
 	return r;
 }
@@ -365,7 +384,7 @@ int qmr_publish_remove(const struct qmr_publish_arguments *arguments)
 	if (r == 0)
 		r = finish_targets(&session, NULL, 0, &err);
 	if (r < 0)
-		r = qmr_publish_failed("removing plans", &session, &err);
+		r = qmr_publish_failed("removing", &session, &err);
 	qmr_publish_done(&session);
 	return r;
 }

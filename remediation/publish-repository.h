@@ -75,7 +75,7 @@ int qmr_repository_begin(struct qmr_repository *repository, enum qmr_role role,
 int qmr_repository_write(const struct qmr_repository *repository, enum qmr_role role,
 			 const json_t *document, struct qmr_error *err) QMR_MUST_CHECK;
 
-/* "targets/plans/<sha256>.<name>", where the bytes of the target lie. -ENAMETOOLONG */
+/* "targets/plans/<sha256>.<name>" (or below requests/), where the bytes of the target lie. -ENAMETOOLONG */
 int qmr_repository_target_path(const char *target, const char *sha256, char ret_path[512],
 			       struct qmr_error *err) QMR_MUST_CHECK;
 

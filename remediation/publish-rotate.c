@@ -9,7 +9,7 @@
 #include "cleanup.h"
 #include "json.h"
 #include "log.h"
-#include "plan.h"
+#include "publish-item.h"
 #include "publish.h"
 
 /* The key that goes: the only one of the role, or the one whose id begins with --replace. */
@@ -232,24 +232,6 @@ int qmr_publish_rotate(const struct qmr_publish_arguments *arguments)
 	return r;
 }
 
-int qmr_publish_check_staged_plans(const struct qmr_repository *repository, struct qmr_error *err)
-{
-	json_t *targets = json_object_get(
-		       json_object_get(repository->next[QMR_ROLE_TARGETS], "signed"), "targets"),
-	       *entry;
-	const char *target;
-
-	json_object_foreach (targets, target, entry) {
-		struct qmr_plan plan = {0};
-		int r = qmr_publish_read_plan(repository, target, entry, &plan, err);
-
-		if (r < 0)
-			return r;
-		qmr_plan_done(&plan);
-	}
-	return 0;
-}
-
 static int sign(struct qmr_publish_session *session, enum qmr_role role, const char *path,
 		struct qmr_error *err)
 {
@@ -262,7 +244,7 @@ static int sign(struct qmr_publish_session *session, enum qmr_role role, const c
 	if (!repository->next[role])
 		return qmr_error_set(err, -ENODATA, "nothing is staged for role %s",
 				     qmr_role_name(role));
-	if (role == QMR_ROLE_TARGETS && (r = qmr_publish_check_staged_plans(repository, err)) < 0)
+	if (role == QMR_ROLE_TARGETS && (r = qmr_publish_check_staged(repository, err)) < 0)
 		return r;
 	r = qmr_key_is_uri(path) ? qmr_key_load_uri(path, &session->ring.passphrase, &key, err)
 				 : qmr_key_load(AT_FDCWD, path, &session->ring.passphrase, &key, err);

@@ -4,9 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cleanup.h"
 #include "log.h"
-#include "plan.h"
 #include "publish.h"
 
 int qmr_publish_failed(const char *what, const struct qmr_publish_session *session,
@@ -167,21 +165,6 @@ int qmr_publish_finish(struct qmr_publish_session *session, unsigned int roles, 
 	if (fflush(stdout) < 0)
 		return qmr_error_errno(err, -errno, "writing to standard output");
 	return status;
-}
-
-int qmr_publish_read_plan(const struct qmr_repository *repository, const char *target,
-			  const json_t *entry, struct qmr_plan *ret_plan, struct qmr_error *err)
-{
-	cleanup_free char *data = NULL;
-	size_t size;
-	int r = qmr_repository_read_target(repository, target, entry, &data, &size, err);
-
-	if (r < 0)
-		return r;
-	r = qmr_plan_parse(target, data, size, ret_plan, err);
-	if (r == -EINVAL && err)
-		err->code = -EBADMSG;
-	return r == -EINVAL ? -EBADMSG : r;
 }
 
 void qmr_publish_print_clean(FILE *out, const char *text)

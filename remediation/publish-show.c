@@ -6,7 +6,7 @@
 #include "cleanup.h"
 #include "json.h"
 #include "log.h"
-#include "plan.h"
+#include "publish-item.h"
 #include "publish.h"
 
 #define DAY_S 86400
@@ -36,11 +36,11 @@ static void compare_targets(const json_t *now, const json_t *next, json_t *chang
 		const json_t *was = json_object_get(old, name);
 
 		if (!was || strcmp(hash_of(was), hash_of(entry)))
-			note_change(changes, was ? "replace" : "add", "plan", name, hash_of(entry));
+			note_change(changes, was ? "replace" : "add", qmr_publish_kind(name), name, hash_of(entry));
 	}
 	json_object_foreach (old, name, entry)
 		if (!json_object_get(new, name))
-			note_change(changes, "remove", "plan", name, NULL);
+			note_change(changes, "remove", qmr_publish_kind(name), name, NULL);
 }
 
 static void compare_roots(const json_t *now, const json_t *next, json_t *changes)
@@ -106,28 +106,32 @@ static int print_json(json_t *object, struct qmr_error *err)
 	return 0;
 }
 
-static json_t *list_plans(const struct qmr_repository *repository, struct qmr_error *err)
+/* Plans, or requests. */
+static json_t *list_items(const struct qmr_repository *repository, int wants_requests, struct qmr_error *err)
 {
 	json_t *targets = json_object_get(
 		       json_object_get(repository->now[QMR_ROLE_TARGETS], "signed"), "targets"),
 	       *entry;
-	json_t *plans = json_array();
+	json_t *items = json_array();
 	const char *target;
 
 	json_object_foreach (targets, target, entry) {
-		struct qmr_plan plan = {0};
+		struct qmr_publish_item item = {0};
 
-		if (qmr_publish_read_plan(repository, target, entry, &plan, err) < 0) {
-			json_decref(plans);
+		if (qmr_publish_is_request(target) != wants_requests)
+			continue;
+		if (qmr_publish_item_read(repository, target, entry, &item, err) < 0) {
+			json_decref(items);
 			return NULL;
 		}
-		json_array_append_new(plans, json_pack("{s:s, s:s, s:s, s:s, s:O}", "name", target,
-						       "id", plan.id, "title", plan.title, "sha256",
-						       hash_of(entry), "length",
+		json_array_append_new(items, json_pack("{s:s, s:s, s:s, s:s*, s:s, s:O}", "name", target,
+						       "id", item.id, "title", item.title, "mode",
+						       item.is_request ? qmr_request_mode_name(item.request.mode) : NULL,
+						       "sha256", hash_of(entry), "length",
 						       json_object_get(entry, "length")));
-		qmr_plan_done(&plan);
+		qmr_publish_item_done(&item);
 	}
-	return plans;
+	return items;
 }
 
 static json_t *list_roles(const struct qmr_repository *repository)
@@ -171,17 +175,28 @@ static json_t *list_staged(const struct qmr_repository *repository)
 	return staged;
 }
 
-static void print_list(const json_t *plans, const json_t *roles, const json_t *staged)
+static void print_items(const json_t *items)
+{
+	const json_t *entry;
+	size_t i;
+
+	json_array_foreach (items, i, entry) {
+		const char *mode = qmr_json_string(entry, "mode");
+
+		printf("%s  %s  ", qmr_json_string(entry, "name"), qmr_json_string(entry, "id"));
+		qmr_publish_print_clean(stdout, qmr_json_string(entry, "title"));
+		printf("%s%s%s\n", mode ? " (" : "", mode ? mode : "", mode ? ")" : "");
+	}
+}
+
+static void print_list(const json_t *plans, const json_t *requests, const json_t *roles, const json_t *staged)
 {
 	const json_t *entry, *value;
 	const char *name;
 	size_t i;
 
-	json_array_foreach (plans, i, entry) {
-		printf("%s  %s  ", qmr_json_string(entry, "name"), qmr_json_string(entry, "id"));
-		qmr_publish_print_clean(stdout, qmr_json_string(entry, "title"));
-		puts("");
-	}
+	print_items(plans);
+	print_items(requests);
 	json_object_foreach ((json_t *)roles, name, value)
 		printf("%s %lld, expires %s\n", name,
 		       (long long)json_integer_value(json_object_get(value, "version")),
@@ -198,6 +213,7 @@ static int list(const struct qmr_publish_arguments *arguments, struct qmr_reposi
 		struct qmr_error *err)
 {
 	cleanup_json json_t *plans = NULL;
+	cleanup_json json_t *requests = NULL;
 	cleanup_json json_t *roles = NULL;
 	cleanup_json json_t *staged = NULL;
 	int r = qmr_repository_load(repository, NULL, 1, err);
@@ -206,16 +222,17 @@ static int list(const struct qmr_publish_arguments *arguments, struct qmr_reposi
 		r = qmr_repository_load_staged(repository, err);
 	if (r < 0)
 		return r;
-	plans = list_plans(repository, err);
-	if (!plans)
+	plans = list_items(repository, 0, err);
+	requests = plans ? list_items(repository, 1, err) : NULL;
+	if (!requests)
 		return err->code;
 	roles = list_roles(repository);
 	staged = list_staged(repository);
 	if (arguments->json)
-		return print_json(json_pack("{s:O, s:O, s:O}", "plans", plans, "roles", roles,
+		return print_json(json_pack("{s:O, s:O, s:O, s:O}", "plans", plans, "requests", requests, "roles", roles,
 					    "staged", staged),
 				  err);
-	print_list(plans, roles, staged);
+	print_list(plans, requests, roles, staged);
 	return 0;
 }
 
@@ -233,7 +250,7 @@ int qmr_publish_list(const struct qmr_publish_arguments *arguments)
 	return r == 0 ? QMR_EXIT_OK : r == -EBADMSG ? QMR_EXIT_REFUSED : QMR_EXIT_FAILURE;
 }
 
-/* What other repository has that this one has not: plans, keys, thresholds, versions. */
+/* What other repository has that this one has not: plans, requests, keys, thresholds, versions. */
 static int diff(const struct qmr_publish_arguments *arguments, struct qmr_repository *repository, struct qmr_repository *other,
 		int *ret_differ, struct qmr_error *err)
 {
@@ -317,7 +334,20 @@ static void check_expiry(const struct qmr_publish_arguments *arguments,
 	}
 }
 
-static void check_plans(const struct qmr_repository *repository, struct findings *findings)
+static void check_plan(const char *target, const struct qmr_plan *plan, json_t *set, struct findings *findings)
+{
+	struct qmr_error err = {0};
+
+	if (qmr_publish_set_add(set, plan->json, &err) < 0)
+		note(findings->warnings, "%s", err.text);
+	if (plan->is_hold)
+		note(findings->warnings, "%s holds the fleet: machines do nothing until it is removed", target);
+	else if (!plan->has_published)
+		note(findings->warnings, "%s: published: missing; machines with a minimum age never apply it", target);
+}
+
+/* Plans and requests. */
+static void check_items(const struct qmr_repository *repository, struct findings *findings)
 {
 	json_t *targets = json_object_get(
 		       json_object_get(repository->now[QMR_ROLE_TARGETS], "signed"), "targets"),
@@ -330,17 +360,13 @@ static void check_plans(const struct qmr_repository *repository, struct findings
 	size_t i;
 
 	json_object_foreach (targets, target, entry) {
-		struct qmr_plan plan = {0};
+		struct qmr_publish_item item = {0};
 
-		if (qmr_publish_read_plan(repository, target, entry, &plan, &err) < 0)
+		if (qmr_publish_item_read(repository, target, entry, &item, &err) < 0)
 			note(findings->problems, "%s", err.text);
-		else if (qmr_publish_set_add(set, plan.json, &err) < 0)
-			note(findings->warnings, "%s", err.text);
-		if (plan.is_hold)
-			note(findings->warnings, "%s holds the fleet: machines do nothing until it is removed", target);
-		else if (plan.json && !plan.has_published)
-			note(findings->warnings, "%s: published: missing; machines with a minimum age never apply it", target);
-		qmr_plan_done(&plan);
+		else if (!item.is_request)
+			check_plan(target, &item.plan, set, findings);
+		qmr_publish_item_done(&item);
 	}
 	missing = qmr_publish_set_missing(set);
 	json_array_foreach (missing, i, entry)
@@ -395,7 +421,7 @@ int qmr_publish_check(const struct qmr_publish_arguments *arguments)
 	}
 	if (r == 0) {
 		check_expiry(arguments, &repository, &findings);
-		check_plans(&repository, &findings);
+		check_items(&repository, &findings);
 		r = report(arguments, &repository, &findings, &err);
 	}
 	if (r < 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* qmr-publish simulate: what plans would do about incidents, by the code that machines decide with. Changes nothing. */
+/* qmr-publish simulate: what plans would do about incidents, and who would follow requests, by the machines' own code. Changes nothing. */
 #include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
@@ -13,6 +13,7 @@
 #include "log.h"
 #include "plan-match.h"
 #include "protect.h"
+#include "publish-item.h"
 #include "publish.h"
 
 #define INCIDENT_BYTES_MAX (16u << 20)
@@ -25,6 +26,8 @@ struct stage {
 	json_t *answers;                 /* list, one for each plan and incident */
 	int applied;                     /* something would be */
 };
+
+static const char *const match_words[] = {[QMR_MATCH_NO] = "no", [QMR_MATCH_YES] = "yes", [QMR_MATCH_UNKNOWN] = "unknown"};
 
 static const char *describe(const struct qmr_change *change)
 {
@@ -84,11 +87,10 @@ static const char *why_not(const struct stage *stage, const struct qmr_plan *pla
 static int simulate_one(struct stage *stage, const char *plan_file, const struct qmr_plan *plan, const char *incident_file,
 			const json_t *incident, struct qmr_error *err)
 {
-	static const char *const words[] = {[QMR_MATCH_NO] = "no", [QMR_MATCH_YES] = "yes", [QMR_MATCH_UNKNOWN] = "unknown"};
 	enum qmr_match match = qmr_plan_match(plan, &(struct qmr_match_subject){incident, stage->config, stage->tree_fd});
 	const char *why = why_not(stage, plan, match);
 	json_t *answer = json_pack("{s:s, s:s, s:s, s:s, s:s*}", "plan", plan_file, "id", plan->id, "incident", incident_file,
-				   "matches", words[match], "why", why);
+				   "matches", match_words[match], "why", why);
 	int r = json_array_append_new(stage->answers, answer);
 
 	if (r == 0 && !why) {
@@ -102,17 +104,46 @@ static int simulate_one(struct stage *stage, const char *plan_file, const struct
 	return r < 0 ? qmr_error_set(err, -ENOMEM, "simulating '%s': out of memory", plan_file) : 0;
 }
 
-static int load_plan(const char *path, struct qmr_plan *ret_plan, struct qmr_error *err)
+static const char *why_not_followed(const struct stage *stage, const struct qmr_plan *selectors, enum qmr_match match)
+{
+	if (match == QMR_MATCH_NO)
+		return "its selectors do not match";
+	if (match == QMR_MATCH_UNKNOWN)
+		return stage->tree_fd < 0 && qmr_plan_asks_root(selectors) ? "only the machine's disk can tell (--tree)"
+									   : "what its selectors ask for is not known of a machine that runs";
+	if (stage->config && !stage->config->requests_poll)
+		return "[requests] poll is not yes";
+	if (stage->config && stage->config->mode < QMR_MODE_COLLECT)
+		return stage->config->mode == QMR_MODE_OFF ? "the mode is off" : "mode observe does nothing";
+	return NULL;
+}
+
+/* The machine that an incident is of, as it would be asked while it runs: what only the incident tells is not there. */
+static int simulate_request(struct stage *stage, const char *file, const struct qmr_request *request, const char *incident_file,
+			    const json_t *incident, struct qmr_error *err)
+{
+	const struct qmr_plan selectors = {.id = request->id, .match = request->match};
+	cleanup_json json_t *facts = json_pack("{s:O*, s:O*}", "machine", json_object_get(incident, "machine"), "kernel",
+					       json_object_get(incident, "kernel"));
+	enum qmr_match match = qmr_plan_match(&selectors, &(struct qmr_match_subject){facts, stage->config, stage->tree_fd});
+	const char *why = why_not_followed(stage, &selectors, match);
+	json_t *answer = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:s*}", "request", file, "id", request->id, "incident", incident_file,
+				   "matches", match_words[match], "mode", qmr_request_mode_name(request->mode), "grace_minutes",
+				   request->grace_minutes, "why", why);
+
+	stage->applied |= !why;
+	return facts && json_array_append_new(stage->answers, answer) == 0 ?
+		       0 :
+		       qmr_error_set(err, -ENOMEM, "simulating '%s': out of memory", file);
+}
+
+static int load_item(const char *path, struct qmr_publish_item *ret_item, struct qmr_error *err)
 {
 	cleanup_free char *data = NULL;
 	size_t size;
 	int r = qmr_file_read(AT_FDCWD, path, QMR_PLAN_BYTES_MAX, &data, &size, err);
 
-	if (r == 0)
-		r = qmr_plan_parse(path, data, size, ret_plan, err);
-	if (r == -EINVAL && err)
-		err->code = -EBADMSG;
-	return r == -EINVAL ? -EBADMSG : r;
+	return r < 0 ? r : qmr_publish_item_parse(path, data, size, ret_item, err);
 }
 
 static int simulate_incident(struct stage *stage, const struct qmr_publish_arguments *arguments, const char *path,
@@ -122,12 +153,13 @@ static int simulate_incident(struct stage *stage, const struct qmr_publish_argum
 	int r = qmr_json_load(AT_FDCWD, path, INCIDENT_BYTES_MAX, &incident, err);
 
 	for (size_t i = 0; r == 0 && i < arguments->n_names; i++) {
-		struct qmr_plan plan = {0};
+		struct qmr_publish_item item = {0};
 
-		r = load_plan(arguments->names[i], &plan, err);
+		r = load_item(arguments->names[i], &item, err);
 		if (r == 0)
-			r = simulate_one(stage, arguments->names[i], &plan, path, incident, err);
-		qmr_plan_done(&plan);
+			r = item.is_request ? simulate_request(stage, arguments->names[i], &item.request, path, incident, err)
+					    : simulate_one(stage, arguments->names[i], &item.plan, path, incident, err);
+		qmr_publish_item_done(&item);
 	}
 	return r;
 }
@@ -156,13 +188,17 @@ static int simulate_incidents(struct stage *stage, const struct qmr_publish_argu
 static void print_answer(const json_t *answer)
 {
 	const char *why = qmr_json_string(answer, "why"), *refused = qmr_json_string(answer, "refused");
+	const char *mode = qmr_json_string(answer, "mode");
 	const json_t *would = json_object_get(answer, "would"), *entry;
 	size_t i;
 
 	qmr_publish_print_clean(stdout, qmr_json_string(answer, "incident"));
 	printf(": %s: ", qmr_json_string(answer, "id"));
-	qmr_publish_print_clean(stdout, refused ? refused : why ? why : "it would be applied");
-	if (!why && !refused)
+	qmr_publish_print_clean(stdout, refused ? refused : why ? why : mode ? "it would be followed" : "it would be applied");
+	if (!why && mode)
+		printf(": recovery (%s), %lld min after people are told", mode,
+		       (long long)json_integer_value(json_object_get(answer, "grace_minutes")));
+	else if (!why && !refused)
 		printf(", then %s", qmr_json_string(answer, "then"));
 	puts("");
 	json_array_foreach (json_object_get(answer, "requires"), i, entry)
@@ -183,18 +219,27 @@ static void print_answer(const json_t *answer)
 	}
 }
 
+static void print_forms(size_t n_plans, size_t n_requests)
+{
+	if (n_plans)
+		printf("%zu plan%s of the right form\n", n_plans, n_plans == 1 ? "" : "s");
+	if (n_requests)
+		printf("%zu request%s of the right form\n", n_requests, n_requests == 1 ? "" : "s");
+}
+
 static int simulate(const struct qmr_publish_arguments *arguments, struct stage *stage, struct qmr_error *err)
 {
 	int r = stage->answers ? 0 : qmr_error_set(err, -ENOMEM, "simulating: out of memory");
 	const json_t *answer;
-	size_t k;
+	size_t k, n_requests = 0;
 
-	/* All plans are looked at, whatever there is of incidents. */
+	/* All files are looked at, whatever there is of incidents. */
 	for (size_t i = 0; r == 0 && i < arguments->n_names; i++) {
-		struct qmr_plan plan = {0};
+		struct qmr_publish_item item = {0};
 
-		r = load_plan(arguments->names[i], &plan, err);
-		qmr_plan_done(&plan);
+		r = load_item(arguments->names[i], &item, err);
+		n_requests += (size_t)item.is_request;
+		qmr_publish_item_done(&item);
 	}
 	if (r == 0 && arguments->tree) {
 		stage->tree_fd = open(arguments->tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -213,7 +258,7 @@ static int simulate(const struct qmr_publish_arguments *arguments, struct stage 
 		json_array_foreach (stage->answers, k, answer)
 			print_answer(answer);
 	if (!arguments->json && !arguments->incident)
-		printf("%zu plan%s of the right form\n", arguments->n_names, arguments->n_names == 1 ? "" : "s");
+		print_forms(arguments->n_names - n_requests, n_requests);
 	return fflush(stdout) < 0 ? qmr_error_errno(err, -errno, "writing the answer") : 0;
 }
 

@@ -21,13 +21,13 @@ struct command {
 
 static const char usage[] =
 	"Usage: qmr-publish COMMAND --repository DIR [--keys KEYDIR] ...\n"
-	"Makes and maintains a repository of signed remediation plans (The Update Framework 1.0), "
+	"Makes and maintains a repository of signed remediation plans and requests for recovery (The Update Framework 1.0), "
 	"as static files.\n\n"
 	"  init               make keys and an empty repository\n"
-	"  add PLAN.json ...  check plans and publish them\n"
-	"  withdraw NAME ...  publish that these plans are not to be applied any more\n"
-	"  remove NAME ...    take plans out, holds too\n"
-	"  list               print plans, versions and what is staged\n"
+	"  add FILE.json ...  check plans and requests for recovery, and publish them\n"
+	"  withdraw NAME ...  publish that these plans are not to be applied any more; take requests out\n"
+	"  remove NAME ...    take plans and requests out, holds too\n"
+	"  list               print plans, requests, versions and what is staged\n"
 	"  refresh            renew timestamp, and snapshot when it is old; publish what is staged "
 	"and signed (cron job)\n"
 	"  check              verify everything as a client does\n"
@@ -37,7 +37,7 @@ static const char usage[] =
 	"  export             write what is to be signed of a staged change, for a desk without this program\n"
 	"  import             add a signature that was made there\n"
 	"  key ROLE           make a key, or note where one is, for rotate --public\n"
-	"  simulate PLAN.json ...  check plans, and print what they would do about incidents\n"
+	"  simulate FILE.json ...  check plans and requests, and print what they would do about incidents\n"
 	"  diff DIR           print what another state of the repository has that this one has not\n\n"
 	"  --repository DIR         folder of the repository\n"
 	"  --keys KEYDIR            folder of private keys\n"
@@ -76,7 +76,7 @@ static const char usage[] =
 	"  --version                print the version\n\n"
 	"Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 nothing published (staged, or nothing "
 	"to do),\n"
-	"4 refused (a plan, a signature, hash, version or expiry).\n";
+	"4 refused (a plan, a request, a signature, hash, version or expiry).\n";
 
 enum { OPT_ROOT_KEYS = 256, OPT_ROOT_THRESHOLD, OPT_TARGETS_KEYS, OPT_TARGETS_THRESHOLD };
 

@@ -113,15 +113,6 @@ int qmr_publish_failed(const char *what, const struct qmr_publish_session *sessi
 int qmr_publish_export_to(const struct qmr_repository *repository, enum qmr_role role, const char *path,
 			  struct qmr_error *err) QMR_MUST_CHECK;
 
-/* The plans that a signature on next[TARGETS] puts its name to must be there and be plans. */
-int qmr_publish_check_staged_plans(const struct qmr_repository *repository, struct qmr_error *err) QMR_MUST_CHECK;
-
-/* Reads and checks the plan that a target is. */
-struct qmr_plan;
-int qmr_publish_read_plan(const struct qmr_repository *repository, const char *target,
-			  const json_t *entry, struct qmr_plan *ret_plan,
-			  struct qmr_error *err) QMR_MUST_CHECK;
-
 /*
  * What next[role] changes against now[role], as [{"change", ..}] (new reference), NULL without
  * memory.

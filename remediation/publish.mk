@@ -5,7 +5,7 @@ PROGRAMS += qmr-publish
 PLAY_SRCS := $(addprefix remediation/,engine.c engine-block-module.c engine-remove-file.c engine-restore-file.c journal.c protect.c \
 	transaction-changes.c transaction-copy.c transaction-node.c)
 
-PUBLISH_SRCS := $(addprefix remediation/,canonical-json.c key-file.c publish-form.c publish-init.c publish-key.c \
+PUBLISH_SRCS := $(addprefix remediation/,canonical-json.c key-file.c publish-form.c publish-init.c publish-item.c publish-key.c \
 	publish-keys.c publish-metadata.c publish-offline.c publish-order.c publish-plans.c publish-refresh.c publish-repository.c publish-rotate.c publish-session.c publish-set.c publish-simulate.c \
 	publish-show.c) $(PLAN_SRCS) $(PLAY_SRCS)
 

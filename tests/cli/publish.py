@@ -170,7 +170,7 @@ class Cut:
         answer = json.loads(out) if status in (0, 4) else {}
         listed = json.loads(run("list", "--repository", root + "/r", "--json")[1]) if status == 0 else {}
         return (status, {r: v["version"] for r, v in answer.get("roles", {}).items()},
-                [p["sha256"] for p in listed.get("plans", [])])
+                [p["sha256"] for p in listed.get("plans", []) + listed.get("requests", [])])
 
     def judge(self, root, status, output, fault):
         seen = self.look(root)

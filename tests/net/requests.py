@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Requests for recovery, as remediation-fetch --requests gets them. Usage: requests.py -B BUILD [NAME ...]"""
 import json
+import shutil
+import subprocess
 import sys
 
 sys.dont_write_bytecode = True
@@ -81,6 +83,33 @@ def test_recovery_does_not_ask_for_them(c):
     same("exit", 3, c.fetch())
     same("requests", False, (c.out / "requests").exists())
     same("asked for", [], [r for r in c.requests() if "requests/" in r])
+
+
+def test_what_qmr_publish_made(c):
+    """From the owner's file to the machine's, and gone again when it is withdrawn."""
+    def publish(command, *arguments):
+        done = subprocess.run([c.build / "qmr-publish", command, "--repository", c.repo.folder, "--keys", c.folder / "keys", *arguments],
+                              capture_output=True, text=True, timeout=60)
+        same(f"{command}: exit of {done.stdout + done.stderr!r}", 0, done.returncode)
+
+    shutil.rmtree(c.repo.folder)
+    (c.folder / "incident.json").write_text(json.dumps(MACHINE))
+    c.more += ["--root", str(c.folder / "root"), "--requests"]
+    (c.folder / "root/opt").mkdir(parents=True)
+    (c.folder / "plan.json").write_text(json.dumps({"schema": 1, "id": "fix", "title": "t", "match": {"culprit-module": "csagent"},
+                                                    "actions": [{"type": "block-module", "module": "csagent"}]}))
+    wanted = request("i" * 63, {"all": [{"machine-id": MACHINE["machine"]["machine_id"]}, {"not": {"file": {"path": "/opt/x"}}}]})
+    (c.folder / "wanted.json").write_bytes(wanted)
+    (c.folder / "other.json").write_bytes(request("other", {"os-id": "fedora"}))
+    publish("init")
+    publish("add", c.folder / "plan.json", c.folder / "wanted.json", c.folder / "other.json")
+    c.trust((c.repo.folder / "metadata/1.root.json").read_bytes())
+    same("requests", ["01-" + "i" * 63 + ".json"], got(c))
+    same("as its author wrote it", wanted, (c.out / "requests" / ("01-" + "i" * 63 + ".json")).read_bytes())
+    same("refused", [], c.report["refused_plans"])
+    same("not for this machine", True, "do not match" in why(c, "other"))
+    publish("withdraw", "wanted.json")
+    same("requests", [], got(c))
 
 
 def test_what_was_not_signed(c):

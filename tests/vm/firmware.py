@@ -79,4 +79,5 @@ def read_state(raw):
         "evidence": [EVIDENCE[a[5]] for a in attempts],
         "blocked_modules": [text(raw[520 + 56 * i:576 + 56 * i]) for i in range(4) if raw[520 + 56 * i]],
         "remediation": text(raw[744:808]), "kernel": text(raw[808:872]), "note": text(raw[872:960]),
+        "floor": struct.unpack_from("<4I", raw, 976),  # root, timestamp, snapshot, targets
     }
