@@ -9,6 +9,7 @@
 
 /* Requests for recovery that came through the repository, docs/requests.md ("Request, schema 1"). */
 
+#define QMR_REQUEST_FILES_MAX 99 /* of a repository that a machine fetches */
 #define QMR_REQUEST_BYTES_MAX 65536
 
 enum qmr_request_mode { QMR_REQUEST_RECOVER, QMR_REQUEST_COLLECT_ONLY, QMR_REQUEST_TEST };

@@ -39,9 +39,9 @@ struct kind {
 	size_t max_files, max_bytes;
 	const char *too_many, *too_large;
 };
-static const struct kind plans = {"plans", QMR_FETCH_PLANS_MAX, QMR_PLAN_BYTES_MAX, "there are more than 256 plans; it was not fetched",
+static const struct kind plans = {"plans", QMR_PLAN_FILES_MAX, QMR_PLAN_BYTES_MAX, "there are more than 256 plans; it was not fetched",
 				  "it is larger than 64 KiB; it was not fetched"};
-static const struct kind requests = {"requests", QMR_FETCH_REQUESTS_MAX, QMR_REQUEST_BYTES_MAX,
+static const struct kind requests = {"requests", QMR_REQUEST_FILES_MAX, QMR_REQUEST_BYTES_MAX,
 				     "there are more than 99 requests; it was not fetched", "it is larger than 64 KiB; it was not fetched"};
 
 static int is_of(const struct kind *kind, const char *name)
@@ -52,19 +52,13 @@ static int is_of(const struct kind *kind, const char *name)
 	       !strcmp(name + n - 5, ".json");
 }
 
-/* "plans/hold-x.json": what stops all others must not be the one plan too many. */
-static int is_urgent(const char *name)
-{
-	const char *base = strchr(name, '/');
-
-	return base && !strncmp(base, "/hold", 5);
-}
-
 static int compare_names(const void *a, const void *b)
 {
 	const char *first = *(const char *const *)a, *second = *(const char *const *)b;
 
-	return is_urgent(first) != is_urgent(second) ? is_urgent(second) - is_urgent(first) : strcmp(first, second);
+	int urgent = qmr_plan_file_is_urgent(first), other = qmr_plan_file_is_urgent(second);
+
+	return urgent != other ? other - urgent : strcmp(first, second);
 }
 
 struct listing {

@@ -10,8 +10,6 @@
 #include "fetch-message.h"
 #include "tuf-client.h"
 
-#define QMR_FETCH_PLANS_MAX 256
-#define QMR_FETCH_REQUESTS_MAX 99
 
 struct qmr_fetch_update {
 	int wants_requests; /* set by the caller: requests too */

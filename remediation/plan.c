@@ -241,6 +241,13 @@ static int parse_top(const char *name, struct qmr_plan *plan, struct qmr_error *
 	return 0;
 }
 
+int qmr_plan_file_is_urgent(const char *target)
+{
+	const char *slash = strchr(target, '/');
+
+	return slash && !strncmp(slash + 1, "hold", 4);
+}
+
 const char *qmr_then_name(int then)
 {
 	static const char *const names[] = {

@@ -11,6 +11,7 @@
 
 /* Plans, docs/remediation.md ("Plan, schema 1"); their selectors are in plan-match.h. */
 
+#define QMR_PLAN_FILES_MAX 256 /* of a repository that a machine fetches */
 #define QMR_PLAN_BYTES_MAX 65536
 #define QMR_PLAN_ACTIONS_MAX 64
 
@@ -47,6 +48,12 @@ int qmr_plan_parse(const char *name, const char *data, size_t size, struct qmr_p
 
 /* Frees what the plan owns; a zeroed one is fine. */
 void qmr_plan_done(struct qmr_plan *plan);
+
+/*
+ * Whether a target, FOLDER/NAME, is fetched before all others: its file name begins with "hold". What stops all others must not be the one plan too
+ * many.
+ */
+int qmr_plan_file_is_urgent(const char *target);
 
 /* The word in a plan. */
 const char *qmr_then_name(int then);

@@ -228,6 +228,23 @@ static int check_relations(const struct qmr_repository *repository, const struct
 	return r < 0 ? r : qmr_publish_set_check(set, err);
 }
 
+/* A file that no machine fetches must not look published; a hold that all of them fetch first may be one more. */
+static int check_numbers(const struct qmr_repository *repository, const struct addition *addition, struct qmr_error *err)
+{
+	const int is_request = qmr_publish_is_request(addition->target);
+	const size_t max = is_request ? QMR_REQUEST_FILES_MAX : QMR_PLAN_FILES_MAX;
+	json_t *targets = targets_of(repository->next[QMR_ROLE_TARGETS]), *entry;
+	const char *target;
+	size_t n = 0;
+
+	json_object_foreach (targets, target, entry)
+		n += qmr_publish_is_request(target) == is_request;
+	if (n <= max || (!is_request && qmr_plan_file_is_urgent(addition->target)))
+		return 0;
+	return qmr_error_set(err, -EBADMSG, "'%s': there would be %zu %ss, and machines fetch %zu; remove some first%s", addition->target, n,
+			     qmr_publish_kind(addition->target), max, is_request ? "" : ", or give a hold a file name that begins with hold");
+}
+
 static int add_all(struct qmr_repository *repository, struct addition *additions, size_t n,
 		   struct qmr_error *err)
 {
@@ -248,6 +265,8 @@ static int add_all(struct qmr_repository *repository, struct addition *additions
 			r = settle_time(repository, &additions[i], err);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = name_addition(repository, &additions[i], err);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = check_numbers(repository, &additions[i], err);
 	if (r == 0)
 		r = check_relations(repository, additions, n, err);
 	if (r == 0 && json_equal(targets_of(repository->next[QMR_ROLE_TARGETS]),

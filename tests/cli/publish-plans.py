@@ -305,5 +305,15 @@ def test_diff():
     check("diff-verifies", run("diff", old, "--repository", owner.repository)[0] == 4)
 
 
+def test_too_many():
+    owner = Owner()
+    paths = [plain(owner, f"{n:03}.json") for n in range(257)]
+    check("256-plans", owner("add", *paths[:256])[0] == 0)
+    unchanged("257-plans", owner, "257 plans, and machines fetch 256", 4, "add", paths[256])
+    hold = {"schema": 1, "title": "stop", "hold": True}
+    unchanged("a-hold-that-is-fetched-too-late", owner, "a file name that begins with hold", 4, "add", write(owner, "stop.json", dict(hold, id="stop")))
+    check("a-hold-that-is-fetched-first", owner("add", write(owner, "hold-all.json", dict(hold, id="hold-all")))[0] == 0)
+
+
 if __name__ == "__main__":
-    publish.main([test_time, test_withdraw, test_relations, test_offline, test_keys, test_simulate, test_diff, publish.test_secrets])
+    publish.main([test_time, test_withdraw, test_relations, test_offline, test_keys, test_simulate, test_diff, test_too_many, publish.test_secrets])
