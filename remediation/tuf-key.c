@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <openssl/bio.h>
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -90,8 +91,11 @@ static EVP_PKEY *load_p256(const char *pem)
 	EVP_PKEY *pkey = load_pem(pem, EVP_PKEY_EC);
 	char group[32] = "";
 
+	/* A point can be written in several ways, and a fingerprint is of one: else a key in two of them would count twice. */
 	if (pkey && (EVP_PKEY_get_group_name(pkey, group, sizeof(group), NULL) != 1 ||
-		     strcmp(group, "prime256v1"))) {
+		     strcmp(group, "prime256v1") ||
+		     EVP_PKEY_set_utf8_string_param(pkey, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT,
+						    OSSL_PKEY_EC_POINT_CONVERSION_FORMAT_UNCOMPRESSED) != 1)) {
 		EVP_PKEY_free(pkey);
 		return NULL;
 	}
