@@ -303,15 +303,15 @@ def test_pkcs11():
     environment = {"SOFTHSM2_CONF": token + "/softhsm2.conf"}
     call("softhsm2-util", "--init-token", "--free", "--label", "qmr", "--pin", PIN, "--so-pin", PIN, **environment)
     publics = []
-    for number, options in enumerate((["ed25519"], ["EC", "-pkeyopt", "ec_paramgen_curve:P-256"])):
-        private, name = token + "/private.pem", options[0].lower()
+    for number, (name, *options) in enumerate((("ed", "ed25519"), ("ec", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"), ("stranger", "ed25519"))):
+        private = token + "/private.pem"
         call("openssl", "genpkey", "-algorithm", *options, "-out", private)
         publics.append(f"{token}/{name}.pem")
         call("openssl", "pkey", "-in", private, "-pubout", "-out", publics[-1])
         call("softhsm2-util", "--import", private, "--token", "qmr", "--label", name, "--id", f"0{number}", "--pin", PIN, **environment)
         os.remove(private)
     desk = Desk("pkcs11", OPENSSL_CONF=token + "/openssl.cnf", **environment)
-    ed, ec = "pkcs11:token=qmr;object=ed25519", "pkcs11:token=qmr;object=ec"
+    ed, ec = "pkcs11:token=qmr;object=ed", "pkcs11:token=qmr;object=ec"
     desk.refuses("with-a-wrong-pin", [ec + "'", "passphrase is wrong"], "key", "targets", "--uri", ec, pin="wrong")
     desk.refuses("of-no-key", ["object=none'"], "key", "targets", "--uri", f"pkcs11:token=qmr;object=none?pin-value={PIN}")
     desk.refuses("with-a-wrong-pin-in-the-uri", [ed + "'"], "key", "targets", "--uri", ed + "?pin-value=wrong", pin=None)
@@ -327,8 +327,14 @@ def test_pkcs11():
     desk.does("add-with-two-keys", "add", desk.plan("b.json"))
     check("pkcs11-openssl-verifies-ecdsa", desk.is_signed_by("targets", publics[1]) and desk.is_signed_by("targets", publics[0]))
     desk.client_finds("a.json", "b.json")
-    desk.does("threshold", "rotate", "targets", "--threshold", "1")
     os.rename(note, token + "/note")  # its PIN opens the token for the other key, too
+    desk.does("a-change-waits", "remove", "b.json", status=3)
+    desk.refuses("sign-with-a-key-of-nobody", ["object=stranger'", "no key of role"], "sign", "--role", "targets", "--key",
+                 f"pkcs11:token=qmr;object=stranger?pin-value={PIN}", pin=None)
+    desk.does("sign-by-uri", "sign", "--role", "targets", "--key", f"{ed}?pin-value={PIN}", pin=None)
+    os.rename(token + "/note", note)
+    desk.does("threshold", "rotate", "targets", "--threshold", "1")
+    os.rename(note, token + "/note")
     desk.refuses("add-with-a-wrong-pin", [ec + "'", "passphrase is wrong"], "add", desk.plan("c.json"), pin="wrong")
     os.rename(token + "/note", note)
     desk.keeps_secrets(note)
