@@ -9,6 +9,8 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
+#include <openssl/provider.h>
+#include <openssl/rsa.h>
 #include <openssl/store.h>
 #include <openssl/ui.h>
 #include <openssl/x509.h>
@@ -19,13 +21,26 @@
 #include "cleanup.h"
 #include "file.h"
 #include "hash.h"
+#include "tuf-key.h"
 
 #define KEY_FILE_BYTES_MAX 16384
+#define REASON_BYTES 200
 
 /*
  * What OWASP asks of PBKDF2 with SHA-256 (2023); OpenSSL's own default, 2048, is from another time.
  */
 #define PBKDF2_ROUNDS 600000
+
+/* How the kinds of keys that sign here are called, by OpenSSL and in metadata. */
+static const struct qmr_key_form {
+	const char *openssl, *keytype, *scheme;
+	const char *digest; /* NULL: part of the scheme */
+	int is_pss;
+} forms[] = {
+	{"ED25519", "ed25519", "ed25519", NULL, 0},
+	{"EC", "ecdsa", "ecdsa-sha2-nistp256", "SHA256", 0},
+	{"RSA", "rsa", "rsassa-pss-sha256", "SHA256", 1},
+};
 
 static void cleanup_bio(BIO **bio)
 {
@@ -35,11 +50,6 @@ static void cleanup_bio(BIO **bio)
 static void cleanup_md(EVP_MD_CTX **ctx)
 {
 	EVP_MD_CTX_free(*ctx);
-}
-
-static void cleanup_pkey(EVP_PKEY **pkey)
-{
-	EVP_PKEY_free(*pkey);
 }
 
 static void cleanup_pkcs8(PKCS8_PRIV_KEY_INFO **info)
@@ -52,10 +62,35 @@ static void cleanup_sig(X509_SIG **sig)
 	X509_SIG_free(*sig);
 }
 
-static int failed(struct qmr_error *err, const char *what, const char *name)
+static void cleanup_tuf_key(struct qmr_tuf_key **key)
 {
+	qmr_tuf_key_free(*key);
+}
+
+/* What OpenSSL, or a provider, said last, after a colon; empty if nothing. Its details may quote a URI, and that a PIN. */
+static void take_reason(char ret_reason[REASON_BYTES])
+{
+	const char *details = "", *reason;
+	int flags = 0;
+	unsigned long code = ERR_peek_last_error_data(&details, &flags);
+
+	reason = ERR_reason_error_string(code);
+	if (!(flags & ERR_TXT_STRING) || strstr(details, "pin-"))
+		details = "";
+	if (ERR_GET_LIB(code) == ERR_LIB_OSSL_STORE && ERR_GET_REASON(code) == ERR_R_UNSUPPORTED)
+		snprintf(ret_reason, REASON_BYTES, ": no provider that is loaded knows this kind of URI; openssl.cnf(5) has to name "
+			 "one, and some do not load without their token");
+	else
+		snprintf(ret_reason, REASON_BYTES, "%s%s%s%s", reason ? ": " : "", reason ? reason : "", *details ? ": " : "", details);
 	ERR_clear_error();
-	return qmr_error_set(err, -EIO, "%s '%s' failed in OpenSSL", what, name);
+}
+
+static int failed(struct qmr_error *err, int code, const char *what, const char *name)
+{
+	char reason[REASON_BYTES];
+
+	take_reason(reason);
+	return qmr_error_set(err, code, "%s '%s' failed in OpenSSL%s", what, name, reason);
 }
 
 void qmr_hex_encode(const unsigned char *data, size_t size, char *ret)
@@ -69,40 +104,63 @@ void qmr_hex_encode(const unsigned char *data, size_t size, char *ret)
 	*ret = '\0';
 }
 
-int qmr_hex_decode(const char *hex, unsigned char *ret_data, size_t size)
+static json_t *public_value(EVP_PKEY *pkey, int is_raw)
 {
-	static const char digits[] = "0123456789abcdef";
+	unsigned char raw[32];
+	char hex[2 * sizeof(raw) + 1], *pem;
+	size_t size = sizeof(raw);
+	QMR_CLEANUP(cleanup_bio) BIO *bio = NULL;
+	long length;
 
-	if (strlen(hex) != 2 * size || strspn(hex, digits) != 2 * size)
-		return -EINVAL;
-	for (size_t i = 0; i < size; i++)
-		ret_data[i] = (unsigned char)((strchr(digits, hex[2 * i]) - digits) << 4 |
-					      (strchr(digits, hex[2 * i + 1]) - digits));
-	return 0;
+	if (is_raw) {
+		if (EVP_PKEY_get_raw_public_key(pkey, raw, &size) != 1 || size != sizeof(raw))
+			return NULL;
+		qmr_hex_encode(raw, sizeof(raw), hex);
+		return json_string(hex);
+	}
+	bio = BIO_new(BIO_s_mem());
+	if (!bio || PEM_write_bio_PUBKEY(bio, pkey) != 1 || (length = BIO_get_mem_data(bio, &pem)) <= 0)
+		return NULL;
+	return json_stringn(pem, (size_t)length);
 }
 
-json_t *qmr_key_public_json(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES])
+static int name_key(struct qmr_key *key, struct qmr_error *err)
 {
-	char hex[2 * QMR_KEY_PUBLIC_BYTES + 1];
-
-	qmr_hex_encode(public_key, QMR_KEY_PUBLIC_BYTES, hex);
-	return json_pack("{s:s, s:s, s:{s:s}}", "keytype", "ed25519", "scheme", "ed25519", "keyval",
-			 "public", hex);
-}
-
-int qmr_key_id(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES], char ret_id[QMR_KEY_ID],
-	       struct qmr_error *err)
-{
-	json_t *object = qmr_key_public_json(public_key);
 	cleanup_free char *text = NULL;
 	size_t size;
-	int r;
+	int r = qmr_canonical_json(key->public, &text, &size, err);
 
-	if (!object)
-		return qmr_error_set(err, -ENOMEM, "naming a key: out of memory");
-	r = qmr_canonical_json(object, &text, &size, err);
-	json_decref(object);
-	return r < 0 ? r : qmr_sha256(text, size, ret_id, err);
+	return r < 0 ? r : qmr_sha256(text, size, key->id, err);
+}
+
+static int describe(struct qmr_key *key, struct qmr_error *err)
+{
+	QMR_CLEANUP(cleanup_tuf_key) struct qmr_tuf_key *as_clients = NULL;
+
+	for (size_t i = 0; !key->form && i < sizeof(forms) / sizeof(*forms); i++)
+		/* A provider's key has no number, but a name. */
+		if (EVP_PKEY_is_a(key->pkey, forms[i].openssl))
+			key->form = &forms[i];
+	if (key->form)
+		key->public = json_pack("{s:s, s:s, s:{s:o}}", "keytype", key->form->keytype, "scheme", key->form->scheme,
+					"keyval", "public", public_value(key->pkey, !key->form->digest));
+	ERR_clear_error();
+	/* Machines have to take it: that is where sizes and curves are known. */
+	if (!key->public || qmr_tuf_key_parse(key->public, &as_clients, NULL) < 0)
+		return qmr_error_set(err, -EBADMSG, "'%s' holds no key of a kind that machines take: Ed25519, ECDSA on P-256, "
+				     "RSA of 2048 to 8192 bits", key->name);
+	return name_key(key, err);
+}
+
+/* Where a key is, for messages: what follows ? in a URI (RFC 7512) may be a PIN. */
+static void set_name(struct qmr_key *key, const char *name)
+{
+	const char *pin = qmr_key_is_uri(name) ? strstr(name, "pin-") : NULL;
+	size_t n = qmr_key_is_uri(name) ? strcspn(name, "?") : strlen(name);
+
+	if (pin && (size_t)(pin - name) < n)
+		n = (size_t)(pin - name);
+	snprintf(key->name, sizeof(key->name), "%.*s", (int)n, name);
 }
 
 /* Takes the reference to pkey, also on failure. */
@@ -110,18 +168,12 @@ static int key_from_pkey(EVP_PKEY *pkey, const char *name, struct qmr_key *ret_k
 			 struct qmr_error *err)
 {
 	struct qmr_key key = {.pkey = pkey};
-	size_t size = sizeof(key.public_key);
 	int r;
 
-	/* A provider's key has no number, but a name. */
-	if (!EVP_PKEY_is_a(pkey, "ED25519") ||
-	    EVP_PKEY_get_raw_public_key(pkey, key.public_key, &size) != 1 ||
-	    size != sizeof(key.public_key))
-		r = qmr_error_set(err, -EBADMSG, "'%s' holds no Ed25519 key", name);
-	else
-		r = qmr_key_id(key.public_key, key.id, err);
+	set_name(&key, name);
+	r = describe(&key, err);
 	if (r < 0)
-		EVP_PKEY_free(pkey);
+		qmr_key_done(&key);
 	else
 		*ret_key = key;
 	return r;
@@ -129,16 +181,17 @@ static int key_from_pkey(EVP_PKEY *pkey, const char *name, struct qmr_key *ret_k
 
 int qmr_key_generate(struct qmr_key *ret_key, struct qmr_error *err)
 {
-	EVP_PKEY *pkey = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+	EVP_PKEY *pkey = EVP_PKEY_Q_keygen(NULL, QMR_TUF_PROVIDER, "ED25519");
 
 	if (!pkey)
-		return failed(err, "making a key of type", "ed25519");
+		return failed(err, -EIO, "making a key of type", "ed25519");
 	return key_from_pkey(pkey, "the new key", ret_key, err);
 }
 
 void qmr_key_done(struct qmr_key *key)
 {
 	EVP_PKEY_free(key->pkey); /* wipes the private half */
+	json_decref(key->public);
 	memset(key, 0, sizeof(*key));
 }
 
@@ -227,7 +280,7 @@ static int passphrase_callback(char *buffer, int room, int writing, void *data)
 		if (asking->r < 0) {
 			qmr_error_set(
 				asking->err, asking->r,
-				"'%s' is encrypted: a passphrase is needed and there is "
+				"'%s' needs a passphrase or PIN and there is "
 				"no terminal to ask on, no --passphrase-file and no QMR_PASSPHRASE",
 				asking->path);
 			return -1;
@@ -248,7 +301,7 @@ static int decode(const char *path, const char *data, size_t size,
 	*ret_asking = (struct asking){.path = path, .passphrase = passphrase, .err = err};
 	if (!bio)
 		return qmr_error_set(err, -ENOMEM, "reading '%s': out of memory", path);
-	*ret_pkey = PEM_read_bio_PrivateKey(bio, NULL, passphrase_callback, ret_asking);
+	*ret_pkey = PEM_read_bio_PrivateKey_ex(bio, NULL, passphrase_callback, ret_asking, NULL, QMR_TUF_PROVIDER);
 	ERR_clear_error();
 	if (*ret_pkey)
 		return 0;
@@ -290,7 +343,7 @@ int qmr_key_is_uri(const char *text)
 }
 
 /* The only private key of a store; *ret_pkey is NULL if there is none. */
-static int read_store(OSSL_STORE_CTX *store, const char *uri, EVP_PKEY **ret_pkey, struct qmr_error *err)
+static int read_store(OSSL_STORE_CTX *store, const char *name, EVP_PKEY **ret_pkey, struct qmr_error *err)
 {
 	EVP_PKEY *found = NULL;
 
@@ -304,7 +357,7 @@ static int read_store(OSSL_STORE_CTX *store, const char *uri, EVP_PKEY **ret_pke
 		if (pkey && found) {
 			EVP_PKEY_free(pkey);
 			EVP_PKEY_free(found);
-			return qmr_error_set(err, -EBADMSG, "'%s' names more than one private key", uri);
+			return qmr_error_set(err, -EBADMSG, "'%s' names more than one private key", name);
 		}
 		if (pkey)
 			found = pkey;
@@ -315,22 +368,27 @@ static int read_store(OSSL_STORE_CTX *store, const char *uri, EVP_PKEY **ret_pke
 
 int qmr_key_load_uri(const char *uri, struct qmr_passphrase *passphrase, struct qmr_key *ret_key, struct qmr_error *err)
 {
-	struct asking asking = {.path = uri, .passphrase = passphrase, .err = err};
+	struct qmr_key key = {0};
+	struct asking asking = {.path = key.name, .passphrase = passphrase, .err = err};
 	UI_METHOD *ui = UI_UTIL_wrap_read_pem_callback(passphrase_callback, 0);
-	OSSL_STORE_CTX *store = ui ? OSSL_STORE_open(uri, ui, &asking, NULL, NULL) : NULL;
+	OSSL_STORE_CTX *store;
 	EVP_PKEY *pkey = NULL;
+	char reason[REASON_BYTES];
 	int r = 0;
 
+	set_name(&key, uri);
+	store = ui ? OSSL_STORE_open(uri, ui, &asking, NULL, NULL) : NULL;
 	if (store && OSSL_STORE_expect(store, OSSL_STORE_INFO_PKEY) == 1)
-		r = read_store(store, uri, &pkey, err);
+		r = read_store(store, key.name, &pkey, err);
+	take_reason(reason);
 	OSSL_STORE_close(store);
 	UI_destroy_method(ui);
 	ERR_clear_error();
 	if (r == 0 && !pkey && asking.r < 0)
 		return asking.r;
 	if (r == 0 && !pkey)
-		return qmr_error_set(err, -EBADMSG, "'%s' names no private key that OpenSSL can open%s", uri,
-				     asking.used ? ", or the passphrase is wrong" : "");
+		return qmr_error_set(err, -EBADMSG, "'%s' names no private key that OpenSSL can open%s%s", key.name,
+				     asking.used ? ", or the passphrase is wrong" : "", reason);
 	return r < 0 ? r : key_from_pkey(pkey, uri, ret_key, err);
 }
 
@@ -341,7 +399,7 @@ int qmr_key_save_public(int dirfd, const char *path, const struct qmr_key *key, 
 	long size;
 
 	if (!bio || PEM_write_bio_PUBKEY(bio, key->pkey) != 1 || (size = BIO_get_mem_data(bio, &data)) <= 0)
-		return failed(err, "encoding the key for", path);
+		return failed(err, -EIO, "encoding the key for", path);
 	return qmr_file_replace(dirfd, path, data, (size_t)size, 0644, err);
 }
 
@@ -356,7 +414,7 @@ int qmr_key_load_public(const char *path, struct qmr_key *ret_key, struct qmr_er
 	if (r < 0)
 		return r;
 	bio = BIO_new_mem_buf(data, (int)size);
-	pkey = bio ? PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL) : NULL;
+	pkey = bio ? PEM_read_bio_PUBKEY_ex(bio, NULL, NULL, NULL, NULL, QMR_TUF_PROVIDER) : NULL;
 	ERR_clear_error();
 	if (!pkey)
 		return qmr_error_set(err, -EBADMSG, "'%s' holds no public key in PEM form", path);
@@ -391,33 +449,35 @@ int qmr_key_save(int dirfd, const char *path, const struct qmr_key *key,
 
 	if (!bio || write_pem(bio, key, passphrase) != 1 ||
 	    (size = BIO_get_mem_data(bio, &data)) <= 0)
-		return failed(err, "encoding the key for", path);
+		return failed(err, -EIO, "encoding the key for", path);
 	return qmr_file_replace(dirfd, path, data, (size_t)size, 0600, err);
 }
 
 int qmr_key_sign(const struct qmr_key *key, const void *data, size_t size,
-		 unsigned char ret_signature[QMR_KEY_SIGNATURE_BYTES], struct qmr_error *err)
+		 char ret_signature_hex[QMR_KEY_SIGNATURE_HEX], struct qmr_error *err)
 {
 	QMR_CLEANUP(cleanup_md) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	unsigned char signature[QMR_KEY_SIGNATURE_BYTES];
+	const OSSL_PROVIDER *provider = EVP_PKEY_get0_provider(key->pkey);
+	unsigned char signature[QMR_KEY_SIGNATURE_BYTES_MAX];
 	size_t length = sizeof(signature);
+	EVP_PKEY_CTX *pkey_ctx = NULL; /* owned by ctx */
+	char who[100] = "";
 
-	if (!ctx || EVP_DigestSignInit(ctx, NULL, NULL, NULL, key->pkey) != 1 ||
-	    EVP_DigestSign(ctx, signature, &length, data, size) != 1 || length != sizeof(signature))
-		return failed(err, "signing with key", key->id);
-	memcpy(ret_signature, signature, sizeof(signature));
+	/* Left to itself OpenSSL 3.0 may ask another one, which takes the public half and finds no private one. */
+	if (provider)
+		snprintf(who, sizeof(who), "?provider=%s", OSSL_PROVIDER_get0_name(provider));
+	if (!ctx || EVP_DigestSignInit_ex(ctx, &pkey_ctx, key->form->digest, NULL, who, key->pkey, NULL) != 1 ||
+	    (key->form->is_pss && EVP_PKEY_CTX_set_rsa_padding(pkey_ctx, RSA_PKCS1_PSS_PADDING) <= 0) ||
+	    EVP_DigestSign(ctx, signature, &length, data, size) != 1)
+		return failed(err, -EBADMSG, "signing with", key->name);
+	qmr_hex_encode(signature, length, ret_signature_hex);
 	return 0;
 }
 
-int qmr_key_verify(const unsigned char public_key[QMR_KEY_PUBLIC_BYTES], const void *data,
-		   size_t size, const unsigned char signature[QMR_KEY_SIGNATURE_BYTES])
+int qmr_key_verify(const json_t *public, const char *signature_hex, const void *data, size_t size)
 {
-	QMR_CLEANUP(cleanup_md) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	QMR_CLEANUP(cleanup_pkey)
-	EVP_PKEY *pkey = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, public_key,
-						     QMR_KEY_PUBLIC_BYTES);
-	int good = ctx && pkey && EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, pkey) == 1 &&
-		   EVP_DigestVerify(ctx, signature, QMR_KEY_SIGNATURE_BYTES, data, size) == 1;
+	QMR_CLEANUP(cleanup_tuf_key) struct qmr_tuf_key *key = NULL;
+	int good = qmr_tuf_key_parse(public, &key, NULL) == 0 && qmr_tuf_key_verify(key, signature_hex, data, size);
 
 	ERR_clear_error();
 	return good;

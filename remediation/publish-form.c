@@ -6,6 +6,7 @@
 #include "hash.h"
 #include "json.h"
 #include "publish-metadata.h"
+#include "tuf-key.h"
 
 #define SIGNATURES_MAX 64
 #define TARGET_NAME_BYTES_MAX 180 /* "<sha256>.<name>.qmr-new" must be a file name */
@@ -44,24 +45,44 @@ static int check_signatures(const json_t *signatures, const char *name, struct q
 	return 0;
 }
 
-static int check_key(const char *keyid, const json_t *key, const char *name, struct qmr_error *err)
+/* *ret_fingerprint tells the key from others however its JSON is written. */
+static int check_key(const char *keyid, const json_t *json, const char *name, unsigned char ret_fingerprint[QMR_TUF_FINGERPRINT],
+		     struct qmr_error *err)
 {
-	const char *type = qmr_json_string(key, "keytype"),
-		   *scheme = qmr_json_string(key, "scheme");
-	const char *public_hex = qmr_json_string(json_object_get(key, "keyval"), "public");
-	unsigned char public_key[QMR_KEY_PUBLIC_BYTES];
-	char is[QMR_KEY_ID];
+	struct qmr_tuf_key *key = NULL;
 	int r;
 
-	if (!type || strcmp(type, "ed25519") || !scheme || strcmp(scheme, "ed25519") ||
-	    !public_hex || qmr_hex_decode(public_hex, public_key, sizeof(public_key)) < 0)
-		return refuse(err, name, "keys", "an entry that is no Ed25519 key");
-	r = qmr_key_id(public_key, is, err);
+	if (qmr_tuf_key_parse(json, &key, NULL) < 0)
+		return refuse(err, name, "keys", "an entry that is no key of a kind that machines take");
+	memcpy(ret_fingerprint, qmr_tuf_key_fingerprint(key), QMR_TUF_FINGERPRINT);
+	qmr_tuf_key_free(key);
+	r = qmr_tuf_key_id_is_right(keyid, json);
 	if (r < 0)
-		return r;
-	/* One key under two ids would count twice towards a threshold. */
-	return strcmp(is, keyid) ? refuse(err, name, "keys", "an id that is not the key's hash")
-				 : 0;
+		return qmr_error_set(err, r, "'%s': reading a key: out of memory", name);
+	return r ? 0 : refuse(err, name, "keys", "an id that is not the key's hash");
+}
+
+static int check_keys(json_t *keys, const char *name, struct qmr_error *err)
+{
+	unsigned char seen[QMR_ROLE_COUNT * QMR_METADATA_KEYS_MAX][QMR_TUF_FINGERPRINT];
+	const char *keyid;
+	json_t *key;
+	size_t n = 0;
+
+	if (!json_is_object(keys) || json_object_size(keys) > sizeof(seen) / sizeof(*seen))
+		return refuse(err, name, "keys", "not an object of at most 64");
+	json_object_foreach (keys, keyid, key) {
+		int r = check_key(keyid, key, name, seen[n], err);
+
+		if (r < 0)
+			return r;
+		/* One key under two ids would count twice towards a threshold. */
+		for (size_t i = 0; i < n; i++)
+			if (!memcmp(seen[i], seen[n], sizeof(*seen)))
+				return refuse(err, name, "keys", "one key under two ids");
+		n++;
+	}
+	return 0;
 }
 
 static int check_role(const json_t *role, const json_t *keys, const char *name, const char *field,
@@ -90,18 +111,12 @@ static int check_role(const json_t *role, const json_t *keys, const char *name, 
 
 static int check_root(const json_t *part, const char *name, struct qmr_error *err)
 {
-	json_t *keys = json_object_get(part, "keys"), *key;
-	const char *keyid;
-	int r = 0;
+	json_t *keys = json_object_get(part, "keys");
+	int r;
 
 	if (!json_is_true(json_object_get(part, "consistent_snapshot")))
 		return refuse(err, name, "consistent_snapshot", "not true");
-	if (!json_is_object(keys) ||
-	    json_object_size(keys) > QMR_ROLE_COUNT * QMR_METADATA_KEYS_MAX)
-		return refuse(err, name, "keys", "not an object of at most 64");
-	json_object_foreach (keys, keyid, key)
-		if (r == 0)
-			r = check_key(keyid, key, name, err);
+	r = check_keys(keys, name, err);
 	for (int i = 0; r == 0 && i < QMR_ROLE_COUNT; i++)
 		r = check_role(json_object_get(json_object_get(part, "roles"), qmr_role_name(i)),
 			       keys, name, qmr_role_name(i), err);

@@ -22,6 +22,18 @@ static int save_public(const struct qmr_publish_arguments *arguments, struct qmr
 	return fflush(stdout) < 0 ? qmr_error_errno(err, -errno, "writing to standard output") : 0;
 }
 
+/* A token may say only now that the PIN is wrong. */
+static int try_key(const struct qmr_key *key, struct qmr_error *err)
+{
+	static const char text[] = "not metadata: a signature over this is of no use";
+	char signature[QMR_KEY_SIGNATURE_HEX];
+	int r = qmr_key_sign(key, text, sizeof(text), signature, err);
+
+	if (r == 0 && !qmr_key_verify(key->public, signature, text, sizeof(text)))
+		r = qmr_error_set(err, -EBADMSG, "'%s' makes signatures that its public half does not verify", key->name);
+	return r;
+}
+
 static int make(const struct qmr_publish_arguments *arguments, enum qmr_role role, struct qmr_key_ring *ring,
 		struct qmr_error *err)
 {
@@ -32,6 +44,8 @@ static int make(const struct qmr_publish_arguments *arguments, enum qmr_role rol
 
 	if (r == 0 && arguments->uri) {
 		r = qmr_key_load_uri(arguments->uri, &passphrase, &key, err);
+		if (r == 0 && (r = try_key(&key, err)) < 0)
+			qmr_key_done(&key);
 		if (r == 0)
 			r = qmr_key_ring_note(ring, role, arguments->uri, &key, err);
 		made = &ring->keys[0];

@@ -165,15 +165,13 @@ int qmr_metadata_signed_bytes(const json_t *document, char **ret_data, size_t *r
 }
 
 static int put_signature(json_t *document, const struct qmr_key *key,
-			 const unsigned char signature[QMR_KEY_SIGNATURE_BYTES], struct qmr_error *err)
+			 const char *signature_hex, struct qmr_error *err)
 {
-	char hex[2 * QMR_KEY_SIGNATURE_BYTES + 1];
 	json_t *signatures = json_object_get(document, "signatures"), *entry;
 	size_t old = find_signature(signatures, key->id);
 	int r;
 
-	qmr_hex_encode(signature, QMR_KEY_SIGNATURE_BYTES, hex);
-	entry = json_pack("{s:s, s:s}", "keyid", key->id, "sig", hex);
+	entry = json_pack("{s:s, s:s}", "keyid", key->id, "sig", signature_hex);
 	if (old < json_array_size(signatures))
 		r = json_array_set_new(signatures, old, entry);
 	else
@@ -183,7 +181,7 @@ static int put_signature(json_t *document, const struct qmr_key *key,
 
 int qmr_metadata_sign(json_t *document, const struct qmr_key *key, struct qmr_error *err)
 {
-	unsigned char signature[QMR_KEY_SIGNATURE_BYTES];
+	char signature[QMR_KEY_SIGNATURE_HEX];
 	cleanup_free char *text = NULL;
 	size_t size;
 	int r = qmr_metadata_signed_bytes(document, &text, &size, err);
@@ -194,15 +192,15 @@ int qmr_metadata_sign(json_t *document, const struct qmr_key *key, struct qmr_er
 }
 
 int qmr_metadata_add_signature(json_t *document, const struct qmr_key *key,
-			       const unsigned char signature[QMR_KEY_SIGNATURE_BYTES], struct qmr_error *err)
+			       const char *signature_hex, struct qmr_error *err)
 {
 	cleanup_free char *text = NULL;
 	size_t size;
 	int r = qmr_metadata_signed_bytes(document, &text, &size, err);
 
-	if (r == 0 && !qmr_key_verify(key->public_key, text, size, signature))
+	if (r == 0 && !qmr_key_verify(key->public, signature_hex, text, size))
 		r = qmr_error_set(err, -EBADMSG, "the signature is not that of key %.16s over this", key->id);
-	return r < 0 ? r : put_signature(document, key, signature, err);
+	return r < 0 ? r : put_signature(document, key, signature_hex, err);
 }
 
 static const json_t *root_role(const json_t *root, enum qmr_role role)
@@ -245,15 +243,10 @@ static int has_signed(const json_t *root, const char *keyid, const json_t *signa
 {
 	const json_t *key =
 		json_object_get(json_object_get(json_object_get(root, "signed"), "keys"), keyid);
-	const char *public_hex = qmr_json_string(json_object_get(key, "keyval"), "public");
 	const char *signature_hex = qmr_json_string(
 		json_array_get(signatures, find_signature(signatures, keyid)), "sig");
-	unsigned char public_key[QMR_KEY_PUBLIC_BYTES], signature[QMR_KEY_SIGNATURE_BYTES];
 
-	return public_hex && signature_hex &&
-	       qmr_hex_decode(public_hex, public_key, sizeof(public_key)) == 0 &&
-	       qmr_hex_decode(signature_hex, signature, sizeof(signature)) == 0 &&
-	       qmr_key_verify(public_key, text, size, signature);
+	return key && signature_hex && qmr_key_verify(key, signature_hex, text, size);
 }
 
 int qmr_metadata_count(const json_t *root, enum qmr_role role, const json_t *document,
@@ -312,7 +305,7 @@ int qmr_root_add_key(json_t *root, enum qmr_role role, const struct qmr_key *key
 	if (json_array_size(json_object_get(entry, "keyids")) >= QMR_METADATA_KEYS_MAX)
 		return qmr_error_set(err, -E2BIG, "role %s has %d keys already", role_names[role],
 				     QMR_METADATA_KEYS_MAX);
-	if (json_object_set_new(keys, key->id, qmr_key_public_json(key->public_key)) < 0 ||
+	if (json_object_set(keys, key->id, key->public) < 0 ||
 	    json_array_append_new(json_object_get(entry, "keyids"), json_string(key->id)) < 0)
 		return no_memory(err);
 	return 0;

@@ -49,8 +49,8 @@ json_t *qmr_metadata_next(const json_t *document, int64_t version, int64_t expir
 
 /*
  * -EBADMSG, with the field named, unless document is one of role's as the specification and this
- * project's profile have it: Ed25519, consistent snapshots, no delegations, key ids that are the
- * keys' hashes. name is for messages.
+ * project's profile have it: keys that machines take, none of them twice, ids that are the keys'
+ * hashes, consistent snapshots, no delegations. name is for messages.
  */
 int qmr_metadata_check_form(enum qmr_role role, const json_t *document, const char *name,
 			    struct qmr_error *err) QMR_MUST_CHECK;
@@ -88,7 +88,7 @@ int qmr_metadata_sign(json_t *document, const struct qmr_key *key,
 
 /* Adds a signature that was made elsewhere, over what qmr_metadata_signed_bytes() gives. -EBADMSG: it is not that key's. */
 int qmr_metadata_add_signature(json_t *document, const struct qmr_key *key,
-			       const unsigned char signature[QMR_KEY_SIGNATURE_BYTES],
+			       const char *signature_hex,
 			       struct qmr_error *err) QMR_MUST_CHECK;
 
 /* What a key signs: the canonical JSON of the body. The caller frees. */

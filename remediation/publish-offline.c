@@ -105,20 +105,22 @@ static int add_signature(struct qmr_repository *repository, enum qmr_role role, 
 {
 	const json_t *next_root = repository->next[QMR_ROLE_ROOT];
 	cleanup_free char *data = NULL;
+	char signature[QMR_KEY_SIGNATURE_HEX];
 	struct qmr_key key = {0};
 	size_t size;
-	int r = qmr_file_read(AT_FDCWD, arguments->signature, QMR_KEY_SIGNATURE_BYTES, &data, &size, err);
+	int r = qmr_file_read(AT_FDCWD, arguments->signature, QMR_KEY_SIGNATURE_BYTES_MAX, &data, &size, err);
 
-	if (r == -EFBIG || (r == 0 && size != QMR_KEY_SIGNATURE_BYTES))
-		return qmr_error_set(err, -EBADMSG, "'%s' is not a signature of %d bytes", arguments->signature,
-				     QMR_KEY_SIGNATURE_BYTES);
+	if (r == -EFBIG)
+		return qmr_error_set(err, -EBADMSG, "'%s' is no signature: it has more than %d bytes", arguments->signature,
+				     QMR_KEY_SIGNATURE_BYTES_MAX);
 	if (r == 0)
 		r = qmr_key_load_public(arguments->public_key, &key, err);
 	if (r < 0)
 		return r;
+	qmr_hex_encode((const unsigned char *)data, size, signature);
 	if (qmr_root_has_key(repository->now[QMR_ROLE_ROOT], role, key.id) ||
 	    (next_root && qmr_root_has_key(next_root, role, key.id)))
-		r = qmr_metadata_add_signature(repository->next[role], &key, (const unsigned char *)data, err);
+		r = qmr_metadata_add_signature(repository->next[role], &key, signature, err);
 	else
 		r = qmr_error_set(err, -EBADMSG, "'%s' is no key of role %s; nothing was imported", arguments->public_key,
 				  qmr_role_name(role));

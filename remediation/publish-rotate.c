@@ -255,7 +255,7 @@ static int sign(struct qmr_publish_session *session, enum qmr_role role, const c
 	r = is_member
 		    ? qmr_metadata_sign(repository->next[role], &key, err)
 		    : qmr_error_set(err, -EBADMSG, "'%s' is no key of role %s; nothing was signed",
-				    path, qmr_role_name(role));
+				    key.name, qmr_role_name(role));
 	qmr_key_done(&key);
 	if (r < 0)
 		return r;

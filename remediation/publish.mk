@@ -7,13 +7,13 @@ PLAY_SRCS := $(addprefix remediation/,engine.c engine-block-module.c engine-remo
 
 PUBLISH_SRCS := $(addprefix remediation/,canonical-json.c key-file.c publish-form.c publish-init.c publish-item.c publish-key.c \
 	publish-keys.c publish-metadata.c publish-offline.c publish-order.c publish-plans.c publish-refresh.c publish-repository.c publish-rotate.c publish-session.c publish-set.c publish-simulate.c \
-	publish-show.c) $(PLAN_SRCS) $(PLAY_SRCS)
+	publish-show.c tuf-key.c) $(PLAN_SRCS) $(PLAY_SRCS)
 
 qmr-publish_SRCS := $(PUBLISH_SRCS) remediation/publish.c
 qmr-publish_LIBS := jansson libcrypto inih
 
 UNIT_TESTS += test-key-file test-publish
-test-key-file_SRCS := tests/unit/test-key-file.c remediation/key-file.c remediation/canonical-json.c
+test-key-file_SRCS := tests/unit/test-key-file.c remediation/key-file.c remediation/canonical-json.c remediation/tuf-key.c
 test-key-file_LIBS := cmocka jansson libcrypto
 test-publish_SRCS := tests/unit/test-publish.c $(PUBLISH_SRCS)
 test-publish_LIBS := cmocka jansson libcrypto inih

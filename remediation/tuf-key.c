@@ -65,7 +65,7 @@ static EVP_PKEY *load_ed25519(const char *hex)
 
 	if (hex_decode(hex, raw, sizeof(raw)) != sizeof(raw))
 		return NULL;
-	return EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, raw, sizeof(raw));
+	return EVP_PKEY_new_raw_public_key_ex(NULL, "ED25519", QMR_TUF_PROVIDER, raw, sizeof(raw));
 }
 
 /* OpenSSL's own would ask on the terminal for an "encrypted" public key. */
@@ -77,7 +77,7 @@ static int no_password(char *buffer, int size, int writing, void *user)
 static EVP_PKEY *load_pem(const char *pem, int type)
 {
 	QMR_CLEANUP(cleanup_bio) BIO *bio = BIO_new_mem_buf(pem, -1);
-	EVP_PKEY *pkey = bio ? PEM_read_bio_PUBKEY(bio, NULL, no_password, NULL) : NULL;
+	EVP_PKEY *pkey = bio ? PEM_read_bio_PUBKEY_ex(bio, NULL, no_password, NULL, NULL, QMR_TUF_PROVIDER) : NULL;
 
 	if (pkey && EVP_PKEY_get_base_id(pkey) != type) {
 		EVP_PKEY_free(pkey);
@@ -114,14 +114,14 @@ static EVP_PKEY *load_rsa(const char *pem)
 static const struct scheme {
 	const char *type, *scheme;
 	EVP_PKEY *(*load)(const char *value);
-	const EVP_MD *(*digest)(void); /* NULL: part of the scheme itself */
+	const char *digest; /* NULL: part of the scheme itself */
 	int is_pss;
 } schemes[] = {
 	{"ed25519", "ed25519", load_ed25519, NULL, 0},
-	{"ecdsa", "ecdsa-sha2-nistp256", load_p256, EVP_sha256, 0},
-	{"ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256", load_p256, EVP_sha256, 0},
-	{"rsa", "rsassa-pss-sha256", load_rsa, EVP_sha256, 1},
-	{"rsa", "rsa-pkcs1v15-sha256", load_rsa, EVP_sha256, 0},
+	{"ecdsa", "ecdsa-sha2-nistp256", load_p256, "SHA256", 0},
+	{"ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256", load_p256, "SHA256", 0},
+	{"rsa", "rsassa-pss-sha256", load_rsa, "SHA256", 1},
+	{"rsa", "rsa-pkcs1v15-sha256", load_rsa, "SHA256", 0},
 };
 
 static const struct scheme *find_scheme(const json_t *json)
@@ -145,7 +145,7 @@ static int take_fingerprint(struct qmr_tuf_key *key)
 	unsigned char *der = NULL;
 	int size, ok = 1;
 
-	/* A point may be written in three forms, and OpenSSL would write it as it was read. */
+	/* A point may be written in three forms, and OpenSSL would write it as it was read: a key in two of them would count twice. */
 	if (EVP_PKEY_get_base_id(key->pkey) == EVP_PKEY_EC)
 		ok = EVP_PKEY_set_utf8_string_param(
 			     key->pkey, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT,
@@ -206,10 +206,9 @@ int qmr_tuf_key_verify(const struct qmr_tuf_key *key, const char *signature_hex,
 	unsigned char signature[SIGNATURE_BYTES_MAX];
 	int signature_size = hex_decode(signature_hex, signature, sizeof(signature));
 	EVP_PKEY_CTX *pkey_ctx = NULL; /* owned by ctx */
-	const EVP_MD *digest = key->scheme->digest ? key->scheme->digest() : NULL;
 
 	if (!ctx || signature_size < 0 ||
-	    EVP_DigestVerifyInit(ctx, &pkey_ctx, digest, NULL, key->pkey) != 1)
+	    EVP_DigestVerifyInit_ex(ctx, &pkey_ctx, key->scheme->digest, NULL, QMR_TUF_PROVIDER, key->pkey, NULL) != 1)
 		return 0;
 	/*
 	 * The salt's length is not fixed by the specification: implementations sign with 32 bytes

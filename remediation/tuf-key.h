@@ -13,6 +13,12 @@
 
 #define QMR_TUF_FINGERPRINT 32
 
+/*
+ * Whom OpenSSL is to ask for what needs no token: its own provider, if it is there. Where openssl.cnf(5) names others, public keys would
+ * be sent to them to be verified, and a token that cannot do it would make good signatures bad.
+ */
+#define QMR_TUF_PROVIDER "?provider=default"
+
 struct qmr_tuf_key; /* opaque */
 
 /*

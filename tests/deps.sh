@@ -9,6 +9,9 @@ cli="strace busybox-static dash groff-base python3 python3-jsonschema openssl e2
 # tests/cli/publish.py: any Node.js will do, Debian's own npm is for Debian's own.
 command -v node >/dev/null || cli="$cli nodejs"
 command -v npm >/dev/null || cli="$cli npm"
+# tests/cli/publish-token.py, 7 MB; Debian 12 has pkcs11-provider among its backports only.
+cli="$cli tpm2-openssl swtpm tpm2-tools softhsm2"
+apt-cache show pkcs11-provider >/dev/null 2>&1 && cli="$cli pkcs11-provider"
 net="python3-securesystemslib python3-nacl python3-cryptography nginx-light libnginx-mod-http-dav-ext openssl curl zstd python3 iproute2
 	tinyproxy-bin microsocks faketime"
 vm="qemu-system-x86 qemu-utils ovmf mmdebstrap mtools systemd-boot-efi e2fsprogs dosfstools fdisk busybox-static

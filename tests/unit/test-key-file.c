@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
 
 #include "file.h"
 #include "key-file.h"
@@ -65,31 +67,67 @@ static const char known_signature[] =
 
 static void a_known_key_signs_as_the_standard_says(void **state)
 {
-	unsigned char signature[QMR_KEY_SIGNATURE_BYTES], public_key[QMR_KEY_PUBLIC_BYTES];
+	char signature[QMR_KEY_SIGNATURE_HEX];
 	struct qmr_passphrase none = {0};
 	struct qmr_key key = {0};
-	char hex[2 * QMR_KEY_SIGNATURE_BYTES + 1];
 	int fd = *(int *)*state;
 
 	put(fd, "known.pem", known_pem, 0600);
 	assert_int_equal(qmr_key_load(fd, "known.pem", &none, &key, NULL), 0);
-	qmr_hex_encode(key.public_key, sizeof(key.public_key), hex);
-	assert_string_equal(hex, known_public);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(key.public, "keyval"), "public")), known_public);
 	/*
 	 * printf '{"keytype":"ed25519","keyval":{"public":"fc51…"},"scheme":"ed25519"}' | sha256sum
 	 */
 	assert_string_equal(key.id,
 			    "e45b8d1fab21a7a7550adbca559eade41e36a398f14a577f8766ec32bf237101");
 	assert_int_equal(qmr_key_sign(&key, "\xaf\x82", 2, signature, NULL), 0);
-	qmr_hex_encode(signature, sizeof(signature), hex);
-	assert_string_equal(hex, known_signature);
-	assert_int_equal(qmr_hex_decode(known_public, public_key, sizeof(public_key)), 0);
-	assert_true(qmr_key_verify(public_key, "\xaf\x82", 2, signature));
-	assert_false(qmr_key_verify(public_key, "\xaf\x83", 2, signature));
-	signature[63] ^= 1;
-	assert_false(qmr_key_verify(public_key, "\xaf\x82", 2, signature));
+	assert_string_equal(signature, known_signature);
+	assert_true(qmr_key_verify(key.public, signature, "\xaf\x82", 2));
+	assert_false(qmr_key_verify(key.public, signature, "\xaf\x83", 2));
+	signature[127] ^= 1;
+	assert_false(qmr_key_verify(key.public, signature, "\xaf\x82", 2));
+	assert_false(qmr_key_verify(key.public, "", "\xaf\x82", 2));
 	qmr_key_done(&key);
 	qmr_key_done(&key);
+}
+
+/* Takes the reference to pkey. */
+static int load_made(int fd, EVP_PKEY *pkey, struct qmr_key *ret_key)
+{
+	struct qmr_passphrase none = {0};
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *pem;
+
+	assert_int_equal(PEM_write_bio_PrivateKey(bio, pkey, NULL, NULL, 0, NULL, NULL), 1);
+	assert_int_equal(BIO_write(bio, "", 1), 1);
+	BIO_get_mem_data(bio, &pem);
+	put(fd, "made.pem", pem, 0600);
+	BIO_free(bio);
+	EVP_PKEY_free(pkey);
+	return qmr_key_load(fd, "made.pem", &none, ret_key, NULL);
+}
+
+static void keys_of_other_kinds_sign_what_machines_verify(void **state)
+{
+	EVP_PKEY *good[] = {EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"), EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048)};
+	EVP_PKEY *bad[] = {EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-384"), EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)1024),
+			   EVP_PKEY_Q_keygen(NULL, NULL, "ED448")};
+	static const char *const schemes[] = {"ecdsa-sha2-nistp256", "rsassa-pss-sha256"};
+	char signature[QMR_KEY_SIGNATURE_HEX];
+	struct qmr_key key = {0};
+	int fd = *(int *)*state;
+
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(load_made(fd, good[i], &key), 0);
+		assert_string_equal(json_string_value(json_object_get(key.public, "scheme")), schemes[i]);
+		assert_int_equal(qmr_key_sign(&key, "text", 4, signature, NULL), 0);
+		assert_true(qmr_key_verify(key.public, signature, "text", 4));
+		assert_false(qmr_key_verify(key.public, signature, "test", 4));
+		qmr_key_done(&key);
+	}
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(load_made(fd, bad[i], &key), -EBADMSG);
+	assert_null(key.pkey);
 }
 
 static void what_is_saved_is_loaded(void **state)
@@ -170,26 +208,9 @@ static void a_public_key_is_enough_for_an_id(void **state)
 	assert_string_equal(key.id,
 			    "e45b8d1fab21a7a7550adbca559eade41e36a398f14a577f8766ec32bf237101");
 	assert_null(key.pkey);
+	qmr_key_done(&key);
 	put(fd, "known.pub", known_pem, 0600);
 	assert_int_equal(qmr_key_load_public(path, &key, NULL), -EBADMSG);
-}
-
-static void hexadecimal_is_exact(void **unused)
-{
-	static const char *const bad[] = {"", "0", "000", "0g", "0A", "00 ", " 00"};
-	unsigned char byte = 7;
-	char text[3];
-
-	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-		assert_int_equal(qmr_hex_decode(bad[i], &byte, 1), -EINVAL);
-	assert_int_equal(byte, 7);
-	for (int i = 0; i < 256; i++) {
-		unsigned char in = (unsigned char)i;
-
-		qmr_hex_encode(&in, 1, text);
-		assert_int_equal(qmr_hex_decode(text, &byte, 1), 0);
-		assert_int_equal(byte, i);
-	}
 }
 
 static void a_passphrase_is_the_first_line(void **state)
@@ -216,10 +237,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_known_key_signs_as_the_standard_says),
+		cmocka_unit_test(keys_of_other_kinds_sign_what_machines_verify),
 		cmocka_unit_test(what_is_saved_is_loaded),
 		cmocka_unit_test(bad_files_are_refused),
 		cmocka_unit_test(a_public_key_is_enough_for_an_id),
-		cmocka_unit_test(hexadecimal_is_exact),
 		cmocka_unit_test(a_passphrase_is_the_first_line),
 	};
 

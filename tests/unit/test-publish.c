@@ -10,7 +10,10 @@
 
 #include <cmocka.h>
 
+#include "canonical-json.h"
+#include "cleanup.h"
 #include "file.h"
+#include "hash.h"
 #include "json.h"
 #include "publish.h"
 
@@ -176,7 +179,7 @@ static void bad_forms_are_refused_with_the_field(void **state)
 		 "{\"keytype\":\"ed25519\",\"scheme\":\"ed25519\",\"keyval\":{\"public\":"
 		 "\"fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025\"}}",
 		 "hash"},
-		{QMR_ROLE_ROOT, "signed.keys.00", "{\"keytype\":\"rsa\"}", "Ed25519"},
+		{QMR_ROLE_ROOT, "signed.keys.00", "{\"keytype\":\"rsa\"}", "no key of a kind"},
 		{QMR_ROLE_ROOT, "signed.roles.root.threshold", "0", "threshold"},
 		{QMR_ROLE_ROOT, "signed.roles.root.threshold", "3", "threshold"},
 		{QMR_ROLE_ROOT, "signed.roles.root.keyids", "[]", "root"},
@@ -210,6 +213,25 @@ static void bad_forms_are_refused_with_the_field(void **state)
 		if (!strstr(err.text, cases[i].field))
 			fail_msg("'%s' does not name '%s'", err.text, cases[i].field);
 	}
+}
+
+/* Fields that are not known take part in an id or do not: the same key has two that are right. */
+static void one_key_under_two_ids_is_refused(void **state)
+{
+	struct root *root = *state;
+	cleanup_json json_t *document = json_deep_copy(root->document);
+	json_t *twin = json_deep_copy(root->keys[QMR_ROLE_TARGETS][0].public);
+	cleanup_free char *text = NULL;
+	struct qmr_error err = {0};
+	char id[QMR_SHA256_HEX];
+	size_t size;
+
+	json_object_set_new(twin, "note", json_string("the same"));
+	assert_int_equal(qmr_canonical_json(twin, &text, &size, NULL), 0);
+	assert_int_equal(qmr_sha256(text, size, id, NULL), 0);
+	json_object_set_new(json_object_get(json_object_get(document, "signed"), "keys"), id, twin);
+	assert_int_equal(qmr_metadata_check_form(QMR_ROLE_ROOT, document, "r", &err), -EBADMSG);
+	assert_non_null(strstr(err.text, "two ids"));
 }
 
 static void a_reference_is_length_and_hash(void **unused)
@@ -342,6 +364,7 @@ int main(void)
 		cmocka_unit_test(a_threshold_counts_keys),
 		cmocka_unit_test(keys_come_and_go),
 		cmocka_unit_test(bad_forms_are_refused_with_the_field),
+		cmocka_unit_test(one_key_under_two_ids_is_refused),
 		cmocka_unit_test(a_reference_is_length_and_hash),
 		cmocka_unit_test(every_command_in_turn),
 		cmocka_unit_test(a_change_waits_for_the_second_signature),

@@ -530,6 +530,32 @@ static void one_key_in_two_guises_counts_once(void **unused)
 	qmr_tuf_metadata_done(&root);
 }
 
+/* The same for a point, which has two forms in PEM. */
+static void one_point_in_two_forms_counts_once(void **unused)
+{
+	struct repository_key *keys = repository.keys[QMR_TUF_ROOT];
+	struct qmr_tuf_metadata root;
+	struct qmr_error err = {0};
+	char *pem;
+
+	repository_key_done(&keys[0]);
+	keys[0] = repository_key_make("ecdsa");
+	keys[1] = (struct repository_key){.json = json_deep_copy(keys[0].json), .pkey = EVP_PKEY_dup(keys[0].pkey)};
+	assert_int_equal(EVP_PKEY_set_utf8_string_param(keys[1].pkey, "point-format", "compressed"), 1);
+	EVP_PKEY_up_ref(keys[1].pkey);
+	pem = to_pem(keys[1].pkey);
+	json_object_set_new(json_object_get(keys[1].json, "keyval"), "public", json_string(pem));
+	free(pem);
+	repository_key_set_id(&keys[1]);
+	assert_string_not_equal(keys[1].id, keys[0].id);
+	repository.n_keys[QMR_TUF_ROOT] = repository.n_signers[QMR_TUF_ROOT] = 2;
+	repository.threshold[QMR_TUF_ROOT] = 2;
+	root = load_root();
+	assert_int_equal(qmr_tuf_metadata_check_signed(&root, &root, &err), -EBADMSG);
+	assert_non_null(strstr(err.text, "1 different keys"));
+	qmr_tuf_metadata_done(&root);
+}
+
 /* Unknown fields of a key: some implementations hash them into its id, some do not. */
 static void both_ways_to_make_an_id_are_right(void **unused)
 {
@@ -560,6 +586,8 @@ int main(void)
 		cmocka_unit_test(weak_and_malformed_keys_are_refused),
 		cmocka_unit_test_setup_teardown(thresholds_count_different_keys, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_key_in_two_guises_counts_once, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(one_point_in_two_forms_counts_once, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(both_ways_to_make_an_id_are_right, set_up,
 						tear_down),
