@@ -137,7 +137,7 @@ static int settle_time(const struct qmr_repository *repository, struct addition 
 	return put_first(addition, text, err);
 }
 
-/* Machines remember by id which plans they tried, and by itself which requests they followed. */
+/* Machines remember by id which plans they tried and, apart from them, which requests they followed. */
 static int check_id(const struct qmr_repository *repository, const struct addition *addition,
 		    struct qmr_error *err)
 {

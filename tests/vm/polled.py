@@ -146,4 +146,4 @@ def power_fails_on_the_way_down(s):
 
 
 if __name__ == "__main__":
-    scenario.main(collects_once, power_fails_on_the_way_down)
+    scenario.main(collects_once, more=(power_fails_on_the_way_down,))
