@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Machines without any network adapter, whose owner brings the repository on a USB stick: plans, the owner's
-hold. Usage: offline.py -B BUILD [SCENARIO ...]"""
+"""Machines without any network adapter, whose owner brings the repository on a USB stick: plans, hostile sticks, what follows a plan, the
+owner's hold. Usage: offline.py -B BUILD [SCENARIO ...]"""
+import glob
 import os
 import sys
 
@@ -68,6 +69,16 @@ class Offline:
         """A new stick with what the owner has published by now."""
         return stick.make("%s/%s.img" % (self.s.work, name), FOLDER, self.owner.folder + "/www/repository", **how)
 
+    def tampered(self, name, **how):
+        """The same, one byte of whose plan is not what its owner signed."""
+        other = self.owner.copy("%s/owner-of-%s" % (self.s.work, name))
+        path = glob.glob(other.folder + "/www/repository/targets/plans/*.json")[0]
+        with open(path, "r+b") as f:
+            text = f.read().replace(b"remove-file", b"remove-fil3")
+            f.seek(0)
+            f.write(text)
+        return stick.make("%s/%s.img" % (self.s.work, name), FOLDER, other.folder + "/www/repository", **how)
+
     def content(self):
         product = self.world.vendor
         found = self.box.disk.read(product.content_path)
@@ -111,6 +122,25 @@ def stick_behind_a_server_that_is_not_there(s):
     s.same("the one that won", "media:%s (sda1)" % FOLDER, offline.of_incident("plans/fetch")["url"])
 
 
+def switched_off_by_the_plan(s):
+    """The owner wants to see the machine first: it is off once the plan is applied, and on probation when somebody starts it."""
+    offline = Offline(s)
+    plan = dict(offline.world.plan, id="off-" + os.urandom(5).hex(), then="shutdown")
+    repository.remove(s.build, offline.owner, offline.world.plan)
+    repository.add(s.build, offline.owner, plan)
+    offline.box.hardware = stick.controller(stick.plugged(0, offline.stick("stick")))
+    s.same("resets: none, it is off", 0, s.boot_to_the_end(offline.box).resets)
+    s.same("attempts", FAILED, offline.box.state()["outcomes"])
+    offline.verdict("probation", plan["id"], "removed")
+    s.same("how recovery ended", "shutdown", offline.of_incident("timeline")["runs"][-1]["end"])
+    offline.box.hardware = ()
+    s.same("resets: none, it is healthy", 0, s.boot_to_the_end(offline.box).resets)
+    state = offline.box.state()
+    s.same("attempts afterwards", FAILED + ["healthy"], state["outcomes"])
+    s.same("the last one was on probation", [0, 4], [f & 4 for f in state["attempt_flags"][-2:]])
+    offline.verdict("healed", plan["id"], "removed")
+
+
 def held(s):
     """The owner holds the fleet: no plan, no revert. A machine that cannot ask any more goes by what it was told; once the hold is gone from
     the repository, it is repaired."""
@@ -146,6 +176,19 @@ def held(s):
     s.same("incidents", 3, len(box.disk.list("/var/lib/qmr/incidents")))
 
 
+def hostile_sticks(s):
+    """A tampered repository, file systems that have no end, no sense, and no room where they say they are: nothing of it is applied, and the
+    machine helps itself as it would without."""
+    offline = Offline(s)
+    sticks = (offline.tampered("tampered", whole=True), stick.loop(offline.stick("loop")),
+              stick.scramble(offline.stick("noise"), s.random), stick.cut_short(offline.stick("short")))
+    offline.box.hardware = stick.controller(*[stick.plugged(n, image) for n, image in enumerate(sticks)])
+    offline.heals("local-revert", "good")
+    s.same("fetch", "refused", offline.steps()["fetch"][0])
+    sources = offline.sources()
+    s.true("each source has its result, none is taken", ("media", "refused") in sources and "ok" not in dict(sources).values(), sources)
+
+
 def stick_that_comes_late(s):
     """It is plugged in when recovery begins to look for it, as far as a slow one is found."""
     offline = Offline(s)
@@ -161,4 +204,4 @@ def stick_that_comes_late(s):
 
 if __name__ == "__main__":
     scenario.main(stick_behind_a_server_that_is_not_there, held,
-                  more=(stick_that_comes_late,))
+                  more=(switched_off_by_the_plan, hostile_sticks, stick_that_comes_late))
