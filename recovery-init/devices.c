@@ -23,6 +23,10 @@
 #define BLOCK "/sys/class/block"
 #define POLL_MS 500      /* a partition table may be read without an event that we see */
 #define ESP_MS 5000      /* how long the ESP is waited for once the root is there */
+#define PROBE_MS 2000    /* for a device to say what it is; twice as long in the next round, since a disk may have to spin up */
+#define PROBE_MAX_MS 8000
+#define MEDIA_MS 10000   /* how long the first stick is waited for, and others after it */
+#define QUIET_MS 2000    /* no more is coming: usb-storage itself waits 1 s before it looks at a disk */
 #define BLOCK_DEVICES_MAX 4096
 
 /* What no device asks for by its modalias: the kernel would call modprobe for these, and there is none here. */
@@ -39,19 +43,44 @@ static void mount_virtual(const char *type, const char *path, unsigned long flag
 		qmr_warning("mounting '%s': %s; going on without it", path, strerror(errno));
 }
 
+/* What is on a device; empty where it has none. */
+struct content {
+	char uuid[64], type[32];
+};
+
 struct search {
 	const struct qmr_config *config;
+	int limit_ms, is_late; /* for each device in this round; whether one of them took longer */
 	struct qmr_devices found;
 	unsigned int n_roots;
 	struct qmr_media *media; /* NULL: they are not wanted */
 };
 
-/* One value of a probed device, "" if it has none. */
-static const char *value(blkid_probe probe, const char *name)
+static void take_value(blkid_probe probe, const char *name, char *ret, size_t size)
 {
 	const char *data;
 
-	return blkid_probe_lookup_value(probe, name, &data, NULL) == 0 ? data : "";
+	if (blkid_probe_lookup_value(probe, name, &data, NULL) == 0)
+		snprintf(ret, size, "%s", data);
+}
+
+/* In a child: a disk may take minutes to find out that it is broken, and what somebody brought along may be hostile. */
+static int probe_content(void *context, void *answer, struct qmr_error *err)
+{
+	blkid_probe probe = blkid_new_probe_from_filename(context);
+	struct content *content = answer;
+
+	if (!probe)
+		return -ENOMEDIUM; /* a drive without a medium, or a device that has gone */
+	(void)blkid_probe_enable_superblocks(probe, 1);
+	(void)blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_UUID | BLKID_SUBLKS_TYPE);
+	/* An ambivalent device (two signatures) is nobody's: -2, and it has no values. */
+	if (blkid_do_safeprobe(probe) == 0) {
+		take_value(probe, "UUID", content->uuid, sizeof(content->uuid));
+		take_value(probe, "TYPE", content->type, sizeof(content->type));
+	}
+	blkid_free_probe(probe);
+	return 0;
 }
 
 /* On a USB bus, or said to be by its disk: a partition's own folder lies in that of its disk. */
@@ -86,10 +115,10 @@ static void add_medium(struct search *search, const char *name, const char *devi
 	snprintf(media->devices[media->n++], QMR_DEVICE_BYTES, "%s", device);
 }
 
-static void judge(struct search *search, const char *name, const char *device, blkid_probe probe)
+static void judge(struct search *search, const char *name, const char *device, const struct content *content)
 {
 	const struct qmr_config *config = search->config;
-	const char *uuid = value(probe, "UUID"), *type = value(probe, "TYPE");
+	const char *uuid = content->uuid, *type = content->type;
 
 	if (search->media)
 		add_medium(search, name, device, uuid, type);
@@ -109,22 +138,22 @@ static void judge(struct search *search, const char *name, const char *device, b
 static void look_at(struct search *search, const char *name)
 {
 	char device[QMR_DEVICE_BYTES];
-	blkid_probe probe;
+	struct content content;
+	struct qmr_error why = {0};
+	int r;
 
 	if (snprintf(device, sizeof(device), "/dev/%s", name) >= (int)sizeof(device))
 		return; /* the kernel's names have at most 31 bytes */
 	for (char *c = device + 5; *c; c++)
 		if (*c == '!') /* sysfs's way to write a slash: "cciss!c0d0" */
 			*c = '/';
-	probe = blkid_new_probe_from_filename(device);
-	if (!probe)
-		return; /* a drive without a medium, or a device that has gone */
-	(void)blkid_probe_enable_superblocks(probe, 1);
-	(void)blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_UUID | BLKID_SUBLKS_TYPE);
-	/* An ambivalent device (two signatures) is nobody's: -2, and it has no values. */
-	if (blkid_do_safeprobe(probe) == 0)
-		judge(search, name, device, probe);
-	blkid_free_probe(probe);
+	r = qmr_child_call(probe_content, device, search->limit_ms, &content, sizeof(content), &why);
+	if (r == 0)
+		judge(search, name, device, &content);
+	if (r == -ETIMEDOUT) {
+		qmr_warning("looking at '%s': %s; going on without it for now", device, why.text);
+		search->is_late = 1;
+	}
 }
 
 static int is_disk(const char *name)
@@ -145,6 +174,11 @@ static void look_everywhere(struct search *search)
 
 	memset(&search->found, 0, sizeof(search->found));
 	search->n_roots = 0;
+	if (search->is_late && search->limit_ms < PROBE_MAX_MS)
+		search->limit_ms *= 2;
+	search->is_late = 0;
+	if (search->media)
+		search->media->n = 0;
 	while (dir && (entry = readdir(dir)) && n++ < BLOCK_DEVICES_MAX)
 		if (is_disk(entry->d_name))
 			look_at(search, entry->d_name);
@@ -200,7 +234,7 @@ struct devices_call {
 static int find_devices(void *context, void *answer, struct qmr_error *err)
 {
 	const struct devices_call *call = context;
-	struct search search = {.config = call->config};
+	struct search search = {.config = call->config, .limit_ms = PROBE_MS};
 	struct qmr_drivers *drivers;
 	int r = qmr_drivers_new(&drivers, err);
 
@@ -252,7 +286,7 @@ enum qmr_result qmr_step_devices(struct qmr_recovery *recovery, int deadline_ms,
 
 static int count_roots(void *context, void *answer, struct qmr_error *err)
 {
-	struct search search = {.config = context};
+	struct search search = {.config = context, .limit_ms = PROBE_MS};
 
 	look_everywhere(&search);
 	if (search.n_roots > 1)
@@ -266,10 +300,25 @@ int qmr_devices_recheck(const struct qmr_recovery *recovery, int deadline_ms, st
 	return qmr_child_call(count_roots, (void *)&recovery->config, deadline_ms, NULL, 0, err);
 }
 
-void qmr_devices_find_media(const struct qmr_config *config, struct qmr_media *ret_media)
+int qmr_devices_find_media(const struct qmr_config *config, struct qmr_media *ret_media, struct qmr_error *err)
 {
-	struct search search = {.config = config, .media = ret_media};
+	struct search search = {.config = config, .limit_ms = PROBE_MS, .media = ret_media};
+	int64_t end = qmr_timeline_now_ms() + MEDIA_MS;
+	struct qmr_drivers *drivers;
+	int r = qmr_drivers_new(&drivers, err);
+	unsigned int n_before;
+	int is_quiet;
 
-	memset(ret_media, 0, sizeof(*ret_media));
-	look_everywhere(&search);
+	if (r < 0)
+		return r;
+	/* Nobody has looked for drivers since the root was found, which may have been there before the first stick. */
+	qmr_drivers_load_present(drivers);
+	ret_media->n = 0;
+	do {
+		n_before = ret_media->n;
+		is_quiet = !qmr_drivers_wait(drivers, n_before ? QUIET_MS : POLL_MS);
+		look_everywhere(&search);
+	} while (qmr_timeline_now_ms() < end && !(n_before && is_quiet));
+	qmr_drivers_free(drivers);
+	return 0;
 }

@@ -21,30 +21,37 @@
 
 /* Who reads it has no privilege: the modes are given, not taken from PID 1's umask. */
 #define OPTIONS "umask=0022,utf8"
+#define MOUNT_MS 5000 /* for one of them: a stick that hangs must not be in the way of another */
 
-static void mount_one(const char *device)
+static int mount_one(void *context, void *answer, struct qmr_error *err)
 {
 	const unsigned long flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOSYMFOLLOW;
-	struct qmr_error why = {0};
 	char place[sizeof(QMR_MEDIA) + QMR_DEVICE_BYTES];
+	const char *device = context;
+	int r;
 
 	snprintf(place, sizeof(place), QMR_MEDIA "/%s", strrchr(device, '/') + 1);
-	if (qmr_file_mkdirs(AT_FDCWD, place, 0755, &why) < 0)
-		qmr_warning("%s", why.text);
-	else if (mount(device, place, "vfat", flags, OPTIONS) < 0 && errno != EBUSY)
-		qmr_warning("mounting '%s': %s; going on without it", device, strerror(errno));
-	else
-		qmr_info("'%s' is open at '%s', for reading", device, place);
+	r = qmr_file_mkdirs(AT_FDCWD, place, 0755, err);
+	if (r < 0)
+		return r;
+	if (mount(device, place, "vfat", flags, OPTIONS) < 0 && errno != EBUSY)
+		return qmr_error_errno(err, -errno, "mounting '%s'", device);
+	qmr_info("'%s' is open at '%s', for reading", device, place);
+	return 0;
 }
 
 static int mount_all(void *context, void *answer, struct qmr_error *err)
 {
 	struct qmr_media media;
+	int r = qmr_devices_find_media(context, &media, err);
 
-	qmr_devices_find_media(context, &media);
-	for (unsigned int i = 0; i < media.n; i++)
-		mount_one(media.devices[i]);
-	return 0;
+	for (unsigned int i = 0; r == 0 && i < media.n; i++) {
+		struct qmr_error why = {0};
+
+		if (qmr_child_call(mount_one, media.devices[i], MOUNT_MS, NULL, 0, &why) < 0)
+			qmr_warning("'%s': %s; going on without it", media.devices[i], why.text);
+	}
+	return r;
 }
 
 int qmr_media_mount(const struct qmr_recovery *recovery, int deadline_ms, struct qmr_error *err)

@@ -18,7 +18,7 @@
 
 #define SPOOL_FOLDER "/var/lib/qmr/spool"
 #define SPOOL QMR_SYSROOT SPOOL_FOLDER
-#define MEDIA_MS 30000 /* to look at removable disks, and to let go of them */
+#define MEDIA_MS 60000 /* to wait for removable disks and look at them, and to let go of them */
 #define OWN_LIMIT_MS 30000 /* a transfer ends itself at its configured limit; this much later it is ended */
 
 static const char *const result_names[] = {

@@ -11,6 +11,7 @@ REASONS = ("none", "detector", "requested", "menu", "boot-order", "loader")
 PHASES = ("initramfs", "userspace", "waiting-for-user", "healthy", "shutdown")
 EVIDENCE = ("none", "crash-record", "watchdog", "initramfs-shell", "emergency-target", "required-check", "deadline")
 FINALS = ("none", "normal-boot", "halt", "menu")
+GLOBAL = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")
 
 
 def variables(path):
@@ -27,17 +28,22 @@ def variables(path):
     return found
 
 
+def walk(data):
+    """All that was written to the variables, oldest first: (name, where it ends)."""
+    # Headers of the volume and of the store, then the variables, at multiples of 4 (EDK II, PiFirmwareVolume.h and VariableFormat.h).
+    at = struct.unpack_from("<H", data, 48)[0] + 28
+    while data[at:at + 2] == b"\xaa\x55":
+        name_size, data_size = struct.unpack_from("<II", data, at + 36)
+        name = data[at + 60:at + 60 + name_size].decode("utf-16-le", "replace").rstrip("\0")
+        at = (at + 60 + name_size + data_size + 3) & ~3
+        yield name, at
+
+
 def all_writes(path):
     """How often each variable was written since the store was tidied last: a value is put behind all others, and marks the one before."""
     with open(path, "rb") as f:
         data = f.read()
-    # Headers of the volume and of the store, then the variables, at multiples of 4 (EDK II, PiFirmwareVolume.h and VariableFormat.h).
-    at, count = struct.unpack_from("<H", data, 48)[0] + 28, collections.Counter()
-    while data[at:at + 2] == b"\xaa\x55":
-        name_size, data_size = struct.unpack_from("<II", data, at + 36)
-        count[data[at + 60:at + 60 + name_size].decode("utf-16-le", "replace").rstrip("\0")] += 1
-        at = (at + 60 + name_size + data_size + 3) & ~3
-    return count
+    return collections.Counter(name for name, _ in walk(data))
 
 
 def writes(path, wanted):
@@ -81,3 +87,16 @@ def read_state(raw):
         "remediation": text(raw[744:808]), "kernel": text(raw[808:872]), "note": text(raw[872:960]),
         "floor": struct.unpack_from("<4I", raw, 976),  # root, timestamp, snapshot, targets
     }
+
+
+def set_boot_next(path, number):
+    """What a management controller does to a machine that is off: the firmware starts that boot entry, once."""
+    name, data = "BootNext\0".encode("utf-16-le"), struct.pack("<H", number)
+    header = struct.pack("<HBBI28xII", 0x55AA, 0x3F, 0, 7, len(name), len(data)) + GLOBAL.bytes_le
+    with open(path, "r+b") as f:
+        store = f.read()
+        *_, (_, at) = walk(store)
+        if store[at:at + 256].strip(b"\xff"):
+            raise RuntimeError("%s: the variables are followed by something else at %d" % (path, at))
+        f.seek(at)
+        f.write(header + name + data)

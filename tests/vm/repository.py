@@ -9,17 +9,27 @@ from machine import run, write
 
 def publish(build, owner, plans):
     """A new repository below the web server's folder, holding plans. Returns the root metadata that machines trust."""
-    folder, desk = owner.folder + "/www/repository", owner.folder + "/desk"
-    program = (os.path.join(build, "qmr-publish"),)
-    where = ("--repository", folder, "--keys", desk + "/keys")
-    os.makedirs(desk, exist_ok=True)
-    run(*program, "init", *where)
+    os.makedirs(owner.folder + "/desk", exist_ok=True)
+    command(build, owner, "init")
     for plan in plans:
-        path = "%s/%s.json" % (desk, plan["id"])
-        write(path, json.dumps(plan))
-        run(*program, "add", *where, path)
-    with open(folder + "/metadata/1.root.json") as f:
+        add(build, owner, plan)
+    with open(owner.folder + "/www/repository/metadata/1.root.json") as f:
         return f.read()
+
+
+def command(build, owner, verb, *arguments):
+    run(os.path.join(build, "qmr-publish"), verb, "--repository", owner.folder + "/www/repository", "--keys", owner.folder + "/desk/keys",
+        *arguments)
+
+
+def add(build, owner, plan):
+    path = "%s/desk/%s.json" % (owner.folder, plan["id"])
+    write(path, json.dumps(plan))
+    command(build, owner, "add", path)
+
+
+def remove(build, owner, plan):
+    command(build, owner, "remove", plan["id"] + ".json")
 
 
 def removal(plan_id, module, product):
