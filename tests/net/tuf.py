@@ -28,7 +28,7 @@ def test_good(c):
                     "sources": [{"url": c.report["url"], "result": "ok", "error": None}], "time": c.report["time"],
                     "versions": {"root": 1, "timestamp": 1, "snapshot": 1, "targets": 1}, "floor": c.report["floor"],
                     "plans": [{"file": "01-fix.json", "id": "fix", "sha256": digest}],
-                    "not_matched": [], "refused_plans": []}, c.report)
+                    "not_matched": [], "withdrawn": [], "refused_plans": []}, c.report)
     same("requests", ["metadata/2.root.json", "metadata/timestamp.json", "metadata/1.snapshot.json",
                       "metadata/1.targets.json", f"targets/plans/{digest}.10-fix.json"], c.requests())
     same("kept", ["snapshot.json", "targets.json", "time", "timestamp.json"], sorted(p.name for p in c.metadata.iterdir()))
