@@ -25,6 +25,7 @@
 #define SAVE_MS 120000
 #define UNMOUNT_MS 60000
 #define TERM_MS 1000
+#define RESTART_S 30 /* for the devices of a machine that restarts */
 
 static const enum qmr_final_condition final_conditions[] = {
 	[QMR_FINAL_BOOT] = QMR_END_NORMAL_BOOT, [QMR_FINAL_HALT] = QMR_END_HALT, [QMR_FINAL_MENU] = QMR_END_MENU};
@@ -161,8 +162,27 @@ static void end_children(void)
 		;
 }
 
+/*
+ * A restart waits for each device to be put to rest, for many minutes where one does not answer. The root is unmounted by now: after a while the
+ * kernel restarts without asking them.
+ */
+static void restart_in_any_case(void)
+{
+	int fd;
+
+	if (fork() != 0)
+		return; /* without it, a restart waits as it would anyway */
+	(void)sleep(RESTART_S);
+	fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "b", 1) != 1)
+		qmr_console_print("Restarting at once failed: %s. Switch this machine off.\n", strerror(errno));
+	_exit(0);
+}
+
 static void __attribute__((noreturn)) leave(int how)
 {
+	if (how == (int)RB_AUTOBOOT)
+		restart_in_any_case();
 	/* No sync: what matters was synced when it was written, and a disk that hangs must not keep this machine here. */
 	(void)reboot(how);
 	qmr_console_print("Restarting failed: %s. Switch this machine off.\n", strerror(errno));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -28,13 +29,22 @@ static int look(int top, const struct esp_call *call, struct qmr_error *err)
 	return qmr_loader_is_exhausted(top, err);
 }
 
+/* Not sync(2), which waits for all disks: one of them may not answer. top may be a descriptor that stands for a place only. */
+static void flush(int top)
+{
+	cleanup_close int fd = openat(top, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)syncfs(fd);
+}
+
 static int restore(int top, const struct esp_call *call, struct qmr_error *err)
 {
 	/* Where the boot state is in the variable nobody has looked here before. */
 	int once = qmr_loader_once_remove(top, err);
 	int r = qmr_loader_restore(top, 0, call->is_last, err);
 
-	sync();
+	flush(top);
 	return once < 0 && r >= 0 ? once : r;
 }
 

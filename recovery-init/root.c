@@ -82,9 +82,18 @@ static int do_mount(void *context, void *answer, struct qmr_error *err)
 	return r;
 }
 
+/* Not sync(2), which waits for all disks: one of them may not answer. Unmounting does it again. */
+static void flush(void)
+{
+	cleanup_close int root = open(QMR_SYSROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (root >= 0)
+		(void)syncfs(root);
+}
+
 static int do_unmount(void *context, void *answer, struct qmr_error *err)
 {
-	sync();
+	flush();
 	if (umount2(QMR_SYSROOT, UMOUNT_NOFOLLOW) < 0)
 		return qmr_error_errno(err, -errno, "unmounting '%s'", QMR_SYSROOT);
 	return 0;

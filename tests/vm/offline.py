@@ -33,6 +33,7 @@ url = https://%s/repository
 url = media:%s
 """
 FOLDER = "qmr"
+STARTS = "Opening the firmware's variables"
 FETCHES = "Looking for a signed remediation"
 FAILED = ["healthy", "panic", "panic", "clean-shutdown"]
 
@@ -202,6 +203,27 @@ def stick_that_comes_late(s):
     s.same("sources", [("https", "network"), ("media", "ok")], offline.sources())
 
 
+def dead_stick(s):
+    """One answers to no read, from the first step on: neither the system's disk nor the good stick is missed, and the kernel's restart, which
+    waits for it, is not waited for. Then somebody pulls it; the firmware would wait for it too."""
+    offline = Offline(s)
+    hand, restarts = stick.Hand(s.work), []
+
+    def watch(run, what, text):
+        if what == "line" and STARTS in text:
+            hand.plug(0)
+            hand.plug(1)
+        if what == "line" and "sysrq: Resetting" in text:
+            restarts.append(text)
+        if what == "reset":
+            hand.pull(0)
+    offline.box.hardware = hand.arguments + stick.controller(stick.drive(0, offline.stick("dead", whole=True), ",throttling.bps-read=16"),
+                                                             stick.drive(1, offline.stick("good", whole=True)))
+    offline.heals(offline.world.plan["id"], "removed", watch=watch)
+    s.same("a stick won", "ok", dict(offline.sources()).get("media"))
+    s.same("the restart was forced", 1, len(restarts))
+
+
 if __name__ == "__main__":
     scenario.main(stick_behind_a_server_that_is_not_there, held,
-                  more=(switched_off_by_the_plan, hostile_sticks, stick_that_comes_late))
+                  more=(switched_off_by_the_plan, hostile_sticks, stick_that_comes_late, dead_stick))

@@ -106,6 +106,3 @@ class Hand:
 
     def pull(self, n):
         self.ask("device_del", id="port%d" % n)
-
-    def bytes_read(self, n):
-        return sum(d["stats"]["rd_bytes"] for d in self.ask("query-blockstats") if d.get("device") == "stick%d" % n)
