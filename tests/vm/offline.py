@@ -177,6 +177,14 @@ def held(s):
     s.same("incidents", 3, len(box.disk.list("/var/lib/qmr/incidents")))
 
 
+def sticks_of_every_kind(s):
+    """Tampered, without a partition table, by USB Attached SCSI: the good ones are not disturbed by the bad one."""
+    offline = Offline(s)
+    offline.box.hardware = stick.controller(stick.plugged(0, offline.tampered("tampered")), stick.attached(1, offline.stick("whole", whole=True)))
+    offline.heals(offline.world.plan["id"], "removed")
+    s.same("the one that won is a whole disk", True, offline.of_incident("plans/fetch")["url"] in ["media:%s (sd%s)" % (FOLDER, c) for c in "ab"])
+
+
 def hostile_sticks(s):
     """A tampered repository, file systems that have no end, no sense, and no room where they say they are: nothing of it is applied, and the
     machine helps itself as it would without."""
@@ -226,4 +234,4 @@ def dead_stick(s):
 
 if __name__ == "__main__":
     scenario.main(stick_behind_a_server_that_is_not_there, held,
-                  more=(switched_off_by_the_plan, hostile_sticks, stick_that_comes_late, dead_stick))
+                  more=(switched_off_by_the_plan, sticks_of_every_kind, hostile_sticks, stick_that_comes_late, dead_stick))

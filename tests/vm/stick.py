@@ -16,9 +16,11 @@ def make(path, folder, source, whole=False):
     at = path if whole else path + "@@1M"
     with open(path, "wb") as f:
         f.truncate(STICK_MIB * MIB)
-    if not whole:
+    if whole:
+        run("mkfs.vfat", "--mbr=n", path)  # mformat would put a table of partitions into the boot sector
+    else:
         run("sfdisk", "-q", path, input="label: dos\nstart=1MiB, type=c\n")
-    run("mformat", "-i", at, "-T", (STICK_MIB - (not whole)) * MIB // 512, "-h", "64", "-s", "32", "::")
+        run("mformat", "-i", at, "-T", (STICK_MIB - 1) * MIB // 512, "-h", "64", "-s", "32", "::")
     run("mmd", "-i", at, "::/" + folder)
     run("mcopy", "-s", "-i", at, *[os.path.join(source, n) for n in ("metadata", "targets")], "::/%s/" % folder)
     return path
