@@ -242,7 +242,6 @@ static enum qmr_result try_rung(void *user, const struct qmr_plan_file *plan, en
 				struct qmr_error *err)
 {
 	const struct work *work = user;
-
 	enum qmr_result result;
 
 	if (plan)
