@@ -233,5 +233,5 @@ def dead_stick(s):
 
 
 if __name__ == "__main__":
-    scenario.main(stick_behind_a_server_that_is_not_there, held,
-                  more=(switched_off_by_the_plan, sticks_of_every_kind, hostile_sticks, stick_that_comes_late, dead_stick))
+    scenario.main(stick_behind_a_server_that_is_not_there,
+                  more=(held, switched_off_by_the_plan, sticks_of_every_kind, hostile_sticks, stick_that_comes_late, dead_stick))
