@@ -84,8 +84,8 @@ static int wait_for_key(int seconds, const char *what)
 	int64_t end = (int64_t)qmr_guard_uptime_s() + seconds, left;
 
 	qmr_console_open();
+	qmr_console_flush(); /* what was typed before the question is no answer; what comes after it is */
 	qmr_console_print("\n%s It restarts in %d s (quick machine recovery).\nPress any key to keep it here.\n", what, seconds);
-	qmr_console_flush();
 	while ((left = end - (int64_t)qmr_guard_uptime_s()) > 0)
 		if (qmr_console_key((int)(left < 60 ? left : 60) * 1000) >= 0)
 			return 1;
