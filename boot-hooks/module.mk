@@ -56,12 +56,12 @@ test-unit-order_LIBS := cmocka
 
 # request-poll: recovery that the owner asks for through the repository, docs/requests.md.
 PROGRAMS += request-poll
-request-poll_SRCS := $(addprefix boot-hooks/,request-poll.c request-record.c poll-fetch.c grace.c power.c)
+request-poll_SRCS := $(addprefix boot-hooks/,request-poll.c request-record.c poll-fetch.c poll-program.c grace.c power.c)
 request-poll_LIBS := inih jansson
 
 # vaccinate: plans for a machine that has not crashed, docs/remediation.md.
 PROGRAMS += vaccinate
-vaccinate_SRCS := $(addprefix boot-hooks/,vaccinate.c poll-fetch.c)
+vaccinate_SRCS := $(addprefix boot-hooks/,vaccinate.c poll-fetch.c poll-program.c)
 vaccinate_LIBS := inih jansson
 
 UNIT_TESTS += test-grace test-power test-request

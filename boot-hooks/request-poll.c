@@ -2,7 +2,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include "json.h"
 #include "log.h"
 #include "poll-fetch.h"
+#include "poll-program.h"
 #include "power.h"
 #include "request-record.h"
 #include "request.h"
@@ -30,7 +30,6 @@
 #define WALL "/usr/bin/wall"
 #define POWER "/sys/class/power_supply"
 #define PROGRAM_MS 60000
-#define STATUS_BYTES_MAX 262144
 #define FILES_MAX 99
 #define MINUTE_MS 60000
 
@@ -61,18 +60,14 @@ static int fetch(const struct poll *p, struct qmr_error *err)
 /* What the boot state says now. */
 static int ask_status(struct poll *p, struct qmr_error *err)
 {
-	char *const argv[] = {QMRCTL, "--config", (char *)p->config_path, "--json", "status", NULL};
-	cleanup_free char *output = NULL;
 	const json_t *state, *test, *second;
-	int r = qmr_child_run(argv, PROGRAM_MS, &output, STATUS_BYTES_MAX, err);
+	json_t *status;
+	int r = qmr_poll_status(p->config_path, &status, err);
 
-	if (r != 0)
-		return r < 0 ? r : qmr_error_set(err, -EIO, "'qmrctl status' ended with exit code %d", r);
-	json_decref(p->status);
-	p->status = NULL;
-	r = qmr_json_parse("qmrctl status", output, strlen(output), &p->status, err);
 	if (r < 0)
 		return r;
+	json_decref(p->status);
+	p->status = status;
 	state = json_object_get(p->status, "state");
 	test = json_object_get(p->status, "test");
 	second = json_object_get(p->status, "second_test");
@@ -288,11 +283,14 @@ static int poll_once(struct poll *p, struct qmr_error *err)
 	return r > 0 ? follow(p, err) : r;
 }
 
-static int do_poll(struct poll *p)
+static int do_poll(const char *config_path)
 {
+	static struct poll poll; /* static: it would be a large part of the stack */
+	struct poll *p = &poll;
 	struct qmr_error err = {0};
-	int r = qmr_config_load(p->config_path, &p->config, &err);
+	int r = qmr_config_load(config_path, &p->config, &err);
 
+	p->config_path = config_path;
 	if (r < 0) {
 		qmr_error_log("%s; no request is followed", err.text);
 		return QMR_EXIT_FAILURE;
@@ -317,31 +315,5 @@ static int do_poll(struct poll *p)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {0}};
-	static struct poll p = {.config_path = QMR_CONFIG_PATH};
-	int c;
-
-	qmr_log_open("request-poll", 0);
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'c':
-			p.config_path = optarg;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			return QMR_EXIT_OK;
-		case 'V':
-			puts("request-poll " QMR_VERSION);
-			return QMR_EXIT_OK;
-		default:
-			fputs(usage, stderr);
-			return QMR_EXIT_USAGE;
-		}
-	}
-	if (optind != argc) {
-		fputs(usage, stderr);
-		return QMR_EXIT_USAGE;
-	}
-	return do_poll(&p);
+	return qmr_poll_main(argc, argv, "request-poll", usage, do_poll);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "json.h"
 #include "log.h"
 #include "poll-fetch.h"
+#include "poll-program.h"
 
 /* Plans for a machine that has not crashed: docs/remediation.md, "Vaccination". What is done with them is remediation-apply's part. */
 
@@ -21,11 +21,8 @@
 #define REPORT FOLDER "/fetch.json"
 #define FACTS FOLDER "/facts.json"
 #define APPLY "/usr/lib/qmr/remediation-apply"
-#define QMRCTL "/usr/sbin/qmrctl"
 #define ESP "/dev/disk/by-uuid/"
-#define PROGRAM_MS 60000
 #define APPLY_MS 600000
-#define STATUS_BYTES_MAX 262144
 #define REPORT_BYTES_MAX (4u << 20)
 
 static const char usage[] =
@@ -51,15 +48,10 @@ static const char *find_obstacle(const json_t *status)
 /* 1 and the number of this boot, or 0 if nothing is to be done in it now. */
 static int ask_status(const char *config_path, int64_t *ret_boot, struct qmr_error *err)
 {
-	char *const argv[] = {QMRCTL, "--config", (char *)config_path, "--json", "status", NULL};
-	cleanup_free char *output = NULL;
 	cleanup_json json_t *status = NULL;
 	const char *obstacle;
-	int r = qmr_child_run(argv, PROGRAM_MS, &output, STATUS_BYTES_MAX, err);
+	int r = qmr_poll_status(config_path, &status, err);
 
-	if (r != 0)
-		return r < 0 ? r : qmr_error_set(err, -EIO, "'qmrctl status' ended with exit code %d", r);
-	r = qmr_json_parse("qmrctl status", output, strlen(output), &status, err);
 	if (r < 0)
 		return r;
 	obstacle = find_obstacle(status);
@@ -89,16 +81,15 @@ static int count_plans(const struct qmr_config *config, struct qmr_error *err)
 
 static int apply(const char *config_path, const struct qmr_config *config, int64_t boot_number, struct qmr_error *err)
 {
+	/* Not where the state is in the variable: it would move to the file there. */
+	const int is_in_file = *config->esp_uuid && access(QMR_GUARD_RUN "/" QMR_MARK_IN_FILE, F_OK) == 0;
 	char boot[24], esp[sizeof(ESP) + sizeof(config->esp_uuid)];
-	char *argv[] = {APPLY, "vaccinate", "--root", "/", "--plans", FOLDER, "--report", REPORT, "--incident", FACTS, "--boot", boot, "--config", (char *)config_path,
-			NULL, esp, NULL};
-	const size_t place = sizeof(argv) / sizeof(*argv) - 3;
+	char *const argv[] = {APPLY, "vaccinate", "--root", "/", "--plans", FOLDER, "--report", REPORT, "--incident", FACTS, "--boot", boot,
+			      "--config", (char *)config_path, is_in_file ? "--esp" : NULL, esp, NULL};
 	int r;
 
 	snprintf(boot, sizeof(boot), "%" PRId64, boot_number);
 	snprintf(esp, sizeof(esp), ESP "%s", config->esp_uuid);
-	if (*config->esp_uuid && access(QMR_GUARD_RUN "/" QMR_MARK_IN_FILE, F_OK) == 0)
-		argv[place] = "--esp"; /* it would move a state there that is in the variable */
 	r = qmr_child_run(argv, APPLY_MS, NULL, 0, err);
 	if (r <= 0 || r == QMR_EXIT_NOTHING || r == QMR_EXIT_REFUSED) /* it has said which plan was refused, and why */
 		return r < 0 ? r : 0;
@@ -141,31 +132,5 @@ static int run(const char *config_path)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {0}};
-	const char *config_path = QMR_CONFIG_PATH;
-	int c;
-
-	qmr_log_open("vaccinate", 0);
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'c':
-			config_path = optarg;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			return QMR_EXIT_OK;
-		case 'V':
-			puts("vaccinate " QMR_VERSION);
-			return QMR_EXIT_OK;
-		default:
-			fputs(usage, stderr);
-			return QMR_EXIT_USAGE;
-		}
-	}
-	if (optind != argc) {
-		fputs(usage, stderr);
-		return QMR_EXIT_USAGE;
-	}
-	return run(config_path);
+	return qmr_poll_main(argc, argv, "vaccinate", usage, run);
 }

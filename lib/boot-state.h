@@ -75,8 +75,8 @@ enum qmr_evidence_source {
 
 #define QMR_RUNG_PLAN 0x1   /* bits of rungs */
 #define QMR_RUNG_REVERT 0x2
-#define QMR_RUNG_UNVACCINATE 0x8 /* what a healthy machine was given, and did not prove healthy with, was undone */
 #define QMR_RUNG_SIGNED_ONLY 0x4 /* not tried but a limit: without a signed plan nothing may change */
+#define QMR_RUNG_UNVACCINATE 0x8 /* what a healthy machine was given, and did not prove healthy with, was undone */
 
 struct qmr_attempt {
 	uint64_t started_unix_s; /* for people only */

@@ -44,6 +44,7 @@ int qmr_fetch_store_keep(struct qmr_fetch_store *store, const char *name, const 
 /* Deletes timestamp and snapshot, durably. Warns if it cannot. */
 void qmr_fetch_store_forget(struct qmr_fetch_store *store);
 
+/* Closes the folder and frees what was read. */
 void qmr_fetch_store_done(struct qmr_fetch_store *store);
 
 #endif

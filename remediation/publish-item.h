@@ -35,6 +35,8 @@ int qmr_publish_item_parse(const char *name, const char *data, size_t size, stru
 /* The same for a target of the repository, whose folder says what it has to be. */
 int qmr_publish_item_read(const struct qmr_repository *repository, const char *target, const json_t *entry,
 			  struct qmr_publish_item *ret_item, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Frees what the item owns. */
 void qmr_publish_item_done(struct qmr_publish_item *item);
 
 /* What a signature on next[TARGETS] puts its name to must be there and valid. */
