@@ -14,7 +14,8 @@ import urllib.parse
 from figures import load, ratio, say, show, spread
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [TESTS + "/net"]
+sys.path[:0] = [TESTS + "/net", TESTS]
+import npm  # noqa: E402
 import servers  # noqa: E402
 import tuf_repository  # noqa: E402
 import tuf_simulator  # noqa: E402
@@ -22,7 +23,6 @@ import tuf_simulator  # noqa: E402
 TARGETS = 10000
 BITS = 8  # 256 bins, some 39 targets each
 WANTED = 20  # targets fetched in a run, each from a bin of its own
-MODULES = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "qmr-tests", "npm", "tuf-js-3.0.1")
 CLIENTS = {"ours": "tuf-client", "init": "tuf-client init", "tuf-js": "tuf-js 3.0.1", "node": "node -e 0"}
 MEASURES = (("seconds", "time", "s"), ("processor", "processor time", "s"), ("mib", "most memory", "MiB"), ("own", "its own at the end", "MiB"),
             ("bytes", "bytes received", "B"), ("requests", "requests", ""))
@@ -109,7 +109,7 @@ def run_client(name, build, server, work, root, names, before=()):
                            + ["--target-dir", got, "--target-base-url", url + "/targets", "download"])
     else:
         shutil.copy(work / "root.json", state / "root.json")
-        figures, text = spent([*before, "node", TESTS + "/cli/tuf-client.js", MODULES, url, state, got] + names)
+        figures, text = spent([*before, "node", TESTS + "/cli/tuf-client.js", npm.MODULES, url, state, got] + names)
         if not json.loads(text.splitlines()[-1])["ok"]:
             raise RuntimeError("tuf-js: " + text[-2000:])
     found = sorted(path.read_bytes() for path in got.iterdir())
@@ -120,10 +120,7 @@ def run_client(name, build, server, work, root, names, before=()):
 
 
 def measure(build, rounds):
-    if not os.path.exists(MODULES + "/node_modules/tuf-js/package.json"):
-        say("installing tuf-js from npm into " + MODULES)
-        subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", "--prefix", MODULES, "tuf-js@3.0.1"],
-                       check=True, stdin=subprocess.DEVNULL, timeout=600)
+    npm.install()
     with tempfile.TemporaryDirectory(prefix="qmr-bench-") as name:
         work = pathlib.Path(name)
         (work / "store").mkdir()

@@ -14,7 +14,8 @@ import threading
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import faults  # noqa: E402
-from publish import PROGRAM, ROLES, WORK, Client, Cut, Owner, check, count, keyid_of, main, prepare, run, test_secrets, unchanged  # noqa: E402
+from publish import PROGRAM, ROLES, WORK, Client, Cut, Owner, check, count, keyid_of, main, run, test_secrets, unchanged  # noqa: E402
+import npm  # noqa: E402
 
 
 def test_two_at_once():
@@ -147,5 +148,5 @@ def test_init_cuts():
 
 
 if __name__ == "__main__":
-    prepare()
+    npm.install()
     main([test_two_at_once, test_clients_during_changes, test_durability, test_cuts, test_init_cuts, test_secrets])

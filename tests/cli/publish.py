@@ -18,12 +18,12 @@ import time
 import faults
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.append(os.path.dirname(HERE))
+import npm  # noqa: E402
+
 PROGRAM = os.path.join(os.path.abspath(sys.argv[-1]), "qmr-publish")
 WORK = tempfile.mkdtemp(prefix="qmr-publish-")
 atexit.register(shutil.rmtree, WORK, ignore_errors=True)
-TUF_JS = "3.0.1"  # the newest that runs with the Node.js of Debian 12
-MODULES = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "qmr-tests", "npm",
-                       "tuf-js-" + TUF_JS)
 ROLES = ("root", "targets", "snapshot", "timestamp")
 PLAN = {"schema": 1, "id": "p1", "title": "a test", "match": {"all": [{"incident-kind": "panic"}]},
         "actions": [{"type": "block-module", "module": "cs-agent"}],
@@ -117,7 +117,7 @@ class Client:
         shutil.copy(f"{owner.repository}/metadata/{root}", self.state + "/root.json")
 
     def command(self, *names):
-        return ["node", HERE + "/tuf-client.js", MODULES, f"http://127.0.0.1:{self.server.server_port}", self.state, self.targets,
+        return ["node", HERE + "/tuf-client.js", npm.MODULES, f"http://127.0.0.1:{self.server.server_port}", self.state, self.targets,
                 *names]
 
     def __call__(self, *names):
@@ -204,18 +204,6 @@ class Cut:
             good = faulty.report(f"{self.name}-any-call-fails", faulty.errors(), 15) and good
         faulty.done()
         return good
-
-
-def prepare():
-    """tuf-js, in a folder of the test's own."""
-    if os.path.exists(MODULES + "/node_modules/tuf-js/package.json"):
-        return
-    print(f"installing tuf-js {TUF_JS} from npm into {MODULES}", flush=True)
-    os.makedirs(MODULES, exist_ok=True)
-    done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", "--prefix", MODULES,
-                           "tuf-js@" + TUF_JS], stdin=subprocess.DEVNULL, timeout=600)
-    if done.returncode:
-        check("tuf-js-is-there", False, f"npm install failed ({done.returncode}); what reads the repository with it fails too")
 
 
 def test_secrets():

@@ -16,8 +16,9 @@ import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from publish import HERE, PROGRAM, ROLES, WORK, Client, Owner, both_clients, canonical, check, keyid_of, main, prepare, printed, run, \
+from publish import HERE, PROGRAM, ROLES, WORK, Client, Owner, both_clients, canonical, check, keyid_of, main, printed, run, \
     test_secrets, unchanged  # noqa: E402
+import npm  # noqa: E402
 
 
 def resign(owner, name, key, **changes):
@@ -435,6 +436,6 @@ def test_damage():
 
 
 if __name__ == "__main__":
-    prepare()
+    npm.install()
     main([test_init, test_usage, test_interop, test_lost_keys, test_staged, test_more_keys, test_refusals, test_passphrase, test_damage,
           test_secrets])

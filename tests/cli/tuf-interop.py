@@ -15,9 +15,10 @@ import tempfile
 import threading
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+import npm  # noqa: E402
+
 CLIENT = pathlib.Path(sys.argv[-1]).resolve() / "tests/tuf-client"
-PACKAGES = ["tuf-js@3.0.1", "@tufjs/repo-mock@3.0.1"]  # the newest that run with the Node.js of Debian 12
-MODULES = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "qmr-tests/npm/tuf-interop-3.0.1"
 failed = False
 
 
@@ -42,7 +43,7 @@ def theirs(url, folder, names):
     state.mkdir()
     targets.mkdir()
     shutil.copy(folder / "root.json", state / "root.json")
-    done = subprocess.run(["node", HERE / "tuf-client.js", MODULES, url, state, targets, *names], stdout=subprocess.PIPE, text=True, timeout=120)
+    done = subprocess.run(["node", HERE / "tuf-client.js", npm.MODULES, url, state, targets, *names], stdout=subprocess.PIPE, text=True, timeout=120)
     answer = json.loads(done.stdout)
     return {name: text is not None for name, text in answer["found"].items()} if answer["ok"] else answer
 
@@ -64,7 +65,7 @@ def ours(url, folder, names, *options):
 
 def test(kind, work):
     folder = work / kind
-    done = subprocess.run(["node", HERE / "tuf-repository.js", MODULES, folder, kind], stdout=subprocess.PIPE, text=True, timeout=120)
+    done = subprocess.run(["node", HERE / "tuf-repository.js", npm.MODULES, folder, kind], stdout=subprocess.PIPE, text=True, timeout=120)
     if done.returncode:
         check(f"{kind}-is-made", False, done.returncode)
         return
@@ -83,19 +84,10 @@ def test(kind, work):
     server.server_close()
 
 
-def prepare():
-    if (MODULES / "node_modules/@tufjs/repo-mock/package.json").exists():
-        return
-    print(f"installing {' '.join(PACKAGES)} from npm into {MODULES}", flush=True)
-    MODULES.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", "--prefix", MODULES, *PACKAGES],
-                   stdin=subprocess.DEVNULL, timeout=600, check=True)
-
-
 if __name__ == "__main__":
     work = pathlib.Path(tempfile.mkdtemp(prefix="qmr-interop-"))
     try:
-        prepare()
+        npm.install()
         for kind in ("delegations", "bins", "mock"):
             test(kind, work)
     finally:

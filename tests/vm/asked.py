@@ -21,7 +21,7 @@ boot_3() { qmrctl recover --reason "asked by %s" >/dev/console 2>&1; }
 
 
 def menu_bootnext_and_qmrctl(s):
-    template = s.settled("machine", lambda: CONFIG, lambda: {"/opt/product/file": "content\n"})
+    template = s.settled("machine", lambda: CONFIG, lambda: {"/opt/product/file": "content\n"}, small=True)
     number = [n for n, title in firmware.boot_entries(template.variables()) if title == ENTRY][0]
     box = machine.Machine(template, s.work, "machine")
     box.play(SCENARIO % (number, box.nonce))
@@ -48,7 +48,7 @@ boot_3() { healthy; qmrctl --json status >/var/out/tested; qmrctl --json check >
 
 
 def a_test_and_collect_only(s):
-    template = s.settled("machine", lambda: CONFIG, lambda: {"/opt/product/file": "content\n"})
+    template = s.settled("machine", lambda: CONFIG, lambda: {"/opt/product/file": "content\n"}, small=True)
     box = machine.Machine(template, s.work, "machine")
     box.play(REQUESTS % box.nonce)
     done = s.boot_to_the_end(box)

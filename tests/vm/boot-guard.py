@@ -14,7 +14,7 @@ SYSRQ = "boot_2() { echo c >/proc/sysrq-trigger; }\nboot_3() { boot_2; }\nboot_1
 
 
 def counted(s, config):
-    box = machine.Machine(s.system(config), s.work, "box", SYSRQ)
+    box = machine.Machine(s.system(config, small=True), s.work, "box", SYSRQ)
     done = s.boot_to_the_end(box)
     s.same("resets", 3, done.resets)
     state = box.state()

@@ -31,7 +31,7 @@ HALT = r"reboot: System halted"
 def broken(s):
     """A copy of the machine whose driver panics from now on."""
     product = s.shared.get("vendor", vendor.Vendor)
-    box = machine.Machine(s.settled("machine", lambda: CONFIG, lambda: product.files), s.work, "machine")
+    box = machine.Machine(s.settled("machine", lambda: CONFIG, lambda: product.files, small=True), s.work, "machine")
     box.disk.put(product.content_path, product.bad)
     return box, product
 
@@ -95,7 +95,7 @@ def image_panics(s):
 def boot_loader_missing(s):
     """The firmware cannot start the system at all and comes back to recovery by BootOrder: three runs, then the menu, which halts."""
     product = s.shared.get("vendor", vendor.Vendor)
-    box = machine.Machine(s.settled("machine", lambda: CONFIG, lambda: product.files), s.work, "machine")
+    box = machine.Machine(s.settled("machine", lambda: CONFIG, lambda: product.files, small=True), s.work, "machine")
     box.disk.esp_remove("/EFI/BOOT/BOOTX64.EFI")
     box.disk.esp_remove("/EFI/systemd/systemd-bootx64.efi")
     done = s.boot_to_the_end(box, HALT, max_resets=5)
@@ -107,4 +107,4 @@ def boot_loader_missing(s):
 
 
 if __name__ == "__main__":
-    scenario.main(rollback_forbidden, image_missing, image_panics, boot_loader_missing, more=(image_cut_short,))
+    scenario.main(rollback_forbidden, boot_loader_missing, more=(image_missing, image_panics, image_cut_short))

@@ -187,5 +187,5 @@ def key_at_the_emergency_shell(s):
 
 
 if __name__ == "__main__":
-    scenario.main(userspace_hangs, root_missing, bad_fstab, crash_soon_after_healthy, required_check_fails, panic_before_root, init_missing,
-                  key_at_the_emergency_shell, more=(panic_after_root, init_dies))
+    scenario.main(required_check_fails, panic_before_root, key_at_the_emergency_shell,
+                  more=(root_missing, crash_soon_after_healthy, userspace_hangs, bad_fstab, init_missing, panic_after_root, init_dies))

@@ -206,4 +206,4 @@ boot_1() { healthy; armed; sleeps; until [ "$(cat /sys/class/watchdog/watchdog0/
 
 
 if __name__ == "__main__":
-    scenario.main(sleeps_before_it_is_healthy, more=(thrown_away, recovery_while_it_sleeps, a_slow_disk_and_a_watchdog))
+    scenario.main(more=(sleeps_before_it_is_healthy, thrown_away, recovery_while_it_sleeps, a_slow_disk_and_a_watchdog))

@@ -49,7 +49,7 @@ def entries(box):
 
 def settled(s, scenario_text=""):
     """A healthy machine in mode automatic, and the text of its only entry."""
-    box = machine.Machine(s.settled("machine", lambda: CONFIG, lambda: FILES), s.work, "machine", scenario_text)
+    box = machine.Machine(s.settled("machine", lambda: CONFIG, lambda: FILES, small=True), s.work, "machine", scenario_text)
     names = entries(box)
     s.need("one entry, all its tries there", len(names) == 1 and re.search(r"[^+]\+3\.conf$", names[0]), names)
     return box, names[0], box.disk.esp_read(ENTRIES + "/" + names[0]).decode()
@@ -175,5 +175,5 @@ def cuts_before_the_initramfs(s):
 
 
 if __name__ == "__main__":
-    scenario.main(entries_lost, initrd_almost_empty, cuts_at_the_prompt,
-                  more=(initrd_truncated, initrd_missing, kernel_corrupt, orderly_shutdowns, cuts_before_the_initramfs))
+    scenario.main(initrd_almost_empty,
+                  more=(cuts_at_the_prompt, entries_lost, initrd_truncated, initrd_missing, kernel_corrupt, orderly_shutdowns, cuts_before_the_initramfs))

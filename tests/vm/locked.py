@@ -152,4 +152,4 @@ def recovery_at_a_locked_root(s):
 
 
 if __name__ == "__main__":
-    scenario.main(cuts_and_a_night_at_the_prompt, more=(wrong_passphrases, recovery_at_a_locked_root))
+    scenario.main(more=(cuts_and_a_night_at_the_prompt, wrong_passphrases, recovery_at_a_locked_root))

@@ -190,7 +190,8 @@ class System:
                           (self.root_uuid, not self.small, esp_uuid, 0 if self.small else 2),
             "/etc/machine-id": self.machine_id + "\n",
             "/etc/hostname": "machine\n",
-            "/etc/kernel/cmdline": "root=UUID=%s ro console=ttyS0 loglevel=5\n" % self.root_uuid,
+            # Libraries at one address in all programs are translated once, a tenth of a boot less.
+            "/etc/kernel/cmdline": "root=UUID=%s ro console=ttyS0 loglevel=5%s\n" % (self.root_uuid, " norandmaps" if self.small else ""),
             # Small, and so quick under emulation: Debian's own choice holds the drivers of all machines.
             "/etc/initramfs-tools/conf.d/test.conf": "MODULES=list\nCOMPRESS=zstd\n",
             "/etc/initramfs-tools/modules": "virtio_pci\nvirtio_blk\next4\n",

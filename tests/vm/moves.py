@@ -209,4 +209,4 @@ def firmware_setup(s):
 
 
 if __name__ == "__main__":
-    scenario.main(moved_disk, more=(new_image, another_system, kexec, firmware_setup))
+    scenario.main(more=(moved_disk, new_image, another_system, kexec, firmware_setup))

@@ -105,4 +105,4 @@ def tampered_repository(s):
 
 
 if __name__ == "__main__":
-    scenario.main(signed_plan, no_server, tampered_repository, more=(no_plan,))
+    scenario.main(signed_plan, more=(tampered_repository, no_server, no_plan))

@@ -15,6 +15,7 @@ import traceback
 
 import machine
 
+SKIPPED = 77  # as with automake
 AT_A_TIME = int(os.environ.get("QMR_VM_AT_A_TIME", "2"))
 # Where a machine stays: the kernel's last line where panic is 0, and the firmware's setup.
 PANIC_HALT = r"end Kernel panic - not syncing"
@@ -77,8 +78,8 @@ class Scenario:
         asked = 1 | 2  # or would have, but for mode observe
         self.true("no attempt asked for recovery", not any(flags & asked for flags in state["attempt_flags"]), state["attempt_flags"])
 
-    def system(self, config, files=None, install=True):
-        return machine.System(self.work, self.build, config, files, install=install)
+    def system(self, config, files=None, **more):
+        return machine.System(self.work, self.build, config, files, **more)
 
     def boot_to_the_end(self, box, end=None, **more):
         """The machine has to switch itself off in time, or to print the line that is its end (a pattern). Stuck, it will not."""
@@ -166,6 +167,9 @@ def main(*functions, more=()):
     work = tempfile.TemporaryDirectory(prefix="qmr-vm-", dir=machine.TEMPORARY)
     shared = Shared(work.name)
     default = functions + (more if os.environ.get("QMR_VM_ALL") else ())
+    if not default and not arguments.names:
+        print("# %s: in `make check-vm` only" % os.path.basename(sys.argv[0]))
+        sys.exit(SKIPPED)
     chosen = [f for f in functions + more if name_of(f) in arguments.names] if arguments.names else default
     with concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as pool:
         results = list(pool.map(lambda f: play(f, shared, arguments), chosen))

@@ -43,7 +43,7 @@ RECOVER, RECOVERED = 1, 8  # flags of an attempt
 
 
 def settled(s):
-    return s.settled("machine", lambda: CONFIG, lambda: {"/opt/product/file": "content\n"})
+    return s.settled("machine", lambda: CONFIG, lambda: {"/opt/product/file": "content\n"}, small=True)
 
 
 def entries(box):
@@ -223,5 +223,5 @@ boot_2() {
 
 
 if __name__ == "__main__":
-    scenario.main(no_variables, once_recovers,
-                  more=(tries_without_variables, asked_without_variables, once_recovery_dies, once_image_rubbish, memory_full, room_again))
+    scenario.main(once_recovers,
+                  more=(no_variables, tries_without_variables, asked_without_variables, once_recovery_dies, once_image_rubbish, memory_full, room_again))

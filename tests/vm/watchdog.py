@@ -64,7 +64,7 @@ def settled(s):
             "/etc/initramfs-tools/hooks/wish": (HOOK, 0o755),
             "/etc/initramfs-tools/scripts/local-premount/wish": (PREMOUNT % {"variable": VARIABLE, "slow": SLOW}, 0o755),
         }
-    return s.settled("machine", lambda: CONFIG, files)
+    return s.settled("machine", lambda: CONFIG, files, small=True)
 
 
 def hangs(s):
