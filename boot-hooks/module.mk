@@ -61,7 +61,7 @@ request-poll_LIBS := inih jansson
 
 # vaccinate: plans for a machine that has not crashed, docs/remediation.md.
 PROGRAMS += vaccinate
-vaccinate_SRCS := $(addprefix boot-hooks/,vaccinate.c poll-fetch.c poll-program.c)
+vaccinate_SRCS := $(addprefix boot-hooks/,vaccinate.c poll-fetch.c poll-program.c run-apply.c)
 vaccinate_LIBS := inih jansson
 
 UNIT_TESTS += test-grace test-power test-request

@@ -27,7 +27,8 @@ struct status {
 	struct qmrctl_image images[QMR_SLOTS];
 	struct qmr_firmware_entry entry;
 	struct qmr_restore_point point;
-	struct qmr_error config_error, state_error, image_errors[QMR_SLOTS], entry_error, point_error;
+	struct qmr_error config_error, state_error, image_errors[QMR_SLOTS], entry_error, point_error, remediations_error;
+	int in_effect, undone; /* remediations */
 	int spooled, incidents;
 	uint64_t spooled_bytes;
 	struct qmrctl_test tests[QMR_SLOTS];
@@ -65,6 +66,7 @@ static void count_folder(const char *path, const char *suffix, int *ret_n, uint6
 static void gather(struct qmrctl *ctl, struct status *s)
 {
 	cleanup_close int root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_json json_t *remediations = NULL;
 	struct qmr_error why = {0};
 	uint64_t folder_bytes = 0;
 	uint8_t root[16];
@@ -84,6 +86,8 @@ static void gather(struct qmrctl *ctl, struct status *s)
 	}
 	(void)!qmr_firmware_examine(&s->entry, &s->entry_error);
 	(void)!qmr_restore_point_load_newest(root_fd, &s->point, &s->point_error);
+	(void)!qmrctl_remediations_load(ctl, &remediations, &s->remediations_error);
+	qmrctl_remediations_count(remediations, &s->in_effect, &s->undone);
 	count_folder(SPOOL, ".tar.zst.cms", &s->spooled, &s->spooled_bytes);
 	count_folder(INCIDENTS, "", &s->incidents, &folder_bytes);
 }
@@ -149,6 +153,13 @@ static json_t *test_json(const struct qmrctl_test *test)
 			 text ? text : json_string(""));
 }
 
+static json_t *remediations_json(const struct status *s)
+{
+	if (s->remediations_error.code)
+		return json_null();
+	return json_pack("{s:i, s:i}", "in_effect", s->in_effect, "undone", s->undone);
+}
+
 static json_t *point_json(const struct status *s)
 {
 	if (s->point_error.code)
@@ -168,16 +179,17 @@ int qmrctl_print_json(const json_t *json, struct qmr_error *err)
 
 static int print_status_json(const struct qmrctl *ctl, const struct status *s, struct qmr_error *err)
 {
-	json_t *errors = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "config", qmrctl_error_json(&s->config_error), "state",
+	json_t *errors = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "config", qmrctl_error_json(&s->config_error), "state",
 				   qmrctl_error_json(&s->state_error), "image", qmrctl_error_json(&s->image_errors[QMR_SLOT_FIRST]),
 				   "second_image", qmrctl_error_json(&s->image_errors[QMR_SLOT_SECOND]), "entry",
-				   qmrctl_error_json(&s->entry_error), "restore_point", qmrctl_error_json(&s->point_error));
+				   qmrctl_error_json(&s->entry_error), "restore_point", qmrctl_error_json(&s->point_error), "remediations",
+				   qmrctl_error_json(&s->remediations_error));
 	cleanup_json json_t *json = json_pack(
-		"{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:{s:i, s:I}, s:i, s:o, s:o, s:o}", "schema", 1, "mode",
+		"{s:i, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:i, s:I}, s:i, s:o, s:o, s:o}", "schema", 1, "mode",
 		qmr_mode_name(ctl->config.mode), "stage", qmr_stage_name(s->state.stage), "stage_text",
 		stage_words[s->state.stage], "state", qmr_state_to_json(&s->state), "image", image_json(ctl, s, QMR_SLOT_FIRST),
 		"second_image", image_json(ctl, s, QMR_SLOT_SECOND), "entry", entry_json(s), "restore_point", point_json(s),
-		"spool", "bundles", s->spooled, "bytes", (json_int_t)s->spooled_bytes, "incidents", s->incidents, "test", test_json(&s->tests[QMR_SLOT_FIRST]),
+		"remediations", remediations_json(s), "spool", "bundles", s->spooled, "bytes", (json_int_t)s->spooled_bytes, "incidents", s->incidents, "test", test_json(&s->tests[QMR_SLOT_FIRST]),
 		"second_test", test_json(&s->tests[QMR_SLOT_SECOND]), "errors", errors);
 
 	return qmrctl_print_json(json, err);
@@ -270,6 +282,10 @@ static void print_rest(const struct qmrctl *ctl, const struct status *s)
 		printf("restore point: %" PRIu64 " of %s, kernel %s, %zu files\n", s->point.id, when, s->point.kernel,
 		       s->point.n_files);
 	}
+	if (s->remediations_error.code)
+		printf("remediations:  unknown (%s)\n", s->remediations_error.text);
+	else
+		printf("remediations:  %d in effect, %d undone%s\n", s->in_effect, s->undone, s->in_effect ? " (qmrctl remediations)" : "");
 	printf("incidents:     %d kept, %d bundles wait to be sent (%.1f MB)\n", s->incidents, s->spooled,
 	       (double)s->spooled_bytes / 1e6);
 }

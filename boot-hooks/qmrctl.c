@@ -32,6 +32,8 @@ static const char usage[] =
 	"  healthy       this boot is healthy, whatever the checks say\n"
 	"  status        what is going on\n"
 	"  history       boot attempts, newest first\n"
+	"  remediations  what was changed on this system, newest first\n"
+	"  undo ID       take one of them back\n"
 	"  mode MODE     off, observe, collect, ask or automatic\n"
 	"  check         would recovery work? everything as install left it, and what it needs\n"
 	"\n"
@@ -49,7 +51,7 @@ static const char usage[] =
 	"  --slot N              recover --test: which image, 1 (default) or 2\n"
 	"  --now                 recover: reboot at once (default)\n"
 	"  --next                recover: wait for the next reboot\n"
-	"  --json                status, history, check: as JSON\n"
+	"  --json                status, history, remediations, check: as JSON\n"
 	"  --help                this text\n"
 	"  --version             the version\n"
 	"\n"
@@ -61,13 +63,15 @@ static const struct command {
 	int changes;      /* one at a time */
 	int needs_config; /* a malformed one is refused; the others go on with what they need of it */
 	int arguments;
+	int may_find_nothing; /* -ENODATA is an exit code of its own */
 } commands[] = {
-	{"install", qmrctl_install, 1, 1, 0},   {"register", qmrctl_register, 1, 0, 0},
-	{"uninstall", qmrctl_uninstall, 1, 0, 0}, {"recover", qmrctl_recover, 1, 1, 0},
-	{"cancel", qmrctl_cancel, 1, 0, 0},     {"defer", qmrctl_defer, 0, 0, 1},
-	{"healthy", qmrctl_healthy, 1, 0, 0},   {"status", qmrctl_status, 0, 0, 0},
-	{"history", qmrctl_history, 0, 0, 0},   {"mode", qmrctl_mode, 1, 1, 1},
-	{"check", qmrctl_check, 1, 0, 0},
+	{"install", qmrctl_install, 1, 1, 0, 0},	{"register", qmrctl_register, 1, 0, 0, 0},
+	{"uninstall", qmrctl_uninstall, 1, 0, 0, 0},	{"recover", qmrctl_recover, 1, 1, 0, 0},
+	{"cancel", qmrctl_cancel, 1, 0, 0, 1},		{"defer", qmrctl_defer, 0, 0, 1, 1},
+	{"healthy", qmrctl_healthy, 1, 0, 0, 0},	{"status", qmrctl_status, 0, 0, 0, 0},
+	{"history", qmrctl_history, 0, 0, 0, 0},	{"mode", qmrctl_mode, 1, 1, 1, 0},
+	{"remediations", qmrctl_remediations, 0, 0, 0, 0}, {"undo", qmrctl_undo, 1, 0, 1, 1},
+	{"check", qmrctl_check, 1, 0, 0, 0},
 };
 
 void qmrctl_say(struct qmrctl *ctl, const char *format, ...)
@@ -151,7 +155,7 @@ static int exit_code(const struct command *command, int r, const struct qmr_erro
 	if (r == -EBADMSG && command->run == qmrctl_check)
 		return QMR_EXIT_FAILURE; /* the findings are printed */
 	qmr_error_log("%s", err->text);
-	if (r == -ENODATA && (command->run == qmrctl_cancel || command->run == qmrctl_defer))
+	if (r == -ENODATA && command->may_find_nothing)
 		return QMR_EXIT_NOTHING;
 	return r == -EINVAL ? QMR_EXIT_USAGE : QMR_EXIT_FAILURE;
 }

@@ -32,7 +32,7 @@ extern const struct qmrctl_slot qmrctl_slots[QMR_SLOTS]; /* qmrctl-image.c */
 /* One run of the program: its options, and what was found out so far. */
 struct qmrctl {
 	const char *config_path;
-	const char *argument; /* of mode and defer */
+	const char *argument; /* of mode, defer and undo */
 	const char *reason, *slot;
 	struct qmr_machine_known known;
 	int config_given, no_variables, force, purge, json, now, next, collect_only, test;
@@ -94,6 +94,12 @@ int qmrctl_status(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 /* Prints the attempts of the boot state and those that healthy boots wrote down. */
 int qmrctl_history(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 
+/* Prints what recovery and vaccinations changed on this system, newest first. */
+int qmrctl_remediations(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
+/* Takes one of them back. -ENODATA: there is none of that number. */
+int qmrctl_undo(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
+
 /* Writes the mode down, and makes anew what depends on it where recovery is installed. */
 int qmrctl_mode(struct qmrctl *ctl, struct qmr_error *err) QMR_MUST_CHECK;
 
@@ -124,6 +130,11 @@ json_t *qmrctl_error_json(const struct qmr_error *error);
 void qmrctl_clean(char *text);
 /* Local time, "2026-01-02 03:04:05"; "?" where there is none. */
 void qmrctl_format_time(int64_t unix_s, char ret_text[32]);
+
+/* qmrctl-remediations.c: what `remediation-apply list` prints; the caller owns *ret_json. */
+int qmrctl_remediations_load(const struct qmrctl *ctl, json_t **ret_json, struct qmr_error *err) QMR_MUST_CHECK;
+/* How many of them there are; json NULL: none. Undoing is not counted. */
+void qmrctl_remediations_count(const json_t *json, int *ret_in_effect, int *ret_undone);
 
 /* qmrctl-history.c: one line. */
 void qmrctl_print_attempt(const struct qmr_attempt *attempt);

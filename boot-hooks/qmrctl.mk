@@ -2,8 +2,8 @@
 PROGRAMS += qmrctl
 qmrctl_SRCS := $(addprefix boot-hooks/,qmrctl.c qmrctl-check.c qmrctl-check-machine.c qmrctl-check-modules.c \
 	qmrctl-check-trust.c qmrctl-healthy.c qmrctl-history.c qmrctl-image.c qmrctl-initramfs.c qmrctl-install.c qmrctl-keys.c \
-	qmrctl-loader.c qmrctl-machine.c qmrctl-panic.c qmrctl-paths.c qmrctl-second.c qmrctl-status.c qmrctl-switch.c qmrctl-test.c qmrctl-tries.c \
-	qmrctl-uninstall.c qmrctl-units.c qmrctl-watchdog.c esp.c firmware.c grace.c guard.c guard-once.c history-read.c kernel-options.c luks.c \
+	qmrctl-loader.c qmrctl-machine.c qmrctl-panic.c qmrctl-paths.c qmrctl-remediations.c qmrctl-second.c qmrctl-status.c qmrctl-switch.c qmrctl-test.c qmrctl-tries.c \
+	qmrctl-uninstall.c qmrctl-units.c qmrctl-watchdog.c esp.c firmware.c grace.c guard.c guard-once.c history-read.c kernel-options.c luks.c run-apply.c \
 	second-kernel.c systemd-conf.c systemd-files.c)
 qmrctl_LIBS := efivar efiboot blkid inih jansson
 

@@ -4,25 +4,20 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "child.h"
 #include "cleanup.h"
 #include "config.h"
-#include "guard.h"
 #include "json.h"
 #include "log.h"
 #include "poll-fetch.h"
 #include "poll-program.h"
+#include "run-apply.h"
 
 /* Plans for a machine that has not crashed: docs/remediation.md, "Vaccination". What is done with them is remediation-apply's part. */
 
 #define FOLDER "/run/qmr/vaccinate"
 #define REPORT FOLDER "/fetch.json"
 #define FACTS FOLDER "/facts.json"
-#define APPLY "/usr/lib/qmr/remediation-apply"
-#define ESP "/dev/disk/by-uuid/"
-#define APPLY_MS 600000
 #define REPORT_BYTES_MAX (4u << 20)
 
 static const char usage[] =
@@ -81,16 +76,13 @@ static int count_plans(const struct qmr_config *config, struct qmr_error *err)
 
 static int apply(const char *config_path, const struct qmr_config *config, int64_t boot_number, struct qmr_error *err)
 {
-	/* Not where the state is in the variable: it would move to the file there. */
-	const int is_in_file = *config->esp_uuid && access(QMR_GUARD_RUN "/" QMR_MARK_IN_FILE, F_OK) == 0;
-	char boot[24], esp[sizeof(ESP) + sizeof(config->esp_uuid)];
-	char *const argv[] = {APPLY, "vaccinate", "--root", "/", "--plans", FOLDER, "--report", REPORT, "--incident", FACTS, "--boot", boot,
-			      "--config", (char *)config_path, is_in_file ? "--esp" : NULL, esp, NULL};
+	char boot[24];
+	const char *const arguments[] = {"vaccinate", "--plans", FOLDER, "--report", REPORT, "--incident", FACTS, "--boot", boot,
+					 "--config", config_path, NULL};
 	int r;
 
 	snprintf(boot, sizeof(boot), "%" PRId64, boot_number);
-	snprintf(esp, sizeof(esp), ESP "%s", config->esp_uuid);
-	r = qmr_child_run(argv, APPLY_MS, NULL, 0, err);
+	r = qmr_run_apply(config, arguments, NULL, 0, err);
 	if (r <= 0 || r == QMR_EXIT_NOTHING || r == QMR_EXIT_REFUSED) /* it has said which plan was refused, and why */
 		return r < 0 ? r : 0;
 	return qmr_error_set(err, -EIO, "'remediation-apply vaccinate' ended with exit code %d", r);

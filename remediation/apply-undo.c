@@ -70,6 +70,11 @@ int qmr_apply_undo_one(const struct qmr_transactions *transactions, uint64_t id,
 	return r;
 }
 
+static int is_undone_already(const struct qmr_journal *journal, int is_undone, void *user, struct qmr_error *err)
+{
+	return is_undone && journal->id == *(const uint64_t *)user;
+}
+
 int qmr_apply_undo(int root_fd, const struct qmr_apply_arguments *arguments, struct qmr_error *err)
 {
 	QMR_CLEANUP(qmr_journal_done) struct qmr_journal journal = {0};
@@ -82,7 +87,11 @@ int qmr_apply_undo(int root_fd, const struct qmr_apply_arguments *arguments, str
 		r = qmr_apply_open(root_fd, 1, &transactions, err);
 	if (r < 0)
 		return r;
-	r = qmr_apply_undo_one(&transactions, id, NULL, 0, &journal, err);
+	r = qmr_transactions_each(&transactions, is_undone_already, &id, err);
+	if (r > 0)
+		r = qmr_error_set(err, -ENOENT, "transaction %" PRIu64 " is undone already", id);
+	if (r == 0)
+		r = qmr_apply_undo_one(&transactions, id, NULL, 0, &journal, err);
 	qmr_transactions_close(&transactions);
 	if (r == 0)
 		r = qmr_apply_add_changed(&journal, changed, err);

@@ -24,6 +24,7 @@ static const char usage[] =
 	"       remediation-apply revert --root DIR --incident FILE\n"
 	"       remediation-apply resume --root DIR\n"
 	"       remediation-apply undo --root DIR --id ID\n"
+	"       remediation-apply list --root DIR\n"
 	"       remediation-apply vaccinate --root DIR --plans DIR --incident FILE --boot N\n"
 	"       remediation-apply unvaccinate --root DIR --incident FILE --boot N\n"
 	"Changes the system below DIR, as a transaction that a power cut cannot tear.\n\n"
@@ -65,6 +66,7 @@ static const struct command commands[] = {
 	{"revert", "i", "", 1, qmr_apply_revert},
 	{"resume", "", "", 0, run_resume},
 	{"undo", "d", "", 0, qmr_apply_undo},
+	{"list", "", "", 0, qmr_apply_list},
 	{"vaccinate", "Pib", "t", 1, qmr_apply_vaccinate},
 	{"unvaccinate", "ib", "", 0, qmr_apply_unvaccinate},
 };

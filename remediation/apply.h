@@ -19,10 +19,10 @@ struct qmr_apply_arguments {
 	const struct qmr_config *policy; /* of a command that asks for it */
 };
 
-/* One command: changes the root, prints a line of JSON for what it did. */
+/* One command: changes the root, but for list; prints a line of JSON for what it did. */
 typedef int qmr_apply_command(int root_fd, const struct qmr_apply_arguments *arguments, struct qmr_error *err);
 
-qmr_apply_command qmr_apply_plan, qmr_apply_revert, qmr_apply_undo, qmr_apply_vaccinate, qmr_apply_unvaccinate;
+qmr_apply_command qmr_apply_list, qmr_apply_plan, qmr_apply_revert, qmr_apply_undo, qmr_apply_vaccinate, qmr_apply_unvaccinate;
 
 /* Steps of the commands, apply-run.c. */
 

@@ -4,7 +4,7 @@ PROGRAMS += remediation-apply restore-point
 TRANSACTION_SRCS := $(addprefix remediation/,journal.c transaction.c transaction-changes.c transaction-copy.c \
 	transaction-modules.c transaction-node.c transaction-place.c transaction-prepare.c)
 
-remediation-apply_SRCS := $(TRANSACTION_SRCS) $(addprefix remediation/,apply.c apply-plan.c apply-run.c apply-undo.c apply-vaccinate.c engine.c engine-block-module.c \
+remediation-apply_SRCS := $(TRANSACTION_SRCS) $(addprefix remediation/,apply.c apply-list.c apply-plan.c apply-run.c apply-undo.c apply-vaccinate.c engine.c engine-block-module.c \
 	engine-remove-file.c engine-restore-file.c protect.c revert.c) $(PLAN_SRCS)
 remediation-apply_LIBS := jansson libcrypto efivar inih
 

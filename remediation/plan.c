@@ -113,7 +113,12 @@ static int parse_schema(const char *name, const json_t *value, struct qmr_plan *
 static int parse_id(const char *name, const json_t *value, struct qmr_plan *plan, struct qmr_error *err)
 {
 	plan->id = json_string_value(value);
-	return plan->id && qmr_form_is_id(plan->id) ? 0 : refuse(err, name, "id", "not 1 to 63 of A-Za-z0-9._-");
+	if (!plan->id || !qmr_form_is_id(plan->id))
+		return refuse(err, name, "id", "not 1 to 63 of A-Za-z0-9._-");
+	/* Transactions are known by what they were made for: these are not made for a plan. */
+	if (!strncmp(plan->id, "undo-", 5) || !strcmp(plan->id, "local-revert"))
+		return refuse(err, name, "id", "'undo-…' and 'local-revert' are what machines do of their own");
+	return 0;
 }
 
 static int parse_title(const char *name, const json_t *value, struct qmr_plan *plan, struct qmr_error *err)

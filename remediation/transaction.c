@@ -344,6 +344,8 @@ int qmr_transactions_each(const struct qmr_transactions *transactions, qmr_trans
 		unsigned long long id;
 
 		r = folder < 0 ? folder : qmr_journal_load(folder, ids[i], &journal, err);
+		if (r == -ENOENT) /* cut before it changed anything */
+			r = 0;
 		if (r < 0 || journal.state != QMR_JOURNAL_COMMITTED)
 			continue;
 		if (!is_undone && sscanf(journal.plan, "undo-%llu", &id) == 1)

@@ -41,7 +41,7 @@ PATHS = ["/a", "/opt/v/*.bin", "/a b/ü", "/.a/..b/c...", "/procs/x", "/" + "x" 
 NO_PATHS = ["", "a", "/", "/a/", "//a", "/a//b", "/.", "/a/.", "/a/./b", "/..", "/a/../b", "/a/..", "/proc", "/proc/1", "/sys/x", "/dev", "/run/x", 3,
             "/" + "x" * 1024]
 
-GOOD = [BASE, HOLD, dict(HOLD, published="2026-11-20T09:00:00Z"), plan(title=""), plan(title="x" * 200), plan(id="A.b_c-9" * 9),
+GOOD = [BASE, HOLD, dict(HOLD, published="2026-11-20T09:00:00Z"), plan(title=""), plan(title="x" * 200), plan(id="A.b_c-9" * 9), plan(id="undo"), plan(id="local-reverts"),
         plan(published="2028-02-29T23:59:59Z"), plan(names={}), plan(names={"modules": [], "packages": ["a", "b+c.d-e"]}),
         plan(names={"modules": ["A-b_9"]}), plan(supersedes=[]), plan(supersedes=["a", "b"], requires=["c"]), plan(withdrawn=True),
         plan(actions=BASE["actions"] * 64), match(deep(8)), match({"all": [{"os-id": "x"}] * 63}),
@@ -57,7 +57,7 @@ GOOD += [match({"any": [{"not": {"all": [{"label": "x"}, {"file": {"path": p}}]}
 GOOD += [action(type=t, path=p) for t in ("remove-file", "restore-file") for p in PATHS]
 
 BAD = [{}, [], "x", 3, None, plan(schema=2), plan(schema="1"), plan(schema=...), plan(id=...), plan(title=...), plan(match=...), plan(actions=...),
-       plan(id=""), plan(id=".a"), plan(id="a/b"), plan(id="a\n"), plan(id="x" * 64), plan(id=3), plan(title="x" * 201), plan(title=3),
+       plan(id=""), plan(id=".a"), plan(id="a/b"), plan(id="a\n"), plan(id="undo-3"), plan(id="undo-"), plan(id="local-revert"), plan(id="x" * 64), plan(id=3), plan(title="x" * 201), plan(title=3),
        plan(colour="red"), plan(**{"": 1}), plan(**{"schema id": 1}), plan(hold=True), plan(hold=False), dict(HOLD, hold=1), dict(HOLD, then="reboot"),
        dict(HOLD, withdrawn=True), dict(HOLD, match={"os-id": "x"}), dict(HOLD, names={}), dict(HOLD, supersedes=[]), plan(withdrawn=False),
        plan(withdrawn=1), plan(then="halt"), plan(then=None), plan(names=[]), plan(names={"files": []}), plan(names={"modules": "m"}),

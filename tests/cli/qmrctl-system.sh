@@ -70,7 +70,7 @@ make_root() {
 	mkdir -p "$root/usr/lib/qmr" "$root/usr/lib/modules/$release"
 	mount -t tmpfs -o size=4M tmpfs "$root/efi"
 	cp "$build/qmrctl" "$root/usr/sbin/qmrctl"
-	cp "$build/boot-guard" "$build/diag-upload" "$root/usr/lib/qmr/"
+	cp "$build/boot-guard" "$build/diag-upload" "$build/remediation-apply" "$root/usr/lib/qmr/"
 	printf 'ID=debian\n' >"$root/etc/os-release"
 	printf 'UUID=5c8b2b4e-0d3c-4d8f-9d55-2f8a4c1b7e01 / ext4 rw 0 1\n' >"$root/etc/fstab"
 	echo initrd >"$root/boot/initrd.img-$release"

@@ -224,6 +224,7 @@ assert s["image"]["path"] == "/efi/EFI/Linux/qmr-recovery.efi" and s["image"]["k
 assert s["second_image"]["path"] == "/efi/EFI/qmr/qmr-recovery-2.efi" and s["errors"]["second_image"] is None, s
 assert s["test"]["result"] == s["second_test"]["result"] == "none", s
 assert s["entry"] is None and "Quick machine recovery" in s["errors"]["entry"], s
+assert s["remediations"] == {"in_effect": 0, "undone": 0} and s["errors"]["remediations"] is None, s
 assert s["restore_point"] is None and s["spool"] == {"bundles": 0, "bytes": 0} and s["incidents"] == 0, s
 assert s["errors"]["state"] is None and s["errors"]["config"] is None and s["errors"]["image"] is None, s
 print("yes")
@@ -429,5 +430,34 @@ ok "install brings it back" "$(install_built) $(tar -tf "$root/boot/initrd.img-$
 
 ok "no command" "$(ctl)" 2
 ok "unknown command" "$(ctl explode)" 2
+# What was changed, and taking it back: remediation-apply does it, here on the made-up system.
+ok "nothing was changed yet" "$(ctl remediations) $(said 'neither recovery nor a vaccination') $(ctl undo 1) $(said 'see '"'qmrctl remediations'")" "0 1 3 1"
+mkdir -p "$root/opt/v"
+echo bad >"$root/opt/v/C-291.bin"
+cat >"$root/tmp/plan.json" <<'EOT'
+{"schema": 1, "id": "cs-2026", "title": "t", "match": {"os-id": "debian"},
+ "actions": [{"type": "remove-file", "path": "/opt/v/C-291.bin"}, {"type": "block-module", "module": "csagent"}]}
+EOT
+in_root() { env -i PATH=/usr/sbin:/usr/bin EFIVARFS_PATH=/nowhere/ chroot "$root" "$@" >"$root/tmp/out" 2>&1 || cat "$root/tmp/out"; }
+in_root /usr/lib/qmr/remediation-apply apply --root / --plan /tmp/plan.json
+ok "what was changed" "$(ctl remediations; cat "$root/tmp/out")" "0
+     1  in effect  cs-2026
+        removed   /opt/v/C-291.bin
+        added     /etc/modprobe.d/qmr-block-csagent.conf"
+ok "status counts it" "$(ctl status) $(said 'remediations:  1 in effect, 0 undone (qmrctl remediations)')" "0 1"
+ok "undo" "$(ctl undo 1) $(said '1 is undone, by transaction 2: 2 files') $(cat "$root/opt/v/C-291.bin") $(ls "$root/etc/modprobe.d")" "0 1 bad "
+ok "it is undone" "$(ctl remediations; grep -v ' /' "$root/tmp/out")" "0
+     2  undo       undo-1
+     1  undone     cs-2026"
+ok "undo, once more" "$(ctl undo 1) $(said 'is undone already')" "3 1"
+ok "undo of undo" "$(ctl undo 2) $(ls "$root/opt/v") $(ctl status) $(said 'remediations:  1 in effect, 0 undone')" "0  0 1"
+ok "no number" "$(ctl undo x) $(ctl undo -- -1) $(ctl undo)" "2 2 2"
+ok "remediations --json" "$(ctl --json remediations) $(python3 -c 'import json,sys; print([t["id"] for t in json.load(open(sys.argv[1]))["transactions"]])' "$root/tmp/out")" \
+	"0 [3, 2, 1]"
+mkdir -p "$root/var/lib/qmr/transactions/4"
+echo '{' >"$root/var/lib/qmr/transactions/4/journal.json"
+ok "a damaged journal is named" "$(ctl remediations) $(said 'journal.json') $(ctl status) $(said 'remediations:  unknown')" "1 1 0 1"
+rm -r "$root/var/lib/qmr/transactions"
+
 ok "an argument too many" "$(ctl status all)" 2
 exit $status

@@ -93,6 +93,31 @@ test_apply() {
 	check undo-of-undo "state differs" test "$(content "$W/r")" = "$NEW"
 	apply undo --root "$W/r" --id 77 >/dev/null 2>&1
 	check undo-unknown-id "exit status $?" test $? = 3
+	out=$(content "$W/r")
+	apply undo --root "$W/r" --id 3 >/dev/null 2>&1
+	check undo-twice "exit status $?" test "$? $(content "$W/r" | sha256sum)" = "3 $(echo "$out" | sha256sum)"
+	test_list
+}
+
+# What was applied, undone and redone; a folder that a cut left, and a root that cannot be written to, are no obstacle.
+test_list() {
+	mkdir "$W/r/var/lib/qmr/transactions/9"
+	apply list --root "$W/r" >"$W/list" 2>&1
+	check list-exit "exit status $?" test $? = 0
+	check list-changes-nothing "the folder of a cut is gone" test -d "$W/r/var/lib/qmr/transactions/9"
+	rmdir "$W/r/var/lib/qmr/transactions/9"
+	python3 - "$W/list" <<-'END'
+	import json, sys
+	found = json.load(open(sys.argv[1]))["transactions"]
+	def line(t):
+	    return (t["id"], t["plan"], t.get("undoes"), t["undone"], {f["path"].rsplit("/", 1)[1]: f["was"] for f in t["files"]})
+	there = {"c.bin": "replaced", "gone.bin": "added", "current": "replaced", "n.bin": "removed", "qmr-block-cs_agent.conf": "added"}
+	back = {"c.bin": "replaced", "gone.bin": "removed", "current": "replaced", "n.bin": "added", "qmr-block-cs_agent.conf": "removed"}
+	want = [(4, "undo-3", 3, False, there), (3, "undo-1", 1, True, back), (2, "p1", None, False, {}), (1, "p1", None, False, there)]
+	print("ok list-all" if [line(t) for t in found] == want else "not ok list-all: %r" % [line(t) for t in found])
+	END
+	rm -rf "$W/bare" && mkdir "$W/bare"
+	check list-of-nothing "printed something else" test "$(apply list --root "$W/bare") $(ls "$W/bare")" = '{"schema":1,"transactions":[]} '
 }
 
 test_revert() {

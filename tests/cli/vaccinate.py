@@ -299,7 +299,7 @@ def when():
         return
     output, code, calls = timer()
     check("when: a healthy machine", code == 0 and [c.split()[0] for c in calls] == ["remediation-fetch", "remediation-apply"], (calls, output))
-    check("when: how it is applied", "vaccinate --root / --plans /run/qmr/vaccinate --report /run/qmr/vaccinate/fetch.json --incident /run/qmr/vaccinate/facts.json --boot 7 --config" in calls[-1], calls)
+    check("when: how it is applied", "vaccinate --plans /run/qmr/vaccinate --report /run/qmr/vaccinate/fetch.json --incident /run/qmr/vaccinate/facts.json --boot 7 --config" in calls[-1], calls)
     check("when: plans alone are fetched", "--requests" not in calls[0], calls)
     for name, options in (("vaccinate = no", {"policy": ""}), ("mode off", {"mode": "off"}), ("no repository", {"url": ""}),
                           ("recovery is asked for", {"status": {**STATUS, "stage": "switching"}}), ("on probation", {"status": {**STATUS, "stage": "probation"}}),

@@ -109,6 +109,8 @@ static void bad_plans_are_refused_with_the_field(void **unused)
 		{WITH_MATCH("{\"package\":{\"name\":\"x\",\"version\":\"a:1\"}}"), "package"},
 		{WITH_MATCH("{\"package\":{\"name\":\"x\",\"version\":{\"above\":\"1:2:3\"}}}"), "package"},
 		{WITH_MATCH("{\"all\":[{\"os-id\":\"x\"},{\"phase-of-moon\":\"full\"}]}"), "phase-of-moon: unknown selector"},
+		{"{\"schema\":1,\"id\":\"undo-3\",\"title\":\"t\",\"hold\":true}", "undo-"},
+		{"{\"schema\":1,\"id\":\"local-revert\",\"title\":\"t\",\"hold\":true}", "local-revert"},
 		{"[]", "object"},
 		{"", "JSON"},
 	};
