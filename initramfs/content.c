@@ -118,7 +118,28 @@ struct tree {
 	int in_root;   /* paths are the root's own, and its links stay inside it */
 	int only_conf; /* files named *.conf alone */
 	unsigned int n_files;
+	struct stat secrets[2]; /* of the files that hold some, wherever they are; zeroed: there is none */
 };
+
+static void find_secrets(struct tree *tree, const struct qmr_config *config)
+{
+	const char *const paths[] = {config->proxy_user, config->client};
+
+	for (size_t i = 0; i < COUNT(paths); i++) {
+		cleanup_close int fd = paths[i][0] ? qmr_file_open_in_root(tree->image->root_fd, paths[i], O_PATH, 0, NULL) : -1;
+
+		if (fd < 0 || fstat(fd, &tree->secrets[i]) < 0)
+			memset(&tree->secrets[i], 0, sizeof(tree->secrets[i]));
+	}
+}
+
+static int is_secret(const struct tree *tree, const struct stat *st)
+{
+	for (size_t i = 0; i < COUNT(tree->secrets); i++)
+		if (tree->secrets[i].st_ino && tree->secrets[i].st_ino == st->st_ino && tree->secrets[i].st_dev == st->st_dev)
+			return 1;
+	return 0;
+}
 
 static int add_config_file(struct tree *tree, int fd, const char *path, struct qmr_error *err)
 {
@@ -187,6 +208,8 @@ static int add_config_tree(struct tree *tree, int dir_fd, const char *path, int 
 			r = fd;
 		else if (fstat(fd, &st) < 0)
 			r = qmr_error_errno(err, -errno, "examining '/%s'", below);
+		else if (is_secret(tree, &st))
+			continue;
 		else if (S_ISREG(st.st_mode) && (!tree->only_conf || is_conf(entry->d_name)))
 			r = add_config_file(tree, fd, below, err);
 		else if (S_ISDIR(st.st_mode) && depth < CONFIG_DEPTH_MAX && !tree->only_conf) {
@@ -231,11 +254,12 @@ static int add_root_config(struct tree *tree, const char *path, struct qmr_error
 	return dir_fd < 0 ? 0 : add_config_tree(tree, dir_fd, path, 0, err);
 }
 
-int qmr_content_add(struct qmr_image *image, const char *config_path, struct qmr_error *err)
+int qmr_content_add(struct qmr_image *image, const struct qmr_config *config, const char *config_path, struct qmr_error *err)
 {
 	struct tree tree = {.image = image};
 	int r = add_fixed(image, err);
 
+	find_secrets(&tree, config);
 	if (r == 0)
 		r = qmr_image_add_dir(image, "etc/qmr", 0755, err);
 	if (r == 0 && config_path) {

@@ -7,12 +7,13 @@
 
 /*
  * Adds what is neither program nor module: folders, device nodes, the few files of /etc that libraries read, the
- * configuration and trust of /etc/qmr, but its machine.conf and secrets.
+ * configuration and trust of /etc/qmr, but its machine.conf, its secrets folder and what config names as secret.
  *
  * config_path: the file to be baked in as /etc/qmr/qmr.conf, with the conf.d beside it, outside the root; NULL takes
  * the root's own. -EKEYREJECTED names a file that holds a private key: the image lies readable on the ESP.
  */
-int qmr_content_add(struct qmr_image *image, const char *config_path, struct qmr_error *err) QMR_MUST_CHECK;
+int qmr_content_add(struct qmr_image *image, const struct qmr_config *config, const char *config_path,
+		    struct qmr_error *err) QMR_MUST_CHECK;
 
 /* Adds /etc/qmr/machine.conf made from the [machine] fields of config. */
 int qmr_content_add_machine(struct qmr_image *image, const struct qmr_config *config,

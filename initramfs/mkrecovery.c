@@ -143,7 +143,7 @@ static int64_t built(const struct qmr_image *image)
 static int fill(const struct options *options, struct qmr_config *config, const char *release, struct qmr_image *image,
 		struct totals *totals, struct qmr_error *err)
 {
-	int r = qmr_content_add(image, options->config, err);
+	int r = qmr_content_add(image, config, options->config, err);
 
 	if (r == 0)
 		r = qmr_programs_add(image, err);

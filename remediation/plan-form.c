@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "plan-form.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "boot-state.h"
@@ -19,20 +20,20 @@ static int is_of(const char *text, const char *characters, size_t max)
 
 int qmr_form_is_path(const char *text)
 {
-	static const char *const kernel_paths[] = {"/proc", "/sys", "/dev", "/run"};
+	static const char *const not_below[] = {"/proc", "/sys", "/dev", "/run", "/var/lib/qmr"};
 
 	if (text[0] != '/' || strlen(text) > PATH_BYTES_MAX)
 		return 0;
-	for (size_t i = 0; i < 4; i++) {
-		size_t n = strlen(kernel_paths[i]);
+	for (size_t i = 0; i < sizeof(not_below) / sizeof(*not_below); i++) {
+		size_t n = strlen(not_below[i]);
 
-		if (!strncmp(text, kernel_paths[i], n) && (text[n] == '/' || !text[n]))
+		if (!strncmp(text, not_below[i], n) && (text[n] == '/' || !text[n]))
 			return 0;
 	}
 	for (const char *p = text; *p;) {
 		size_t n = strcspn(++p, "/");
 
-		if (n == 0 || (n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
+		if (n == 0 || n > NAME_MAX || (n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
 			return 0;
 		p += n;
 	}

@@ -7,7 +7,7 @@
  * 0 if not.
  */
 
-/* Absolute, at most 1,024 bytes, without empty, "." and ".." components, and not below /proc, /sys, /dev or /run. */
+/* Absolute, at most 1,024 bytes, without empty, "." and ".." components or such of over 255 bytes; not below /proc, /sys, /dev, /run, /var/lib/qmr. */
 int qmr_form_is_path(const char *text);
 
 /* A kernel module's name: letters, digits, '_' and '-', shorter than QMR_MODULE_NAME. */

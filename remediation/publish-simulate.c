@@ -123,7 +123,7 @@ static int simulate_request(struct stage *stage, const char *file, const struct 
 			    const json_t *incident, struct qmr_error *err)
 {
 	const struct qmr_plan selectors = {.id = request->id, .match = request->match};
-	cleanup_json json_t *facts = json_pack("{s:O*, s:O*}", "machine", json_object_get(incident, "machine"), "kernel",
+	cleanup_json json_t *facts = json_pack("{s:s, s:O*, s:O*}", "kind", "none", "machine", json_object_get(incident, "machine"), "kernel",
 					       json_object_get(incident, "kernel"));
 	enum qmr_match match = qmr_plan_match(&selectors, &(struct qmr_match_subject){facts, stage->config, stage->tree_fd});
 	const char *why = why_not_followed(stage, &selectors, match);

@@ -220,7 +220,11 @@ check_full_disk() {
 
 make_root
 make_modules
-mkdir -m 0700 "$root/etc/qmr/secrets"
+mkdir -m 0700 "$root/etc/qmr/secrets" "$root/etc/qmr/conf.d" "$root/etc/qmr/other"
+# A secret that is kept elsewhere, behind a link.
+printf '[network]\nproxy_user = /etc/qmr/other/link\n' >"$root/etc/qmr/conf.d/proxy.conf"
+echo "user:s3cret-too" >"$root/etc/qmr/other/user"
+ln -s user "$root/etc/qmr/other/link"
 echo "user:s3cret" >"$root/etc/qmr/secrets/proxy-user"
 printf -- '-----BEGIN PRIVATE KEY-----\n' >"$root/etc/qmr/secrets/client.pem"
 touch -d '1 hour ago' "$root/etc/qmr/trust/ca.pem"

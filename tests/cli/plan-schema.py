@@ -37,8 +37,8 @@ def deep(n):
 
 VERSIONS = ["1", "6.1.0-40-amd64", "1:2~3+4_5", {"at-least": "1"}, {"at-most": "1", "above": "0"}, {"below": "9", "at-least": "1"}]
 NO_VERSIONS = ["", "1 2", "1/2", "ä", 1, None, [], {}, {"from": "1"}, {"below": 1}, {"below": ""}, {"below": "1\n"}, "1" * 128]
-PATHS = ["/a", "/opt/v/*.bin", "/a b/ü", "/.a/..b/c...", "/procs/x", "/" + "x" * 1023]
-NO_PATHS = ["", "a", "/", "/a/", "//a", "/a//b", "/.", "/a/.", "/a/./b", "/..", "/a/../b", "/a/..", "/proc", "/proc/1", "/sys/x", "/dev", "/run/x", 3,
+PATHS = ["/a", "/opt/v/*.bin", "/a b/ü", "/.a/..b/c...", "/procs/x", "/var/lib/qmrs", "/" + "x" * 255, "/x" * 512]
+NO_PATHS = ["", "a", "/", "/a/", "//a", "/a//b", "/.", "/a/.", "/a/./b", "/..", "/a/../b", "/a/..", "/" + "x" * 256, "/proc", "/proc/1", "/var/lib/qmr", "/var/lib/qmr/x", "/sys/x", "/dev", "/run/x", 3,
             "/" + "x" * 1024]
 
 GOOD = [BASE, HOLD, dict(HOLD, published="2026-11-20T09:00:00Z"), plan(title=""), plan(title="x" * 200), plan(id="A.b_c-9" * 9), plan(id="undo"), plan(id="local-reverts"),
