@@ -90,6 +90,19 @@ static int ask_status(struct poll *p, struct qmr_error *err)
 	return 0;
 }
 
+static int has_to_wait(const struct poll *p)
+{
+	const char *stage = qmr_json_string(p->status, "stage");
+
+	if (p->now.is_asked_for)
+		qmr_notice("recovery is asked for already; no request is followed");
+	else if (!strcmp(stage, "recovering") || !strcmp(stage, "probation"))
+		qmr_notice("this boot has to prove healthy first; no request is followed");
+	else
+		return 0;
+	return 1;
+}
+
 static int is_request_file(const struct dirent *entry)
 {
 	const char *end = strrchr(entry->d_name, '.');
@@ -229,6 +242,22 @@ static int begin(struct poll *p, struct qmr_error *err)
 	return reboot(err);
 }
 
+/* Minutes, or days, have passed. 1: the request may still be begun. */
+static int look_again(struct poll *p, struct qmr_error *err)
+{
+	int r = qmr_config_load(p->config_path, &p->config, err);
+
+	if (r == 0)
+		r = ask_status(p, err);
+	if (r < 0)
+		return r;
+	if (!p->config.requests_poll || p->config.mode < QMR_MODE_COLLECT) {
+		qmr_notice("request '%s' is not followed: the configuration has changed since people were told", p->request.id);
+		return 0;
+	}
+	return !has_to_wait(p);
+}
+
 static int follow(struct poll *p, struct qmr_error *err)
 {
 	const struct qmr_grace grace = {.fifo = QMR_GRACE_FIFO,
@@ -250,10 +279,8 @@ static int follow(struct poll *p, struct qmr_error *err)
 		r = is_still_wanted(p, err);
 	if (r <= 0)
 		return r;
-	r = ask_status(p, err); /* minutes have passed */
-	if (r < 0 || !has_power(p))
-		return r;
-	return begin(p, err);
+	r = look_again(p, err);
+	return r > 0 && has_power(p) ? begin(p, err) : r < 0 ? r : 0;
 }
 
 static int poll_once(struct poll *p, struct qmr_error *err)
@@ -272,10 +299,8 @@ static int poll_once(struct poll *p, struct qmr_error *err)
 		qmr_notice("request '%s' waits for the restart that was asked for", due);
 		return reboot(err);
 	}
-	if (r == 0 && p->now.is_asked_for) {
-		qmr_notice("recovery is asked for already; no request is followed");
+	if (r == 0 && has_to_wait(p))
 		return 0;
-	}
 	if (r == 0)
 		r = fetch(p, err);
 	if (r == 0)

@@ -79,15 +79,21 @@ static json_t *find(const json_t *record, const char *id)
 	return NULL;
 }
 
+/* Asking for recovery failed: what is asked for now is somebody else's. */
+static int is_unasked(const json_t *entry)
+{
+	return json_is_string(json_object_get(entry, "why"));
+}
+
 static int is_due(const json_t *entry, const struct qmr_request_now *now)
 {
-	return number(entry, "boots") == now->boots && now->is_asked_for;
+	return !is_unasked(entry) && number(entry, "boots") == now->boots && now->is_asked_for;
 }
 
 /* What became of one that was begun; NULL: nothing yet. */
 static const char *settle(const json_t *entry, const struct qmr_request_now *now)
 {
-	if (is_due(entry, now))
+	if (is_due(entry, now) || is_unasked(entry))
 		return NULL;
 	if (number(entry, "boots") == now->boots && is(entry, ASKED))
 		return CANCELLED;

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "config.h"
@@ -18,6 +19,7 @@
 #define FOLDER "/run/qmr/vaccinate"
 #define REPORT FOLDER "/fetch.json"
 #define FACTS FOLDER "/facts.json"
+#define TRANSACTIONS "/var/lib/qmr/transactions"
 #define REPORT_BYTES_MAX (4u << 20)
 
 static const char usage[] =
@@ -56,8 +58,11 @@ static int ask_status(const char *config_path, int64_t *ret_boot, struct qmr_err
 	return !obstacle;
 }
 
-/* The plans that were fetched, and those that were withdrawn; says them where the mode is one that does nothing. -errno, or how many. */
-static int count_plans(const struct qmr_config *config, struct qmr_error *err)
+/*
+ * 1 if there is something to do: plans that were fetched or withdrawn, or transactions among which may be what this boot proves; says the plans
+ * where the mode is one that does nothing.
+ */
+static int has_work(const struct qmr_config *config, struct qmr_error *err)
 {
 	cleanup_json json_t *report = NULL;
 	int r = qmr_json_load(AT_FDCWD, REPORT, REPORT_BYTES_MAX, &report, err);
@@ -67,7 +72,7 @@ static int count_plans(const struct qmr_config *config, struct qmr_error *err)
 	if (r < 0)
 		return r;
 	if (config->mode == QMR_MODE_AUTOMATIC)
-		return (int)(json_array_size(plans) + json_array_size(json_object_get(report, "withdrawn")));
+		return json_array_size(plans) || json_array_size(json_object_get(report, "withdrawn")) || access(TRANSACTIONS, F_OK) == 0;
 	json_array_foreach (plans, i, entry)
 		qmr_notice("plan '%.63s' would be tried on this healthy machine; mode %s does nothing", qmr_json_string(entry, "id"),
 			   qmr_mode_name(config->mode));
@@ -97,7 +102,7 @@ static int vaccinate(const char *config_path, const struct qmr_config *config, s
 		return r;
 	r = qmr_poll_fetch(config_path, config, QMR_POLL_PLANS, FOLDER, err);
 	if (r == 0)
-		r = count_plans(config, err);
+		r = has_work(config, err);
 	return r > 0 ? apply(config_path, config, boot, err) : r;
 }
 

@@ -193,12 +193,15 @@ static enum qmr_result unvaccinate(const struct work *work, enum qmr_then_what *
 	const struct qmr_state *state = &work->recovery->state;
 	char *esp = (char *)qmr_state_esp(work->recovery);
 	char boot[16];
+	int has_failed;
 	char *const argv[] = {QMR_PROGRAM("remediation-apply"), "unvaccinate", "--root", QMR_SYSROOT, "--incident",
 			      QMR_INCIDENT "/incident.json", "--boot", boot, esp ? "--esp" : NULL, esp, NULL};
 
 	snprintf(boot, sizeof(boot), "%" PRIu32, qmr_state_last_good_boot(state));
+	/* Boots that ended without evidence are enough: nothing of the machine's own is touched. Somebody who asks for recovery is not. */
+	has_failed = state->failed_boots > 0 || state->rungs & QMR_RUNG_SIGNED_ONLY;
 	/* Mode ask vaccinates nobody, and nothing is done in it that nobody agreed to. */
-	if (work->recovery->mode != QMR_MODE_AUTOMATIC || state->failed_boots == 0 || state->rungs & QMR_RUNG_UNVACCINATE || !strcmp(boot, "0"))
+	if (work->recovery->mode != QMR_MODE_AUTOMATIC || !has_failed || state->rungs & QMR_RUNG_UNVACCINATE || !strcmp(boot, "0"))
 		return QMR_RESULT_NOTHING;
 	return run_apply(work, argv, UNVACCINATE, QMR_RUNG_UNVACCINATE, ret_then, err);
 }

@@ -35,9 +35,9 @@ static int add(const struct qmr_journal *journal, int is_undone, void *user, str
 	(void)sscanf(journal->plan, "undo-%llu", &undoes);
 
 	if (add_files(journal, files) < 0 ||
-	    json_array_append_new(list, json_pack("{s:I, s:s, s:s*, s:o*, s:o*, s:b, s:O}", "id", (json_int_t)journal->id, "plan", journal->plan,
+	    json_array_append_new(list, json_pack("{s:I, s:s, s:s*, s:o*, s:o*, s:o*, s:b, s:O}", "id", (json_int_t)journal->id, "plan", journal->plan,
 						  "incident", journal->incident[0] ? journal->incident : NULL, "boot",
-						  number_or_nothing(journal->boot), "undoes", number_or_nothing(undoes), "undone", is_undone, "files",
+						  number_or_nothing(journal->boot), "proven", journal->is_proven ? json_true() : NULL, "undoes", number_or_nothing(undoes), "undone", is_undone, "files",
 						  files)) < 0)
 		return qmr_error_set(err, -ENOMEM, "transaction %llu: out of memory", (unsigned long long)journal->id);
 	return 0;
@@ -48,7 +48,7 @@ int qmr_apply_list(int root_fd, const struct qmr_apply_arguments *arguments, str
 	cleanup_json json_t *list = json_array();
 	cleanup_json json_t *all = json_pack("{s:i, s:O}", "schema", 1, "transactions", list);
 	struct qmr_transactions transactions;
-	int r = qmr_transactions_open(root_fd, 0, &transactions, err);
+	int r = qmr_transactions_open_to_read(root_fd, &transactions, err);
 
 	if (r < 0 && r != -ENOENT) /* nothing was ever applied */
 		return r;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "apply.h"
 #include "cleanup.h"
@@ -63,6 +64,26 @@ int qmr_apply_check_applicable(int root_fd, const struct qmr_config *policy, con
 	return match == QMR_MATCH_YES ? 0 : qmr_error_set(err, -ENOENT, "plan '%s' does not match the incident", plan->id);
 }
 
+/* Recovery, which takes a vaccination back, mounts the root alone. */
+static int check_same_file_system(int root_fd, const struct qmr_changes *changes, struct qmr_error *err)
+{
+	struct stat root, st;
+
+	if (fstat(root_fd, &root) < 0)
+		return qmr_error_errno(err, -errno, "examining the root");
+	for (size_t i = 0; i < changes->n; i++) {
+		const char *path = changes->list[i].path;
+		char name[256];
+		cleanup_close int parent = qmr_file_open_parent_in_root(root_fd, path, 0, name, NULL);
+
+		if (parent < 0 || fstat(parent, &st) < 0) /* what hinders a change is said by who makes it */
+			continue;
+		if (st.st_dev != root.st_dev)
+			return qmr_error_set(err, -EBADMSG, "'%s' lies on another file system than the root: recovery could not take it back", path);
+	}
+	return 0;
+}
+
 int qmr_apply_actions(const struct qmr_transactions *transactions, const struct qmr_config *policy, const struct qmr_plan *plan,
 		      const struct qmr_transaction_cause *cause, const char *then, struct qmr_error *err)
 {
@@ -72,6 +93,8 @@ int qmr_apply_actions(const struct qmr_transactions *transactions, const struct 
 
 	if (r == 0)
 		r = qmr_protect_check(transactions->root_fd, policy, plan, &changes, err);
+	if (r == 0 && cause->boot)
+		r = check_same_file_system(transactions->root_fd, &changes, err);
 	if (r == 0)
 		r = qmr_apply_run(transactions, &changes, cause, plan->json, then, err);
 	if (r == -EALREADY)

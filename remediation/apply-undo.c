@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "apply.h"
@@ -62,7 +63,8 @@ int qmr_apply_undo_one(const struct qmr_transactions *transactions, uint64_t id,
 	record = json_pack("{s:i, s:s, s:I}", "schema", 1, "id", plan, "undo", (json_int_t)id);
 	if (!record)
 		return qmr_error_set(err, -ENOMEM, "out of memory");
-	r = qmr_transaction_inverse(transactions, id, &changes, own_incident, err);
+	/* Nobody is asked before a vaccination is taken back: what came since is not ours to replace. */
+	r = qmr_transaction_inverse(transactions, id, boot != 0, &changes, own_incident, err);
 	cause.incident = incident ? incident : own_incident;
 	if (r == 0)
 		r = qmr_transaction_run(transactions, &changes, &cause, record, ret_journal, err);
@@ -98,58 +100,84 @@ int qmr_apply_undo(int root_fd, const struct qmr_apply_arguments *arguments, str
 	return r < 0 ? r : qmr_apply_print(journal.id, journal.plan, changed, NULL, err);
 }
 
+int qmr_apply_is_vaccination(const struct qmr_journal *journal, int is_undone)
+{
+	return !is_undone && journal->boot && strncmp(journal->plan, "undo-", 5);
+}
+
+int qmr_apply_vaccinations_add(struct qmr_vaccinations *list, const struct qmr_journal *journal, struct qmr_error *err)
+{
+	struct qmr_vaccination *grown = reallocarray(list->items, list->n + 1, sizeof(*grown));
+
+	if (!grown)
+		return qmr_error_set(err, -ENOMEM, "looking at transactions: out of memory");
+	list->items = grown;
+	list->items[list->n++] = (struct qmr_vaccination){journal->id, journal->boot};
+	return 0;
+}
+
+void qmr_apply_vaccinations_done(struct qmr_vaccinations *list)
+{
+	free(list->items);
+	*list = (struct qmr_vaccinations){0};
+}
+
 /* What is looked for among transactions. */
 struct search {
 	uint64_t first_boot;
 	const char *incident;
-	uint64_t id; /* the newest vaccination that is not proven and not undone, 0: none */
-	uint32_t boot; /* of that one */
-	json_t *changed; /* by transactions that undid some for this incident, borrowed */
-	uint64_t undone_by; /* the newest of those */
+	struct qmr_vaccinations unproven; /* and not undone, newest first; owned */
+	json_t *changed;    /* by transactions that undid some for this incident, borrowed */
+	uint64_t undone_by; /* the newest of those, 0: none */
 };
 
-static int look(const struct qmr_journal *journal, int is_undone, void *user, struct qmr_error *err)
+static int find_unproven(const struct qmr_journal *journal, int is_undone, void *user, struct qmr_error *err)
 {
 	struct search *search = user;
-	unsigned long long id;
 
-	if (is_undone || journal->boot == 0)
+	if (!qmr_apply_is_vaccination(journal, is_undone) || journal->is_proven || journal->boot < search->first_boot)
 		return 0;
-	if (sscanf(journal->plan, "undo-%llu", &id) == 1) {
-		if (strcmp(journal->incident, search->incident))
-			return 0;
-		search->undone_by = search->undone_by ? search->undone_by : journal->id;
-		return qmr_apply_add_changed(journal, search->changed, err);
-	}
-	if (journal->boot >= search->first_boot && !search->id) {
-		search->id = journal->id;
-		search->boot = journal->boot;
-	}
-	return 0;
+	return qmr_apply_vaccinations_add(&search->unproven, journal, err);
+}
+
+static int find_undoing(const struct qmr_journal *journal, int is_undone, void *user, struct qmr_error *err)
+{
+	struct search *search = user;
+
+	if (is_undone || !journal->boot || strncmp(journal->plan, "undo-", 5) || strcmp(journal->incident, search->incident))
+		return 0;
+	search->undone_by = search->undone_by ? search->undone_by : journal->id;
+	return qmr_apply_add_changed(journal, search->changed, err);
 }
 
 /*
- * Newest first, each a transaction of its own: a cut between two leaves what the next run goes on with. What was undone for this incident before
- * is printed once more, as with plans.
+ * Newest first, each a transaction of its own: a cut between two leaves what the next run goes on with, and one that fails does not keep the
+ * others. What was undone for this incident before is printed once more, as with plans.
  */
 static int unvaccinate(const struct qmr_transactions *transactions, struct search *search, struct qmr_error *err)
 {
-	int r;
+	struct qmr_error why = {0};
+	int worst = 0, r = qmr_transactions_each(transactions, find_unproven, search, err);
 
-	while ((r = qmr_transactions_each(transactions, look, search, err)) == 0 && search->id) {
+	for (size_t i = 0; r == 0 && i < search->unproven.n; i++) {
+		const struct qmr_vaccination *one = &search->unproven.items[i];
 		QMR_CLEANUP(qmr_journal_done) struct qmr_journal journal = {0};
 
-		r = qmr_apply_undo_one(transactions, search->id, search->incident, search->boot, &journal, err);
-		if (r < 0)
-			return r;
-		qmr_notice("the vaccination of transaction %" PRIu64 " is undone", search->id);
-		search->id = search->undone_by = 0;
-		json_array_clear(search->changed);
+		if (qmr_apply_undo_one(transactions, one->id, search->incident, one->boot, &journal, &why) < 0) {
+			worst = why.code;
+			qmr_warning("%s; the vaccination of transaction %" PRIu64 " stays", why.text, one->id);
+		} else {
+			qmr_notice("the vaccination of transaction %" PRIu64 " is undone", one->id);
+		}
 	}
+	if (r == 0)
+		r = qmr_transactions_each(transactions, find_undoing, search, err);
 	if (r < 0)
 		return r;
+	if (!search->undone_by && worst)
+		return qmr_error_set(err, worst == -ENOENT ? -EIO : worst, "no vaccination could be undone: %.300s", why.text);
 	if (!search->undone_by)
-		return qmr_error_set(err, -ENOENT, "no vaccination was done in boot %" PRIu64 " or later", search->first_boot);
+		return qmr_error_set(err, -ENOENT, "no vaccination was done in boot %" PRIu64 " or later that is not proven", search->first_boot);
 	return qmr_apply_print(search->undone_by, UNVACCINATE, search->changed, NULL, err);
 }
 
@@ -171,5 +199,6 @@ int qmr_apply_unvaccinate(int root_fd, const struct qmr_apply_arguments *argumen
 		return r;
 	r = unvaccinate(&transactions, &search, err);
 	qmr_transactions_close(&transactions);
+	qmr_apply_vaccinations_done(&search.unproven);
 	return r;
 }

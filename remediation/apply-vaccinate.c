@@ -103,43 +103,58 @@ static void take(struct vaccination *v, int plans_fd, const char *name)
 	}
 }
 
-/* A vaccination that nobody undid, of a plan that its owner withdrew. */
-struct withdrawn {
-	const json_t *ids;
-	uint64_t id; /* of the transaction, 0: none */
-	uint32_t boot;
+/* Those that this run has something to do with. */
+struct older {
+	const json_t *withdrawn_ids;
+	uint32_t boot; /* this one */
+	struct qmr_vaccinations withdrawn, proven; /* owned */
 };
 
-static int is_withdrawn(const struct qmr_journal *journal, int is_undone, void *user, struct qmr_error *err)
+static int sort(const struct qmr_journal *journal, int is_undone, void *user, struct qmr_error *err)
 {
-	struct withdrawn *withdrawn = user;
+	struct older *older = user;
 
-	if (is_undone || !journal->boot || !qmr_json_list_has(withdrawn->ids, journal->plan))
+	if (!qmr_apply_is_vaccination(journal, is_undone))
 		return 0;
-	withdrawn->id = journal->id;
-	withdrawn->boot = journal->boot;
-	return 1;
+	if (qmr_json_list_has(older->withdrawn_ids, journal->plan))
+		return qmr_apply_vaccinations_add(&older->withdrawn, journal, err);
+	return journal->is_proven || journal->boot == older->boot ? 0 : qmr_apply_vaccinations_add(&older->proven, journal, err);
 }
 
-static int take_back(struct vaccination *v, const json_t *ids, struct qmr_error *err)
+static int take_back(struct vaccination *v, const struct qmr_vaccination *one, struct qmr_error *err)
 {
-	struct withdrawn withdrawn = {.ids = ids};
-	int r;
+	QMR_CLEANUP(qmr_journal_done) struct qmr_journal journal = {0};
+	cleanup_json json_t *changed = json_array();
+	int r = qmr_apply_undo_one(&v->transactions, one->id, NULL, one->boot, &journal, err);
 
-	while ((r = qmr_transactions_each(&v->transactions, is_withdrawn, &withdrawn, err)) > 0) {
-		QMR_CLEANUP(qmr_journal_done) struct qmr_journal journal = {0};
-		cleanup_json json_t *changed = json_array();
+	if (r == 0)
+		r = qmr_apply_add_changed(&journal, changed, err);
+	if (r == 0)
+		r = qmr_apply_print(journal.id, journal.plan, changed, NULL, err);
+	if (r < 0)
+		return r;
+	qmr_notice("its owner withdrew a plan: the vaccination of transaction %" PRIu64 " is undone", one->id);
+	v->n_applied++;
+	return 0;
+}
 
-		r = qmr_apply_undo_one(&v->transactions, withdrawn.id, NULL, withdrawn.boot, &journal, err);
-		if (r == 0)
-			r = qmr_apply_add_changed(&journal, changed, err);
-		if (r == 0)
-			r = qmr_apply_print(journal.id, journal.plan, changed, NULL, err);
-		if (r < 0)
-			return r;
-		qmr_notice("its owner withdrew a plan: the vaccination of transaction %" PRIu64 " is undone", withdrawn.id);
-		v->n_applied++;
-	}
+/* This boot is a healthy one. What fails here stops nothing else, and is tried again by the next run. */
+static int look_back(struct vaccination *v, const json_t *withdrawn_ids, struct qmr_error *err)
+{
+	struct older older = {.withdrawn_ids = withdrawn_ids, .boot = v->boot};
+	int r = qmr_transactions_each(&v->transactions, sort, &older, err);
+	struct qmr_error why = {0};
+
+	for (size_t i = 0; r == 0 && i < older.withdrawn.n; i++)
+		if (take_back(v, &older.withdrawn.items[i], &why) < 0) {
+			qmr_warning("%s; the vaccination of transaction %" PRIu64 " stays", why.text, older.withdrawn.items[i].id);
+			v->worst = why.code;
+		}
+	for (size_t i = 0; r == 0 && i < older.proven.n; i++)
+		if (qmr_transaction_prove(&v->transactions, older.proven.items[i].id, &why) < 0)
+			qmr_warning("%s; it is not noted that the vaccination is proven", why.text);
+	qmr_apply_vaccinations_done(&older.withdrawn);
+	qmr_apply_vaccinations_done(&older.proven);
 	return r;
 }
 
@@ -184,7 +199,7 @@ int qmr_apply_vaccinate(int root_fd, const struct qmr_apply_arguments *arguments
 	v.facts = facts;
 	v.boot = (uint32_t)boot;
 	v.now_unix_s = qmr_apply_time(report);
-	r = take_back(&v, json_object_get(report, "withdrawn"), err);
+	r = look_back(&v, json_object_get(report, "withdrawn"), err);
 	if (r == 0)
 		r = take_all(&v, arguments->plans, err);
 	qmr_transactions_close(&v.transactions);

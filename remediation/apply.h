@@ -62,6 +62,22 @@ int qmr_apply_run(const struct qmr_transactions *transactions, const struct qmr_
 int qmr_apply_undo_one(const struct qmr_transactions *transactions, uint64_t id, const char *incident, uint32_t boot,
 		       struct qmr_journal *ret_journal, struct qmr_error *err) QMR_MUST_CHECK;
 
+/* Vaccinations among transactions, apply-undo.c. */
+struct qmr_vaccination {
+	uint64_t id; /* of its transaction */
+	uint32_t boot;
+};
+struct qmr_vaccinations {
+	struct qmr_vaccination *items; /* owned */
+	size_t n;
+};
+/* 1 if the transaction is a vaccination that nobody undid. */
+int qmr_apply_is_vaccination(const struct qmr_journal *journal, int is_undone);
+/* -ENOMEM. */
+int qmr_apply_vaccinations_add(struct qmr_vaccinations *list, const struct qmr_journal *journal, struct qmr_error *err) QMR_MUST_CHECK;
+/* Frees what the list owns; a zeroed one is fine. */
+void qmr_apply_vaccinations_done(struct qmr_vaccinations *list);
+
 /* Steps of what applies plans, apply-plan.c. */
 
 /* -EBADMSG for what is no plan. Release with qmr_plan_done(). */

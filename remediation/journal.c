@@ -147,10 +147,10 @@ json_t *qmr_journal_to_json(const struct qmr_journal *journal)
 			return NULL;
 		}
 	}
-	/* Without a boot there is no such key. */
-	return json_pack("{s:i, s:I, s:s, s:s?, s:o*, s:s, s:o, s:o, s:o}", "schema", 1, "id", (json_int_t)journal->id, "plan", journal->plan,
+	/* Without a boot, and where it is not proven, there is no such key. */
+	return json_pack("{s:i, s:I, s:s, s:s?, s:o*, s:o*, s:s, s:o, s:o, s:o}", "schema", 1, "id", (json_int_t)journal->id, "plan", journal->plan,
 			 "incident", journal->incident[0] ? journal->incident : NULL, "boot",
-			 journal->boot ? json_integer(journal->boot) : NULL, "state", qmr_journal_state_name(journal->state), "files", files,
+			 journal->boot ? json_integer(journal->boot) : NULL, "proven", journal->is_proven ? json_true() : NULL, "state", qmr_journal_state_name(journal->state), "files", files,
 			 "block_modules", modules_to_json(&journal->block), "old_block_modules", modules_to_json(&journal->old_block));
 }
 
@@ -250,6 +250,7 @@ static int parse_head(const json_t *json, struct qmr_journal *journal, struct qm
 	if (json_object_get(json, "boot") && qmr_json_get_integer(json, "boot", 1, UINT32_MAX, &number) < 0)
 		return bad(err, "boot: not the number of a boot");
 	journal->boot = (uint32_t)number;
+	journal->is_proven = json_is_true(json_object_get(json, "proven"));
 	for (journal->state = 0; journal->state <= QMR_JOURNAL_UNDONE; journal->state++)
 		if (state && !strcmp(state, state_names[journal->state]))
 			return 0;

@@ -34,6 +34,7 @@ struct qmr_journal {
 	char plan[64];                  /* plan id, "local-revert" or "undo-ID" */
 	char incident[64];              /* empty: none */
 	uint32_t boot;                  /* of a vaccination, and of what took it back: the one it was done in; else 0 */
+	int is_proven;                  /* a vaccination that another boot was healthy with */
 	int state;                      /* enum qmr_journal_state */
 	struct qmr_journal_file *files; /* owned */
 	size_t n_files;

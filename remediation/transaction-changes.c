@@ -7,6 +7,7 @@
 
 #include "cleanup.h"
 #include "file.h"
+#include "log.h"
 #include "transaction.h"
 
 static void change_done(struct qmr_change *change)
@@ -142,12 +143,28 @@ static int add_old(struct qmr_changes *changes, uint64_t id, const struct qmr_jo
 			       file->old.type == QMR_NODE_FILE ? source : NULL, NULL, err);
 }
 
-static int add_inverse(struct qmr_changes *changes, const struct qmr_journal *journal,
+/* 1 if the path holds what the transaction put there, 0 if something else, or if that cannot be told. */
+static int is_as_left(int root_fd, const struct qmr_journal_file *file)
+{
+	struct qmr_node now = {0};
+	int is_same = qmr_node_read(root_fd, file->path, &now, NULL) == 0 && qmr_node_is_same_content(&now, &file->new);
+
+	qmr_node_done(&now);
+	return is_same;
+}
+
+static int add_inverse(int root_fd, struct qmr_changes *changes, const struct qmr_journal *journal, int keeps_changed,
 		       struct qmr_error *err)
 {
 	for (size_t i = journal->n_files; i-- > 0;) {
-		int r = add_old(changes, journal->id, &journal->files[i], err);
+		int r;
 
+		if (keeps_changed && !is_as_left(root_fd, &journal->files[i])) {
+			qmr_warning("undoing transaction %llu: '%s' was changed since; it stays as it is",
+				    (unsigned long long)journal->id, journal->files[i].path);
+			continue;
+		}
+		r = add_old(changes, journal->id, &journal->files[i], err);
 		if (r < 0)
 			return r;
 	}
@@ -163,7 +180,7 @@ static int add_inverse(struct qmr_changes *changes, const struct qmr_journal *jo
 }
 
 int qmr_transaction_inverse(const struct qmr_transactions *transactions, uint64_t id,
-			    struct qmr_changes *ret_changes, char ret_incident[64],
+			    int keeps_changed, struct qmr_changes *ret_changes, char ret_incident[64],
 			    struct qmr_error *err)
 {
 	struct qmr_changes changes = {0};
@@ -183,7 +200,7 @@ int qmr_transaction_inverse(const struct qmr_transactions *transactions, uint64_
 		r = qmr_error_set(err, -EBADMSG, "transaction %s is '%s', there is nothing to undo",
 				  name, qmr_journal_state_name(journal.state));
 	else
-		r = add_inverse(&changes, &journal, err);
+		r = add_inverse(transactions->root_fd, &changes, &journal, keeps_changed, err);
 	if (r < 0) {
 		qmr_changes_done(&changes);
 	} else {

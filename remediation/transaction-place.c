@@ -145,7 +145,7 @@ static int place_one(int root_fd, int folder_fd, const struct direction *way,
 					 : parent;
 	snprintf(temporary, sizeof(temporary), ".qmr-%llu-%u", (unsigned long long)journal->id,
 		 file->n);
-	if (unlinkat(parent, temporary, 0) < 0 && errno != ENOENT)
+	if (unlinkat(parent, temporary, 0) < 0 && errno != ENOENT && errno != EROFS) /* which comes before ENOENT */
 		return qmr_error_errno(err, -errno, "removing what a cut left beside '%s'",
 				       file->path);
 	r = qmr_node_read_at(parent, name, file->path, &now, err);

@@ -14,6 +14,28 @@
 #include "json.h"
 #include "log.h"
 
+static int open_and_lock(int root_fd, int lock, struct qmr_transactions *ret_transactions, struct qmr_error *err)
+{
+	int fd = qmr_file_open_in_root(root_fd, QMR_TRANSACTIONS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, err);
+
+	if (fd < 0)
+		return fd;
+	if (flock(fd, lock | LOCK_NB) < 0) {
+		int r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+
+		close(fd);
+		return qmr_error_errno(err, r, "locking '%s'", QMR_TRANSACTIONS);
+	}
+	ret_transactions->root_fd = root_fd;
+	ret_transactions->fd = fd;
+	return 0;
+}
+
+int qmr_transactions_open_to_read(int root_fd, struct qmr_transactions *ret_transactions, struct qmr_error *err)
+{
+	return open_and_lock(root_fd, LOCK_SH, ret_transactions, err);
+}
+
 int qmr_transactions_open(int root_fd, int create, struct qmr_transactions *ret_transactions,
 			  struct qmr_error *err)
 {
@@ -31,19 +53,7 @@ int qmr_transactions_open(int root_fd, int create, struct qmr_transactions *ret_
 		if (fd < 0)
 			return qmr_error_errno(err, fd, "creating folder '%s'", QMR_TRANSACTIONS);
 	}
-	fd = qmr_file_open_in_root(root_fd, QMR_TRANSACTIONS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
-				   0, err);
-	if (fd < 0)
-		return fd;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		int r = errno == EWOULDBLOCK ? -EBUSY : -errno;
-
-		close(fd);
-		return qmr_error_errno(err, r, "locking '%s'", QMR_TRANSACTIONS);
-	}
-	ret_transactions->root_fd = root_fd;
-	ret_transactions->fd = fd;
-	return 0;
+	return open_and_lock(root_fd, LOCK_EX, ret_transactions, err);
 }
 
 void qmr_transactions_close(struct qmr_transactions *transactions)
@@ -311,6 +321,13 @@ int qmr_transaction_run(const struct qmr_transactions *transactions, const struc
 		return r;
 	}
 	r = finish(transactions->root_fd, folder, &journal, err);
+	if (r < 0 && journal.state == QMR_JOURNAL_UNDONE) {
+		struct qmr_error why = {0};
+
+		/* All is as it was. Tried again and again, what is left of it would fill the disk. */
+		if (discard(transactions->fd, journal.id, &why) < 0)
+			qmr_warning("cleaning up: %s", why.text);
+	}
 	if (r < 0)
 		r = -EIO; /* beyond preparing there is no "refused" and no "nothing to do" */
 	if (r == 0)
@@ -353,6 +370,18 @@ int qmr_transactions_each(const struct qmr_transactions *transactions, qmr_trans
 		r = visit(&journal, is_undone, user, err);
 	}
 	return r;
+}
+
+int qmr_transaction_prove(const struct qmr_transactions *transactions, uint64_t id, struct qmr_error *err)
+{
+	cleanup_close int folder = open_folder(transactions->fd, id, err);
+	QMR_CLEANUP(qmr_journal_done) struct qmr_journal journal = {0};
+	int r = folder < 0 ? folder : qmr_journal_load(folder, id, &journal, err);
+
+	if (r < 0)
+		return r;
+	journal.is_proven = 1;
+	return qmr_journal_save(folder, &journal, err);
 }
 
 struct wanted {

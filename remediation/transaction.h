@@ -55,6 +55,10 @@ struct qmr_transactions {
 int qmr_transactions_open(int root_fd, int create, struct qmr_transactions *ret_transactions,
 			  struct qmr_error *err) QMR_MUST_CHECK;
 
+/* The same for who changes nothing: any number of these at a time. */
+int qmr_transactions_open_to_read(int root_fd, struct qmr_transactions *ret_transactions,
+				  struct qmr_error *err) QMR_MUST_CHECK;
+
 /* Closes the folder, which unlocks it; a closed one is fine. */
 void qmr_transactions_close(struct qmr_transactions *transactions);
 
@@ -98,10 +102,13 @@ int qmr_transactions_each(const struct qmr_transactions *transactions, qmr_trans
 int qmr_transaction_find(const struct qmr_transactions *transactions, const char *plan, const char *incident,
 			 struct qmr_journal *ret_journal, struct qmr_error *err) QMR_MUST_CHECK;
 
+/* Notes durably that a later boot was healthy with a vaccination. */
+int qmr_transaction_prove(const struct qmr_transactions *transactions, uint64_t id, struct qmr_error *err) QMR_MUST_CHECK;
+
 /* The changes that bring back what was before transaction id; -ENOENT, or -EBADMSG unless it is
- * committed. */
+ * committed. keeps_changed: but for files that are no longer what it made of them. */
 int qmr_transaction_inverse(const struct qmr_transactions *transactions, uint64_t id,
-			    struct qmr_changes *ret_changes, char ret_incident[64],
+			    int keeps_changed, struct qmr_changes *ret_changes, char ret_incident[64],
 			    struct qmr_error *err) QMR_MUST_CHECK;
 
 /* transaction-place.c: puts what a prepared transaction holds in place, and stops at the first that fails. May be repeated. */

@@ -21,6 +21,7 @@ PROGRAMS = {
     "/usr/lib/qmr/boot-guard": 'if [ $# = 4 ]; then echo $4 >$T/floor; else cat $T/floor; fi; exit $(cat $T/guard-code)',
     "/usr/lib/qmr/remediation-fetch": 'n=$(cat $T/fetches 2>/dev/null || echo 0); n=$((n + 1)); echo $n >$T/fetches\n'
                                       'rm -rf /run/qmr/poll/requests; from=$T/offered; [ ! -d $T/offered$n ] || from=$T/offered$n\n'
+                                      '[ $n != 2 ] || [ ! -f $T/meanwhile ] || . $T/meanwhile\n'
                                       'cp -r $from /run/qmr/poll/requests; [ ! -f $T/seen ] || cp $T/seen /run/qmr/poll/fetch.json\n'
                                       'exit $(cat $T/fetch-code)',
     "/usr/sbin/qmrctl": 'case "$*" in *--json*) cat $T/status;; *recover) exit $(cat $T/recover-code);; esac',
@@ -134,6 +135,40 @@ def withdrawn_meanwhile():
         m.done()
 
 
+def meanwhile():
+    """What becomes known only after people were told."""
+    for name, script, text in (("the mode is observe", "sed -i s/collect/observe/ $T/qmr.conf", "configuration has changed"),
+                               ("poll is no", "sed -i s/yes/no/ $T/qmr.conf", "configuration has changed"),
+                               ("recovery is asked for", 'sed -i \'s/"stage": "none"/"stage": "switching"/\' $T/status', "asked for already")):
+        m = Machine()
+        m.put("meanwhile", script + "\n")
+        m.poll()
+        check("meanwhile %s: not followed" % name, m.code == 0 and not m.called("systemctl") and text in m.output and m.called("wall"), m.output)
+        check("meanwhile %s: nothing is remembered" % name, not os.path.exists(m.folder + "/var/requests.json"))
+        m.done()
+
+
+def somebody_elses():
+    """Asking failed, and then somebody asks for a recovery of his own at the next restart: that is not restarted for, nor taken for ours."""
+    m = Machine()
+    m.recover_code = 1
+    m.poll()
+    m.status.update(stage="switching", state={"boots": 7, "incident": "33333333-3333-4333-8333-333333333333"})
+    m.poll()
+    check("somebody else's: no restart", m.code == 0 and not m.called("systemctl", "wall") and m.record()[0]["result"] == "begun", (m.calls, m.output))
+    m.recover_code = 0
+    m.status.update(stage="none", state={"boots": 8, "incident": "33333333-3333-4333-8333-333333333333"})
+    m.poll()
+    check("somebody else's: then ours", m.called("systemctl") == ["systemctl reboot"] and m.record()[0]["tries"] == 2, (m.calls, m.record()))
+    m.done()
+    for stage in ("probation", "recovering"):
+        m = Machine()
+        m.status["stage"] = stage
+        m.poll()
+        check("in stage %s it waits" % stage, m.code == 0 and not m.called("remediation-fetch", "wall") and "prove healthy" in m.output, m.output)
+        m.done()
+
+
 def failures():
     m = Machine()
     m.fetch_code = 5
@@ -221,6 +256,6 @@ def one_a_day():
 if os.geteuid():
     print("ok request-poll: left out, it needs root")
     sys.exit(0)
-for case in (follows_once, modes, does_nothing, withdrawn_meanwhile, failures, highest_versions, one_a_day):
+for case in (follows_once, modes, does_nothing, withdrawn_meanwhile, meanwhile, somebody_elses, failures, highest_versions, one_a_day):
     case()
 sys.exit(status)

@@ -224,6 +224,87 @@ def withdrawn():
     r.done()
 
 
+def changed_since():
+    """What the vendor mended since is not replaced by what was taken away; a person who asks for it gets it."""
+    for name, back in (("withdrawn", lambda r: r.vaccinate(boot=9, more=("--report", r.folder + "/fetch.json"))), ("unvaccinated", lambda r: r.unvaccinate(1))):
+        r = Root().vaccinate(plan())
+        r.offer()
+        r.put("fetch.json", json.dumps({"schema": 1, "withdrawn": ["p1"]}))
+        with open(r.root + "/opt/v/291.bin", "wb") as f:
+            f.write(b"mended\n")
+        back(r)
+        with open(r.root + "/opt/v/291.bin", "rb") as f:
+            check("changed since: it stays, " + name, r.code == 0 and f.read() == b"mended\n" and not r.has(CONF) and "changed since" in r.errors,
+                  (r.code, r.errors))
+        r.run("remediation-apply", "list", "--root", r.root)
+        check("changed since: it is undone, " + name, r.lines[0]["transactions"][1]["undone"], r.lines)
+        r.done()
+    r = Root().vaccinate(plan())
+    with open(r.root + "/opt/v/291.bin", "wb") as f:
+        f.write(b"mended\n")
+    r.run("remediation-apply", "undo", "--root", r.root, "--id", "1")
+    with open(r.root + "/opt/v/291.bin", "rb") as f:
+        check("changed since: undo brings back what was", r.code == 0 and f.read() == BAD, (r.code, r.errors))
+    r.done()
+
+
+def proven():
+    """Another boot that was healthy proves a vaccination for good: a boot state that is lost, and counts from 1 again, takes nothing back."""
+    r = Root().vaccinate(plan("p1", actions=[REMOVE]), boot=40)
+    r.vaccinate(plan("p1", actions=[REMOVE]), boot=40)
+    check("proven: not by its own boot", "proven" not in r.journal(1), r.journal(1))
+    r.vaccinate(plan("p2", match={"incident-kind": "none"}, actions=[BLOCK]), boot=3)
+    check("proven: by another one", r.journal(1).get("proven") is True and "proven" not in r.journal(2), (r.journal(1), r.errors))
+    r.unvaccinate(1)
+    check("proven: the other one alone is undone", r.code == 0 and r.lines[0]["changed"] == ["/" + CONF] and not r.has("opt/v/291.bin"), (r.code, r.lines))
+    r.put("fetch.json", json.dumps({"schema": 1, "withdrawn": ["p1"]}))
+    r.vaccinate(boot=4, more=("--report", r.folder + "/fetch.json"))
+    check("proven: withdrawn it is undone all the same", r.code == 0 and r.has("opt/v/291.bin"), (r.code, r.errors))
+    r.done()
+
+
+def one_that_cannot_be_undone():
+    """It keeps neither the others nor new plans."""
+    for name, back in (("withdrawn", lambda r: r.vaccinate(plan("p3", match={"incident-kind": "none"}, actions=[dict(BLOCK, module="other")]), boot=9,
+                                                            more=("--report", r.folder + "/fetch.json"))), ("unvaccinated", lambda r: r.unvaccinate(1))):
+        r = Root().vaccinate(plan("p1", match={"incident-kind": "none"}, actions=[BLOCK]), plan("p2", actions=[REMOVE]))
+        r.put("fetch.json", json.dumps({"schema": 1, "withdrawn": ["p1", "p2"]}))
+        with open(r.root + "/var/lib/qmr/transactions/2/undo/001", "wb") as f:
+            f.write(b"damaged")
+        back(r)
+        check("one that cannot be undone: not the others, " + name, r.code == 0 and not r.has(CONF) and not r.has("opt/v/291.bin") and
+              "transaction 2 stays" in r.errors, (r.code, r.errors))
+        check("one that cannot be undone: nor new plans, " + name, r.has(CONF.replace("cs_agent", "other")) == (name == "withdrawn"), r.errors)
+        r.done()
+    r = Root().vaccinate(plan("p2", actions=[REMOVE]))
+    with open(r.root + "/var/lib/qmr/transactions/1/undo/001", "wb") as f:
+        f.write(b"damaged")
+    check("one that cannot be undone: alone", r.unvaccinate(1).code == 4 and "transaction 1 stays" in r.errors, (r.code, r.errors))
+    r.done()
+
+
+def file_systems():
+    """Recovery mounts the root alone; and what cannot be changed leaves nothing behind, however often it is tried."""
+    if os.geteuid():
+        print("ok file systems: left out, it needs root")
+        return
+    r = Root()
+    with open(r.root + "/opt/v/291.bin", "rb") as f:
+        content = f.read()
+    r.offer(plan())
+    command = ("%s/remediation-apply vaccinate --root %s --plans %s/plans --incident %s/facts.json --boot 7 --config %s/qmr.conf" %
+               (BUILD, r.root, r.folder, r.folder, r.folder))
+    for name, mount, code, text in (
+            ("another one", "mount -t tmpfs tmpfs %s/opt/v; cp %s/bad %s/opt/v/291.bin" % (r.root, r.folder, r.root), 4, "another file system"),
+            ("read-only", "mount --bind %s/opt/v %s/opt/v; mount -o remount,bind,ro %s/opt/v" % ((r.root,) * 3), 1, "Read-only")):
+        with open(r.folder + "/bad", "wb") as f:
+            f.write(content)
+        done = subprocess.run(["unshare", "-m", "sh", "-c", "set -e; %s; %s" % (mount, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        left = os.listdir(r.root + "/var/lib/qmr/transactions")
+        check("file systems: " + name, done.returncode == code and text in done.stdout and not r.has(CONF) and not left, (done.returncode, done.stdout, left))
+    r.done()
+
+
 def arguments():
     r = Root()
     for name, options in (("boot 0", ["--boot", "0"]), ("boot of words", ["--boot", "seven"]), ("a boot too large", ["--boot", "99999999999"])):
@@ -326,6 +407,6 @@ def when():
     check("when: one failed", code == 1 and "exit code 1" in output, output)
 
 
-for case in (when, applies_once, who_matches, what_of_them, taken_back, withdrawn, arguments, cuts):
+for case in (when, applies_once, who_matches, what_of_them, taken_back, withdrawn, changed_since, proven, one_that_cannot_be_undone, file_systems, arguments, cuts):
     case()
 sys.exit(status)

@@ -131,7 +131,7 @@ static void everything_belongs_to_a_file(void **unused)
 	assert_int_equal(faccessat(root, "opt/l", F_OK, AT_SYMLINK_NOFOLLOW), -1);
 	qmr_journal_done(&journal);
 
-	assert_int_equal(qmr_transaction_inverse(&transactions, 1, &back, incident, NULL), 0);
+	assert_int_equal(qmr_transaction_inverse(&transactions, 1, 0, &back, incident, NULL), 0);
 	assert_int_equal(run(&back, &journal), 0);
 	assert_holds("opt/f", "old");
 	assert_int_equal(fstatat(root, "opt/f", &after, 0), 0);
@@ -201,7 +201,7 @@ static void block_list_of_the_boot_state(void **unused)
 	assert_string_equal(state.modules[0], "other");
 	assert_string_equal(state.modules[1], "cs_agent");
 
-	assert_int_equal(qmr_transaction_inverse(&transactions, 1, &back, incident, NULL), 0);
+	assert_int_equal(qmr_transaction_inverse(&transactions, 1, 0, &back, incident, NULL), 0);
 	assert_int_equal(run(&back, &journal), 0);
 	qmr_journal_done(&journal);
 	assert_int_equal(qmr_state_load(uuid, &state, &err), 0);

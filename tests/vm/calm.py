@@ -273,5 +273,5 @@ def offline_update(s):
 
 
 if __name__ == "__main__":
-    scenario.main(power_cuts_while_it_starts, reboot_f, survivable_oops,
-                  more=(twenty_healthy_boots, five_orderly_restarts, full_disk, no_network, wrong_clock, offline_update, battery_is_empty, clock_without_battery, stopped_before_healthy))
+    scenario.main(power_cuts_while_it_starts, survivable_oops,
+                  more=(reboot_f, twenty_healthy_boots, five_orderly_restarts, full_disk, no_network, wrong_clock, offline_update, battery_is_empty, clock_without_battery, stopped_before_healthy))
