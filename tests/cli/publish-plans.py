@@ -67,7 +67,7 @@ def test_time():
     check("a-time-of-now-is-kept", owner("add", plain(owner, "b.json", published=at(-600)))[0] == 0)
     unchanged("a-time-that-is-none", owner, "published", 4, "add", plain(owner, "c.json", published="yesterday"))
     # The file of 64 KiB that has no room for it.
-    big = dict(PLAIN, id="big", actions=[{"type": "remove-file", "path": "/" + "x" * 1000 + str(i)} for i in range(60)])
+    big = dict(PLAIN, id="big", actions=[{"type": "remove-file", "path": "/" + "x/" * 500 + str(i)} for i in range(60)])
     text = json.dumps(big)
     unchanged("no-room-for-the-time", owner, "64 KiB", 4, "add", write(owner, "big.json", text[:-1] + " " * (65536 - len(text)) + "}"))
 

@@ -67,7 +67,7 @@ def entry_of(printed):
 
 
 def qmrctl(s):
-    box = machine.Machine(s.system(CONFIG), s.work, "box", BOOTS)
+    box = machine.Machine(s.system(CONFIG, small=True), s.work, "box", BOOTS)
     done = s.boot_to_the_end(box, limit_s=2400)
     printed = {name: (box.disk.read("/var/out/" + name) or b"").decode() for name in EXITS}
     for name, code in EXITS.items():
