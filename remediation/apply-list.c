@@ -30,15 +30,12 @@ static int add(const struct qmr_journal *journal, int is_undone, void *user, str
 {
 	cleanup_json json_t *files = json_array();
 	json_t *list = user;
-	unsigned long long undoes = 0;
-
-	(void)sscanf(journal->plan, "undo-%llu", &undoes);
 
 	if (add_files(journal, files) < 0 ||
 	    json_array_append_new(list, json_pack("{s:I, s:s, s:s*, s:o*, s:o*, s:o*, s:b, s:O}", "id", (json_int_t)journal->id, "plan", journal->plan,
 						  "incident", journal->incident[0] ? journal->incident : NULL, "boot",
-						  number_or_nothing(journal->boot), "proven", journal->is_proven ? json_true() : NULL, "undoes", number_or_nothing(undoes), "undone", is_undone, "files",
-						  files)) < 0)
+						  number_or_nothing(journal->boot), "proven", journal->is_proven ? json_true() : NULL, "undoes",
+						  number_or_nothing(qmr_journal_undoes(journal)), "undone", is_undone, "files", files)) < 0)
 		return qmr_error_set(err, -ENOMEM, "transaction %llu: out of memory", (unsigned long long)journal->id);
 	return 0;
 }

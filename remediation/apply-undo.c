@@ -102,7 +102,7 @@ int qmr_apply_undo(int root_fd, const struct qmr_apply_arguments *arguments, str
 
 int qmr_apply_is_vaccination(const struct qmr_journal *journal, int is_undone)
 {
-	return !is_undone && journal->boot && strncmp(journal->plan, "undo-", 5);
+	return !is_undone && journal->boot && !qmr_journal_undoes(journal);
 }
 
 int qmr_apply_vaccinations_add(struct qmr_vaccinations *list, const struct qmr_journal *journal, struct qmr_error *err)
@@ -144,7 +144,7 @@ static int find_undoing(const struct qmr_journal *journal, int is_undone, void *
 {
 	struct search *search = user;
 
-	if (is_undone || !journal->boot || strncmp(journal->plan, "undo-", 5) || strcmp(journal->incident, search->incident))
+	if (is_undone || !journal->boot || !qmr_journal_undoes(journal) || strcmp(journal->incident, search->incident))
 		return 0;
 	search->undone_by = search->undone_by ? search->undone_by : journal->id;
 	return qmr_apply_add_changed(journal, search->changed, err);

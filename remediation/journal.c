@@ -21,6 +21,13 @@ const char *qmr_journal_state_name(int state)
 		       : "invalid";
 }
 
+uint64_t qmr_journal_undoes(const struct qmr_journal *journal)
+{
+	unsigned long long id;
+
+	return sscanf(journal->plan, "undo-%llu", &id) == 1 ? id : 0;
+}
+
 void qmr_journal_done(struct qmr_journal *journal)
 {
 	for (size_t i = 0; i < journal->n_files; i++) {
@@ -150,7 +157,8 @@ json_t *qmr_journal_to_json(const struct qmr_journal *journal)
 	/* Without a boot, and where it is not proven, there is no such key. */
 	return json_pack("{s:i, s:I, s:s, s:s?, s:o*, s:o*, s:s, s:o, s:o, s:o}", "schema", 1, "id", (json_int_t)journal->id, "plan", journal->plan,
 			 "incident", journal->incident[0] ? journal->incident : NULL, "boot",
-			 journal->boot ? json_integer(journal->boot) : NULL, "proven", journal->is_proven ? json_true() : NULL, "state", qmr_journal_state_name(journal->state), "files", files,
+			 journal->boot ? json_integer(journal->boot) : NULL, "proven", journal->is_proven ? json_true() : NULL, "state",
+			 qmr_journal_state_name(journal->state), "files", files,
 			 "block_modules", modules_to_json(&journal->block), "old_block_modules", modules_to_json(&journal->old_block));
 }
 

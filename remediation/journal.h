@@ -64,6 +64,9 @@ int qmr_journal_load(int folder_fd, uint64_t id, struct qmr_journal *ret_journal
 int qmr_journal_save(int folder_fd, const struct qmr_journal *journal,
 		     struct qmr_error *err) QMR_MUST_CHECK;
 
+/* The transaction that this one takes back, which its plan says by "undo-ID"; 0: none. */
+uint64_t qmr_journal_undoes(const struct qmr_journal *journal);
+
 /* The word in journal.json, "invalid" outside the range. */
 const char *qmr_journal_state_name(int state);
 

@@ -358,14 +358,15 @@ int qmr_transactions_each(const struct qmr_transactions *transactions, qmr_trans
 		cleanup_close int folder = open_folder(transactions->fd, ids[i], err);
 		QMR_CLEANUP(qmr_journal_done) struct qmr_journal journal = {0};
 		int is_undone = was_taken_back(undone, n_undone, ids[i]);
-		unsigned long long id;
+		uint64_t id;
 
 		r = folder < 0 ? folder : qmr_journal_load(folder, ids[i], &journal, err);
 		if (r == -ENOENT) /* cut before it changed anything */
 			r = 0;
 		if (r < 0 || journal.state != QMR_JOURNAL_COMMITTED)
 			continue;
-		if (!is_undone && sscanf(journal.plan, "undo-%llu", &id) == 1)
+		id = qmr_journal_undoes(&journal);
+		if (!is_undone && id)
 			undone[n_undone++] = id;
 		r = visit(&journal, is_undone, user, err);
 	}

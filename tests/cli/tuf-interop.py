@@ -6,7 +6,6 @@ Usage: tuf-interop.py -B BUILD
 import functools
 import http.server
 import json
-import os
 import pathlib
 import shutil
 import subprocess
